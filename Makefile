@@ -1,0 +1,52 @@
+# The virtual environment is made when missing and renewed when an input of the install changes.
+#   make demo PYTHON=python3.12      another interpreter
+#   make test CONSTRAINTS=           newest versions that settings.ini allows, instead of the pinned ones
+PYTHON ?= python3
+CONSTRAINTS ?= constraints.txt
+
+BIN := $(CURDIR)/.venv/bin
+STAMP := .venv/.installed
+export PATH := $(BIN):$(PATH)
+export HF_HUB_OFFLINE := 1
+export HF_DATASETS_OFFLINE := 1
+export TOKENIZERS_PARALLELISM := false
+export TQDM_DISABLE := 1
+
+.PHONY: demo test docs run sync constraints clean
+
+$(STAMP): setup.py settings.ini $(CONSTRAINTS)
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --disable-pip-version-check $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) -e '.[dev]'
+	touch $@
+
+# fine-tune the embedded base on a CPU and show what changed
+demo: $(STAMP)
+	soka demo
+
+# pytest comes last, so that its summary is the last line
+test: $(STAMP)
+	python tools/check.py
+	ruff check soka tools
+	mypy
+	OMP_NUM_THREADS=1 nbdev_test --n_workers 2
+	OMP_NUM_THREADS=1 python -m pytest -q tests
+
+# the site with Quarto where it is installed, else a plain preview
+docs: $(STAMP)
+	python tools/docs.py
+
+# run every notebook and store its outputs
+run: $(STAMP)
+	python tools/run_nbs.py
+
+# write modules, tests, README.md and sidebar from the notebooks
+sync: $(STAMP)
+	python tools/sync.py
+
+# pin what a fresh install with CONSTRAINTS= has
+constraints: $(STAMP)
+	python tools/constraints.py > constraints.txt
+
+clean:
+	rm -rf .venv _docs _proc build dist runs .hypothesis .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,131 @@
+"""Check that everything committed agrees with the notebooks; changes nothing.
+
+    python tools/check.py [name ...]
+
+Prints one line per problem and exits 1 if there is any; a line that starts with `warning:` is only a warning. Names of
+single checks: generated, executed, pictures, sidebar, references, links, machine_paths.
+"""
+import base64
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import yaml
+from execnb.nbio import read_nb
+from nbdev.config import get_config
+
+from nblib import fingerprint, notebooks, project_files, source
+
+PNG_WARN, PNG_MAX = 50_000, 100_000  # bytes
+
+def generated(root):
+    "Modules, tests, README, sidebar and clean notebooks are what tools/sync.py writes, seen on a copy."
+    with tempfile.TemporaryDirectory() as d:
+        copy = Path(d).resolve()/"project"
+        for f in project_files(root):
+            (copy/f.relative_to(root)).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(f, copy/f.relative_to(root))
+        run = subprocess.run([sys.executable, "tools/sync.py"], cwd=copy, capture_output=True, text=True)
+        if run.returncode:
+            yield f"tools/sync.py fails: {run.stderr.strip().splitlines()[-1]}"
+            return
+        old = {f.relative_to(root): f.read_bytes() for f in project_files(root)}
+        new = {f.relative_to(copy): f.read_bytes() for f in copy.rglob("*") if f.is_file() and "__pycache__" not in f.parts}
+        for f in sorted(old.keys() | new.keys()):
+            if old.get(f) != new.get(f): yield f"{f.as_posix()}: not what the notebooks give; run python tools/sync.py"
+
+def executed(root):
+    "Stored outputs belong to the code beside them, and none is an error."
+    flags = get_config(path=root).tst_flags.split()
+    for f in notebooks(root):
+        name, nb = f.relative_to(root).as_posix(), read_nb(f)
+        if nb.metadata.get("executed") != fingerprint(f, flags):
+            yield f"{name}: code changed since outputs were stored; run python tools/run_nbs.py {name}"
+        for c in nb.cells:
+            if any(o["output_type"] == "error" for o in c.get("outputs", [])): yield f"{name}: cell {c['id']} stores an error"
+
+def stored_pngs(root):
+    for f in notebooks(root):
+        for c in read_nb(f).cells:
+            for o in c.get("outputs", []):
+                if png := o.get("data", {}).get("image/png"): yield f"{f.relative_to(root).as_posix()}: cell {c['id']}", len(base64.b64decode("".join(png)))
+    for f in project_files(root):
+        if f.suffix == ".png": yield f.relative_to(root).as_posix(), f.stat().st_size
+
+def pictures(root):
+    "Every stored picture is small."
+    for where, size in stored_pngs(root):
+        if size > PNG_MAX: yield f"{where}: a picture must be at most {PNG_MAX} bytes, got {size}"
+        elif size > PNG_WARN: yield f"warning: {where}: a picture should be at most {PNG_WARN} bytes, got {size}"
+
+def leaves(x):
+    "Every page named in a sidebar's contents."
+    if isinstance(x, str): yield x
+    elif isinstance(x, list):
+        for o in x: yield from leaves(o)
+    elif isinstance(x, dict): yield from leaves([x[k] for k in ("href", "contents") if k in x])
+
+def sidebar(root):
+    "The sidebar lists every notebook, and nothing else."
+    yml = root/"nbs"/"sidebar.yml"
+    listed = set(leaves(yaml.safe_load(yml.read_text(encoding="utf-8"))["website"]["sidebar"])) if yml.exists() else set()
+    there = {f.relative_to(root/"nbs").as_posix() for f in notebooks(root)}
+    for f in sorted(there - listed): yield f"nbs/sidebar.yml: does not list {f}"
+    for f in sorted(listed - there): yield f"nbs/sidebar.yml: lists {f}, which does not exist"
+
+def uncoded(text):
+    "Markdown without code blocks, code spans and comments."
+    return re.sub(r"^(```|~~~).*?^\1|<!--.*?-->|`[^`\n]+`", "", text, flags=re.M | re.S)
+
+def references(root):
+    "Each @fig-, @eq-, @sec-, @tbl- reference has its label in the same notebook, and each label is given once."
+    kind = r"(?:fig|eq|sec|tbl)-[\w-]*\w"
+    for f in notebooks(root):
+        name, labels, refs = f.relative_to(root).as_posix(), [], set()
+        for c in read_nb(f).cells:
+            if c.cell_type == "code": labels += re.findall(rf"^#\|\s*label:\s*({kind})", source(c), re.M)
+            else:
+                labels += re.findall(rf"\{{#({kind})", uncoded(source(c)))
+                refs.update(re.findall(rf"(?<!\w)@({kind})", uncoded(source(c))))
+        for r in sorted(refs - set(labels)): yield f"{name}: @{r} has no label in this notebook"
+        for r in sorted({r for r in labels if labels.count(r) > 1}): yield f"{name}: label {r} is given more than once"
+
+def links(root):
+    "Each relative link or picture in a notebook or *.md file leads to a file of the project."
+    files = set(project_files(root))
+    there = files | {p for f in files for p in f.parents}
+    texts = {f: [source(c) for c in read_nb(f).cells if c.cell_type == "markdown"] for f in notebooks(root)}
+    texts |= {f: [f.read_text(encoding="utf-8")] for f in files if f.suffix == ".md"}
+    for f, parts in sorted(texts.items()):
+        for part in parts:
+            text = uncoded(part)
+            found = re.findall(r"\]\(\s*<?([^)\s>]+)", text) + re.findall(r"^\[[^\]]+\]:\s*(\S+)", text, re.M)
+            found += re.findall(r"\b(?:src|href)=[\"']([^\"']+)", text)
+            for link in found:
+                path = re.split("[#?]", link)[0]
+                if not path or re.match(r"[a-z][a-z0-9+.-]*:", link): continue
+                if (f.parent/path).resolve() not in there: yield f"{f.relative_to(root).as_posix()}: link {link} leads nowhere"
+
+MACHINE = re.compile(r"(?<![\w.~-])/(?:(?:work|root)/|(?:home|Users)/\w[\w.-]*/|tmp/tmp\w{6}|var/folders/)")
+
+def machine_paths(root):
+    "No tracked text names a folder of somebody's machine."
+    for f in project_files(root):
+        try: text = f.read_text(encoding="utf-8")
+        except UnicodeDecodeError: continue
+        for i, line in enumerate(text.splitlines(), 1):
+            if m := MACHINE.search(line): yield f"{f.relative_to(root).as_posix()}:{i}: machine path {m[0]}"
+
+CHECKS = [generated, executed, pictures, sidebar, references, links, machine_paths]
+
+def main(root, names=()):
+    if unknown := set(names) - {c.__name__ for c in CHECKS}: sys.exit(f"unknown check: {' '.join(sorted(unknown))}")
+    problems = [p for c in CHECKS if not names or c.__name__ in names for p in c(Path(root).resolve())]
+    for p in problems: print(p)
+    bad = sum(not p.startswith("warning:") for p in problems)
+    if bad: sys.exit(f"{bad} problem{'s' * (bad > 1)}")
+
+if __name__ == "__main__": main(get_config().config_path, sys.argv[1:])
