@@ -10,7 +10,6 @@ export PATH := $(BIN):$(PATH)
 export HF_HUB_OFFLINE := 1
 export HF_DATASETS_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
-export TQDM_DISABLE := 1
 
 .PHONY: demo test docs run sync constraints clean
 

@@ -8,6 +8,7 @@ from machine to machine (stderr, progress bars, widgets) is not stored, so a sec
 """
 import argparse
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ from fastcore.xtras import working_directory
 from nbdev.clean import clean_nb
 from nbdev.config import get_config
 
-from nblib import fingerprint, notebooks, skipped, source
+from nblib import fingerprint, notebooks, skipped
 
 ENV = dict(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TRANSFORMERS_VERBOSITY="error", TQDM_DISABLE="1",
            TOKENIZERS_PARALLELISM="false", PYTHONHASHSEED="0", OMP_NUM_THREADS="1", NO_COLOR="1")
@@ -30,21 +31,19 @@ def stable(outputs):
         if o.get("name") == "stderr": continue
         if "application/vnd.jupyter.widget-view+json" in o.get("data", {}): continue
         if o["output_type"] == "stream":
-            o["text"] = [line.rstrip("\r\n").split("\r")[-1] + "\n" * line.endswith("\n") for line in o["text"]]
+            o["text"] = re.sub(r"[^\n]*\r(?!\n)", "", "".join(o["text"])).splitlines(True)
         kept.append(o)
     return kept
 
-def run_nb(path, flags):
-    "Run one notebook in this process, store outputs and a fingerprint of what ran; raise if a cell fails."
-    path, nb, skip = Path(path).resolve(), read_nb(path), skipped(path, flags)
+def run_nb(path, flags, every=False):
+    "Run one notebook in this process, store outputs and a fingerprint of the code; raise if a cell fails."
+    path, nb, skip = Path(path).resolve(), read_nb(path), skipped(path, [] if every else flags)
     shell = CaptureShell(path, mpl_format="png")
     with working_directory(path.parent):
         shell.run_all(nb, exc_stop=True, preproc=lambda c: skip[c.idx_])
     for c, s in zip(nb.cells, skip):
         if not s: c["outputs"] = stable(c.get("outputs", []))
     clean_nb(nb)
-    for c in nb.cells:
-        if c.cell_type == "code" and skip[c.idx_] and "nbdev_export(" in source(c): c["outputs"] = []
     nb.metadata["executed"] = fingerprint(path, flags)
     write_nb(nb, path)
 
@@ -57,7 +56,7 @@ def main():
     cfg = get_config()
     if a.here:
         sys.path.insert(0, str(cfg.config_path))
-        return run_nb(a.notebooks[0], [] if a.all else cfg.tst_flags.split())
+        return run_nb(a.notebooks[0], cfg.tst_flags.split(), a.all)
     failed = []
     for f in a.notebooks or notebooks(cfg.config_path):
         print(f, flush=True)

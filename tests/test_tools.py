@@ -1,0 +1,297 @@
+"Each tool fails when its thing is broken and passes when it is fine, seen on a small project made for the purpose."
+import base64
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT/"tools"))
+
+import check  # noqa: E402
+import export_tests  # noqa: E402
+import readme  # noqa: E402
+import run_nbs  # noqa: E402
+
+PLOT = "import matplotlib.pyplot as plt\nplt.rcParams['figure.dpi'] = 20\nplt.plot([0, 1])\nplt.show()"
+A = ["# a\n\n> A module.\n\n@fig-line shows `@fig-none`, see [the index](index.ipynb).",
+     ("code", "#| default_exp a"),
+     ("code", "#| export\ndef one() -> int:\n    'One.'\n    return 1"),
+     ("code", "#| test one\nassert one() == 1"),
+     ("code", f"#| label: fig-line\n#| fig-cap: A line.\n{PLOT}")]
+INDEX = ["# small\n\n> A project.\n\nRead [a](01_a.ipynb).", ("code", "print('printed')"), ("code", f"#| fig-cap: A line.\n{PLOT}")]
+
+def write(path, cells):
+    "Write a notebook: a string is a markdown cell, a pair is (type, source)."
+    nb = dict(cells=[], metadata={}, nbformat=4, nbformat_minor=5)
+    for i, c in enumerate(cells):
+        kind, text = ("markdown", c) if isinstance(c, str) else c
+        cell = dict(cell_type=kind, id=f"cell{i}", metadata={}, source=text.splitlines(True))
+        if kind == "code": cell |= dict(execution_count=None, outputs=[])
+        nb["cells"].append(cell)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(nb))
+
+def change(path, f):
+    "Let `f` change the notebook at `path` in place."
+    nb = json.loads(path.read_text())
+    f(nb["cells"])
+    path.write_text(json.dumps(nb, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+
+def tool(root, name, *args, **env):
+    "Run tools/<name>.py in the project `root`."
+    return subprocess.run([sys.executable, f"tools/{name}.py", *args], cwd=root, env=os.environ | env, capture_output=True, text=True)
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    root = tmp_path_factory.mktemp("made")/"project"
+    shutil.copytree(ROOT/"tools", root/"tools", ignore=shutil.ignore_patterns("__pycache__"))
+    for f in ("settings.ini", ".gitignore", "_quarto.yml", "nbs/_quarto.yml"):
+        (root/f).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT/f, root/f)
+    (root/"soka").mkdir()
+    write(root/"nbs/index.ipynb", INDEX)
+    write(root/"nbs/01_a.ipynb", A)
+    write(root/"nbs/tutorials/first.ipynb", ["# first", ("code", "1 + 1")])
+    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+    for name in ("sync", "run_nbs", "sync"):
+        r = tool(root, name)
+        assert r.returncode == 0, r.stderr
+    return root
+
+@pytest.fixture
+def project(made, tmp_path): return Path(shutil.copytree(made, tmp_path/"project")).resolve()
+
+def found(project, *names):
+    "What the named checks, or all of them, say about `project`."
+    return [p for c in check.CHECKS if not names or c.__name__ in names for p in c(project)]
+
+def test_a_sound_project_passes(project):
+    assert found(project) == []
+    r = tool(project, "check")
+    assert (r.returncode, r.stdout) == (0, "")
+
+def test_check_exits_1_and_prints_each_problem(project):
+    (project/"notes.md").write_text("[gone](gone.md) and [lost](lost.md)")
+    r = tool(project, "check", "links")
+    assert r.returncode == 1
+    assert r.stdout.splitlines() == ["notes.md: link gone.md leads nowhere", "notes.md: link lost.md leads nowhere"]
+    assert "unknown check" in tool(project, "check", "nothing").stderr
+
+def test_check_leaves_the_project_as_it_is(project):
+    (project/"soka/a.py").write_text("# edited by hand\n")
+    before = {p: p.read_bytes() for p in project.rglob("*") if p.is_file()}
+    assert tool(project, "check").returncode == 1
+    after = {p: p.read_bytes() for p in project.rglob("*") if p.is_file() and "__pycache__" not in p.parts}
+    assert {p: b for p, b in before.items() if "__pycache__" not in p.parts} == after
+
+@pytest.mark.parametrize("name", ["soka/a.py", "soka/_modidx.py", "tests/test_a.py", "README.md", "nbs/sidebar.yml"])
+def test_an_edited_generated_file_is_found(project, name):
+    (project/name).write_text((project/name).read_text() + "\n# edited\n")
+    assert f"{name}: not what the notebooks give; run python tools/sync.py" in found(project, "generated")
+
+@pytest.mark.parametrize("name", ["soka/a.py", "tests/test_a.py", "README.md"])
+def test_a_missing_generated_file_is_found(project, name):
+    (project/name).unlink()
+    assert f"{name}: not what the notebooks give; run python tools/sync.py" in found(project, "generated")
+
+@pytest.mark.parametrize("name", ["soka/old.py", "tests/test_old.py"])
+def test_a_generated_file_without_its_notebook_is_found(project, name):
+    shutil.copy(project/name.replace("old", "a"), project/name)
+    assert f"{name}: not what the notebooks give; run python tools/sync.py" in found(project, "generated")
+
+def test_hand_written_files_stay(project):
+    for name in ("soka/hand.py", "tests/test_hand.py"): (project/name).write_text("x = 1\n")
+    assert [p for p in found(project, "generated") if "hand" in p] == []
+
+def test_an_unclean_notebook_is_found(project):
+    change(project/"nbs/01_a.ipynb", lambda cells: cells[1].update(execution_count=3))
+    assert "nbs/01_a.ipynb: not what the notebooks give; run python tools/sync.py" in found(project, "generated")
+
+def test_a_notebook_that_cannot_be_exported_is_found(project):
+    change(project/"nbs/01_a.ipynb", lambda cells: cells[3].update(source=["#| test not a name\n", "pass"]))
+    assert "tools/sync.py fails: ValueError: a test name must be an identifier" in found(project, "generated")[0]
+
+def test_changed_code_needs_a_new_run(project):
+    change(project/"nbs/01_a.ipynb", lambda cells: cells[4].update(source=[PLOT + "\n", "plt.title('new')"]))
+    assert found(project, "executed") == ["nbs/01_a.ipynb: code changed since outputs were stored; run python tools/run_nbs.py nbs/01_a.ipynb"]
+    assert tool(project, "run_nbs", "nbs/01_a.ipynb").returncode == 0
+    assert found(project, "executed") == []
+
+def test_changed_prose_needs_no_new_run(project):
+    change(project/"nbs/01_a.ipynb", lambda cells: cells[0]["source"].append("\nMore."))
+    assert found(project, "executed") == []
+
+def test_a_stored_error_is_found(project):
+    error = dict(output_type="error", ename="E", evalue="e", traceback=[])
+    change(project/"nbs/01_a.ipynb", lambda cells: cells[1].update(outputs=[error]))
+    assert found(project, "executed") == ["nbs/01_a.ipynb: cell cell1 stores an error"]
+
+@pytest.mark.parametrize("size, says", [(50_000, []), (50_001, ["warning: {}: a picture should be at most 50000 bytes, got 50001"]),
+                                        (100_001, ["{}: a picture must be at most 100000 bytes, got 100001"])])
+def test_large_pictures_are_found(project, size, says):
+    def grow(cells): cells[4]["outputs"][0]["data"]["image/png"] = base64.b64encode(bytes(size)).decode()
+    change(project/"nbs/01_a.ipynb", grow)
+    assert found(project, "pictures") == [s.format("nbs/01_a.ipynb: cell cell4") for s in says]
+    (project/"nbs/images/big.png").write_bytes(bytes(size))
+    assert found(project, "pictures")[len(says):] == [s.format("nbs/images/big.png") for s in says]
+
+def test_a_warning_alone_passes(project):
+    (project/"nbs/images/big.png").write_bytes(bytes(60_000))
+    r = tool(project, "check", "pictures")
+    assert r.returncode == 0 and r.stdout.startswith("warning: nbs/images/big.png")
+
+def test_the_sidebar_must_list_every_notebook(project):
+    yml = project/"nbs/sidebar.yml"
+    yml.write_text(yml.read_text().replace("tutorials/first.ipynb", "tutorials/second.ipynb"))
+    assert found(project, "sidebar") == ["nbs/sidebar.yml: does not list tutorials/first.ipynb",
+                                         "nbs/sidebar.yml: lists tutorials/second.ipynb, which does not exist"]
+
+def test_references_need_a_label(project):
+    def break_all(cells):
+        cells[4]["source"] = [PLOT]
+        cells[0]["source"].append(" @eq-sum, @sec-end and @tbl-two are missing, [@sec-here] is not. me@fig-mail.org\n## Here {#sec-here}")
+    change(project/"nbs/01_a.ipynb", break_all)
+    assert found(project, "references") == [f"nbs/01_a.ipynb: @{r} has no label in this notebook"
+                                            for r in ("eq-sum", "fig-line", "sec-end", "tbl-two")]
+
+def test_a_label_is_given_once(project):
+    change(project/"nbs/01_a.ipynb", lambda cells: cells[0]["source"].append("\n\n$$x$$ {#eq-x}\n\n$$y$$ {#eq-x}"))
+    assert found(project, "references") == ["nbs/01_a.ipynb: label eq-x is given more than once"]
+
+@pytest.mark.parametrize("text", ["[a](gone.ipynb)", "![a](images/gone.png)", '<img src="gone.png">', "[a]: gone.md", "[a](../../outside.md)",
+                                  "[a](gone.ipynb#part)"])
+def test_dead_links_are_found(project, text):
+    (project.parent/"outside.md").write_text("exists, but is no part of the project")
+    change(project/"nbs/01_a.ipynb", lambda cells: cells[0]["source"].append("\n\n" + text))
+    assert len(found(project, "links")) == 1
+    (project/"nbs/note.md").write_text(text)
+    assert len(found(project, "links")) == 2
+
+@pytest.mark.parametrize("text", ["[a](01_a.ipynb#part)", "[a](#part)", "[a](https://example.org/x)", "`[a](gone.md)`", "```\n[a](gone.md)\n```",
+                                  "[a](tutorials)", "[a](mailto:a@example.org)"])
+def test_good_links_pass(project, text):
+    (project/"nbs/note.md").write_text(text)
+    assert found(project, "links") == []
+
+def test_a_link_to_an_ignored_file_is_dead(project):
+    (project/"runs").mkdir()
+    (project/"runs/log.md").write_text("local")
+    (project/"note.md").write_text("[log](runs/log.md)")
+    assert found(project, "links") == ["note.md: link runs/log.md leads nowhere"]
+
+@pytest.mark.parametrize("path", ["/ro" + "ot/x", "/wo" + "rk/x", "/ho" + "me/ann/x", "/Us" + "ers/ann/x", "/tm" + "p/tmpab12_xyz/x"])
+def test_machine_paths_are_found(project, path):
+    change(project/"nbs/01_a.ipynb", lambda cells: cells[0]["source"].append(f"\nsaved in {path}"))
+    assert [p.split(": ")[1][:12] for p in found(project, "machine_paths")] == ["machine path"]
+
+def test_other_paths_pass(project):
+    (project/"note.md").write_text("https://example.org/ro" + "ot/x and ../wo" + "rk/x and /home and artwo" + "rk/x")
+    assert found(project, "machine_paths") == []
+
+RUN = [("code", "#| eval: false\nraise SystemError"), ("code", "#| slow\nprint('slow')"),
+       ("code", "import sys\nprint('kept')\nprint('50%\\r100%')\nprint('noise', file=sys.stderr)\nobject()"),
+       ("code", "sorted({hash(c) for c in 'abc'})")]
+
+def stored(path): return [c.get("outputs") for c in json.loads(path.read_text())["cells"]]
+
+def test_run_nbs_stores_only_what_is_stable(project):
+    nb = project/"nbs/tutorials/run.ipynb"
+    write(nb, RUN)
+    assert tool(project, "run_nbs", str(nb)).returncode == 0
+    first = nb.read_bytes()
+    unrun, slow, printed, _ = stored(nb)
+    assert unrun == [] and slow == []
+    assert printed[0] == dict(output_type="stream", name="stdout", text=["kept\n", "100%\n"])
+    assert printed[1]["data"]["text/plain"] == ["<object>"]
+    assert tool(project, "run_nbs", str(nb)).returncode == 0
+    assert nb.read_bytes() == first
+
+def test_run_nbs_all_runs_flagged_cells_and_a_later_run_keeps_them(project):
+    nb = project/"nbs/tutorials/run.ipynb"
+    write(nb, RUN)
+    assert tool(project, "run_nbs", "--all", str(nb)).returncode == 0
+    assert stored(nb)[1][0]["text"] == ["slow\n"]
+    first = nb.read_bytes()
+    assert tool(project, "run_nbs", str(nb)).returncode == 0
+    assert nb.read_bytes() == first
+    assert found(project, "executed") == []
+
+def test_run_nbs_fails_and_stores_nothing_when_a_cell_fails(project):
+    nb = project/"nbs/tutorials/run.ipynb"
+    write(nb, [("code", "1"), ("code", "raise RuntimeError('broken')")])
+    before = nb.read_bytes()
+    r = tool(project, "run_nbs", str(nb))
+    assert r.returncode == 1 and "broken" in r.stderr and str(nb) in r.stderr
+    assert nb.read_bytes() == before
+
+def test_run_nbs_leaves_a_skip_exec_notebook(project):
+    nb = project/"nbs/tutorials/run.ipynb"
+    write(nb, ["# Title\n\n- skip_exec: true", ("code", "raise RuntimeError")])
+    assert tool(project, "run_nbs", str(nb)).returncode == 0
+    assert stored(nb)[1] == []
+
+def test_stable_drops_widgets():
+    widget = dict(output_type="display_data", data={"application/vnd.jupyter.widget-view+json": {}})
+    assert run_nbs.stable([widget]) == []
+
+def test_extracted_tests_run_and_checks_notice_a_change(project):
+    text = (project/"tests/test_a.py").read_text()
+    assert text.startswith("# AUTOGENERATED! DO NOT EDIT! File to edit: ../nbs/01_a.ipynb.\n\nfrom soka.a import *\n")
+    assert text.endswith("def test_one():\n    assert one() == 1\n")
+    r = subprocess.run([sys.executable, "-m", "pytest", "-q", "tests"], cwd=project, capture_output=True, text=True,
+                       env=os.environ | dict(PYTHONPATH=str(project)))
+    assert r.stdout.strip().splitlines()[-1].startswith("1 passed")
+    assert tool(project, "export_tests", "--check").returncode == 0
+    change(project/"nbs/01_a.ipynb", lambda cells: cells[3].update(source=["#| test one\n", "assert one() != 2"]))
+    assert "out of date: test_a.py" in tool(project, "export_tests", "--check").stderr
+    assert tool(project, "export_tests").returncode == 0
+    assert tool(project, "export_tests", "--check").returncode == 0
+
+def test_export_keeps_strings_and_marks(project):
+    write(project/"nbs/02_b.ipynb", [("code", "#| default_exp sub.b"), ("code", "#| test\nimport re"),
+                                     ("code", '#| test text\n#| slow\n#| cuda\ns = """x\ny"""\n\nassert len(s) == 3')])
+    text = export_tests.export_tests(project)["test_sub_b.py"]
+    assert "from soka.sub.b import *" in text and "\nimport re\n" in text and "\nimport pytest\n" in text
+    assert text.endswith('@pytest.mark.slow\n@pytest.mark.cuda\ndef test_text():\n    s = """x\ny"""\n\n    assert len(s) == 3\n')
+
+@pytest.mark.parametrize("cells, says", [
+    ([("code", "#| test one\npass")], "a notebook with test cells must have a default_exp, got none in 02_b.ipynb"),
+    ([("code", "#| default_exp b"), ("code", "#| test two words\npass")], "a test name must be an identifier, got 'two words' in 02_b.ipynb"),
+    ([("code", "#| default_exp b"), *[("code", "#| test one\npass")] * 2], "a test name must be unique in its notebook, got 'one' twice in 02_b.ipynb")])
+def test_export_refuses_bad_test_cells(project, cells, says):
+    write(project/"nbs/02_b.ipynb", cells)
+    with pytest.raises(ValueError, match=says): export_tests.export_tests(project)
+
+def test_readme_is_made_from_the_index(project):
+    text, pictures = (project/"README.md").read_text(), sorted((project/"nbs/images").glob("*.png"))
+    assert "[a](nbs/01_a.ipynb)" in text and "```python\nprint('printed')\n```\n\n```\nprinted\n```" in text
+    assert text.endswith("![A line.](nbs/images/index-cell2.png)\n") and "#|" not in text
+    assert [p.name for p in pictures] == ["index-cell2.png"] and pictures[0].read_bytes()[1:4] == b"PNG"
+    assert tool(project, "readme", "--check").returncode == 0
+
+def test_readme_check_notices_text_and_pictures(project):
+    (project/"README.md").write_text("edited")
+    (project/"nbs/images/index-old.png").write_bytes(b"old")
+    (project/"nbs/images/index-cell2.png").write_bytes(b"edited")
+    r = tool(project, "readme", "--check")
+    assert r.returncode == 1
+    assert "out of date: README.md nbs/images/index-cell2.png nbs/images/index-old.png" in r.stderr
+    assert tool(project, "readme").returncode == 0
+    assert tool(project, "readme", "--check").returncode == 0
+
+def test_readme_prose():
+    assert readme.prose("# T {#sec-t}\n[a](../x.md) [b](i/c.png#d) [c](https://e.org) [d](#e)") == \
+        "# T\n[a](x.md) [b](nbs/i/c.png#d) [c](https://e.org) [d](#e)"
+
+def test_docs_preview_has_linked_pages_with_pictures(project):
+    r = tool(project, "docs", PATH="", PYTHONPATH=str(project))
+    assert r.returncode == 0, r.stderr
+    assert "plain preview" in r.stdout
+    index, a, first = [(project/"_docs"/p).read_text() for p in ("index.html", "01_a.html", "tutorials/first.html")]
+    assert 'href="01_a.html"' in index and 'href="tutorials/first.html"' in index and "data:image/png;base64" in index
+    assert "data:image/png;base64" in a and 'href="../index.html"' in first
