@@ -18,12 +18,12 @@ import readme  # noqa: E402
 import run_nbs  # noqa: E402
 
 PLOT = "import matplotlib.pyplot as plt\nplt.rcParams['figure.dpi'] = 20\nplt.plot([0, 1])\nplt.show()"
-A = ["# a\n\n> A module.\n\n@fig-line shows `@fig-none`, see [the index](index.ipynb).",
+A = ["# a\n\n> A module.", "@fig-line shows `@fig-none`, see [the index](index.ipynb).",
      ("code", "#| default_exp a"),
      ("code", "#| export\ndef one() -> int:\n    'One.'\n    return 1"),
      ("code", "#| test one\nassert one() == 1"),
      ("code", f"#| label: fig-line\n#| fig-cap: A line.\n{PLOT}")]
-INDEX = ["# small\n\n> A project.\n\nRead [a](01_a.ipynb).", ("code", "print('printed')"), ("code", f"#| fig-cap: A line.\n{PLOT}")]
+INDEX = ["# small\n\n> A project.", "Read [a](01_a.ipynb).", ("code", "print('printed')"), ("code", f"#| fig-cap: A line.\n{PLOT}")]
 
 def write(path, cells):
     "Write a notebook: a string is a markdown cell, a pair is (type, source)."
@@ -109,34 +109,34 @@ def test_hand_written_files_stay(project):
     assert [p for p in found(project, "generated") if "hand" in p] == []
 
 def test_an_unclean_notebook_is_found(project):
-    change(project/"nbs/01_a.ipynb", lambda cells: cells[1].update(execution_count=3))
+    change(project/"nbs/01_a.ipynb", lambda cells: cells[2].update(execution_count=3))
     assert "nbs/01_a.ipynb: not what the notebooks give; run python tools/sync.py" in found(project, "generated")
 
 def test_a_notebook_that_cannot_be_exported_is_found(project):
-    change(project/"nbs/01_a.ipynb", lambda cells: cells[3].update(source=["#| test not a name\n", "pass"]))
+    change(project/"nbs/01_a.ipynb", lambda cells: cells[4].update(source=["#| test not a name\n", "pass"]))
     assert "tools/sync.py fails: ValueError: a test name must be an identifier" in found(project, "generated")[0]
 
 def test_changed_code_needs_a_new_run(project):
-    change(project/"nbs/01_a.ipynb", lambda cells: cells[4].update(source=[PLOT + "\n", "plt.title('new')"]))
+    change(project/"nbs/01_a.ipynb", lambda cells: cells[5].update(source=[PLOT + "\n", "plt.title('new')"]))
     assert found(project, "executed") == ["nbs/01_a.ipynb: code changed since outputs were stored; run python tools/run_nbs.py nbs/01_a.ipynb"]
     assert tool(project, "run_nbs", "nbs/01_a.ipynb").returncode == 0
     assert found(project, "executed") == []
 
 def test_changed_prose_needs_no_new_run(project):
-    change(project/"nbs/01_a.ipynb", lambda cells: cells[0]["source"].append("\nMore."))
+    change(project/"nbs/01_a.ipynb", lambda cells: cells[1]["source"].append("\nMore."))
     assert found(project, "executed") == []
 
 def test_a_stored_error_is_found(project):
     error = dict(output_type="error", ename="E", evalue="e", traceback=[])
-    change(project/"nbs/01_a.ipynb", lambda cells: cells[1].update(outputs=[error]))
-    assert found(project, "executed") == ["nbs/01_a.ipynb: cell cell1 stores an error"]
+    change(project/"nbs/01_a.ipynb", lambda cells: cells[2].update(outputs=[error]))
+    assert found(project, "executed") == ["nbs/01_a.ipynb: cell cell2 stores an error"]
 
 @pytest.mark.parametrize("size, says", [(50_000, []), (50_001, ["warning: {}: a picture should be at most 50000 bytes, got 50001"]),
                                         (100_001, ["{}: a picture must be at most 100000 bytes, got 100001"])])
 def test_large_pictures_are_found(project, size, says):
-    def grow(cells): cells[4]["outputs"][0]["data"]["image/png"] = base64.b64encode(bytes(size)).decode()
+    def grow(cells): cells[5]["outputs"][0]["data"]["image/png"] = base64.b64encode(bytes(size)).decode()
     change(project/"nbs/01_a.ipynb", grow)
-    assert found(project, "pictures") == [s.format("nbs/01_a.ipynb: cell cell4") for s in says]
+    assert found(project, "pictures") == [s.format("nbs/01_a.ipynb: cell cell5") for s in says]
     (project/"nbs/images/big.png").write_bytes(bytes(size))
     assert found(project, "pictures")[len(says):] == [s.format("nbs/images/big.png") for s in says]
 
@@ -153,21 +153,26 @@ def test_the_sidebar_must_list_every_notebook(project):
 
 def test_references_need_a_label(project):
     def break_all(cells):
-        cells[4]["source"] = [PLOT]
-        cells[0]["source"].append(" @eq-sum, @sec-end and @tbl-two are missing, [@sec-here] is not. me@fig-mail.org\n## Here {#sec-here}")
+        cells[5]["source"] = [PLOT]
+        cells[1]["source"].append(" @eq-sum, @sec-end and @tbl-two are missing, [@sec-here] is not. me@fig-mail.org\n## Here {#sec-here}")
     change(project/"nbs/01_a.ipynb", break_all)
     assert found(project, "references") == [f"nbs/01_a.ipynb: @{r} has no label in this notebook"
                                             for r in ("eq-sum", "fig-line", "sec-end", "tbl-two")]
 
 def test_a_label_is_given_once(project):
-    change(project/"nbs/01_a.ipynb", lambda cells: cells[0]["source"].append("\n\n$$x$$ {#eq-x}\n\n$$y$$ {#eq-x}"))
+    change(project/"nbs/01_a.ipynb", lambda cells: cells[1]["source"].append("\n\n$$x$$ {#eq-x}\n\n$$y$$ {#eq-x}"))
     assert found(project, "references") == ["nbs/01_a.ipynb: label eq-x is given more than once"]
+
+@pytest.mark.parametrize("text", ["# a\n\n> A claim.\n\nProse.", "# a\n> A claim\n> on two lines.", "Prose."])
+def test_a_title_cell_holds_title_and_claim_only(project, text):
+    change(project/"nbs/01_a.ipynb", lambda cells: cells[0].update(source=[text]))
+    assert [p[:60] for p in found(project, "titles")] == ["nbs/01_a.ipynb: a title cell must hold `# title` and one lin"]
 
 @pytest.mark.parametrize("text", ["[a](gone.ipynb)", "![a](images/gone.png)", '<img src="gone.png">', "[a]: gone.md", "[a](../../outside.md)",
                                   "[a](gone.ipynb#part)"])
 def test_dead_links_are_found(project, text):
     (project.parent/"outside.md").write_text("exists, but is no part of the project")
-    change(project/"nbs/01_a.ipynb", lambda cells: cells[0]["source"].append("\n\n" + text))
+    change(project/"nbs/01_a.ipynb", lambda cells: cells[1]["source"].append("\n\n" + text))
     assert len(found(project, "links")) == 1
     (project/"nbs/note.md").write_text(text)
     assert len(found(project, "links")) == 2
@@ -186,7 +191,7 @@ def test_a_link_to_an_ignored_file_is_dead(project):
 
 @pytest.mark.parametrize("path", ["/ro" + "ot/x", "/wo" + "rk/x", "/ho" + "me/ann/x", "/Us" + "ers/ann/x", "/tm" + "p/tmpab12_xyz/x"])
 def test_machine_paths_are_found(project, path):
-    change(project/"nbs/01_a.ipynb", lambda cells: cells[0]["source"].append(f"\nsaved in {path}"))
+    change(project/"nbs/01_a.ipynb", lambda cells: cells[1]["source"].append(f"\nsaved in {path}"))
     assert [p.split(": ")[1][:12] for p in found(project, "machine_paths")] == ["machine path"]
 
 def test_other_paths_pass(project):
@@ -247,7 +252,7 @@ def test_extracted_tests_run_and_checks_notice_a_change(project):
                        env=os.environ | dict(PYTHONPATH=str(project)))
     assert r.stdout.strip().splitlines()[-1].startswith("1 passed")
     assert tool(project, "export_tests", "--check").returncode == 0
-    change(project/"nbs/01_a.ipynb", lambda cells: cells[3].update(source=["#| test one\n", "assert one() != 2"]))
+    change(project/"nbs/01_a.ipynb", lambda cells: cells[4].update(source=["#| test one\n", "assert one() != 2"]))
     assert "out of date: test_a.py" in tool(project, "export_tests", "--check").stderr
     assert tool(project, "export_tests").returncode == 0
     assert tool(project, "export_tests", "--check").returncode == 0
@@ -270,17 +275,17 @@ def test_export_refuses_bad_test_cells(project, cells, says):
 def test_readme_is_made_from_the_index(project):
     text, pictures = (project/"README.md").read_text(), sorted((project/"nbs/images").glob("*.png"))
     assert "[a](nbs/01_a.ipynb)" in text and "```python\nprint('printed')\n```\n\n```\nprinted\n```" in text
-    assert text.endswith("![A line.](nbs/images/index-cell2.png)\n") and "#|" not in text
-    assert [p.name for p in pictures] == ["index-cell2.png"] and pictures[0].read_bytes()[1:4] == b"PNG"
+    assert text.endswith("![A line.](nbs/images/index-cell3.png)\n") and "#|" not in text
+    assert [p.name for p in pictures] == ["index-cell3.png"] and pictures[0].read_bytes()[1:4] == b"PNG"
     assert tool(project, "readme", "--check").returncode == 0
 
 def test_readme_check_notices_text_and_pictures(project):
     (project/"README.md").write_text("edited")
     (project/"nbs/images/index-old.png").write_bytes(b"old")
-    (project/"nbs/images/index-cell2.png").write_bytes(b"edited")
+    (project/"nbs/images/index-cell3.png").write_bytes(b"edited")
     r = tool(project, "readme", "--check")
     assert r.returncode == 1
-    assert "out of date: README.md nbs/images/index-cell2.png nbs/images/index-old.png" in r.stderr
+    assert "out of date: README.md nbs/images/index-cell3.png nbs/images/index-old.png" in r.stderr
     assert tool(project, "readme").returncode == 0
     assert tool(project, "readme", "--check").returncode == 0
 
@@ -288,10 +293,23 @@ def test_readme_prose():
     assert readme.prose("# T {#sec-t}\n[a](../x.md) [b](i/c.png#d) [c](https://e.org) [d](#e)") == \
         "# T\n[a](x.md) [b](nbs/i/c.png#d) [c](https://e.org) [d](#e)"
 
-def test_docs_preview_has_linked_pages_with_pictures(project):
+def test_docs_preview_has_linked_pages_with_pictures_and_maths(project):
+    change(project/"nbs/01_a.ipynb", lambda cells: cells[1]["source"].append("\n\nHere $x_1$ and\n\n$$y = 2$$ {#eq-y}"))
     r = tool(project, "docs", PATH="", PYTHONPATH=str(project))
     assert r.returncode == 0, r.stderr
     assert "plain preview" in r.stdout
     index, a, first = [(project/"_docs"/p).read_text() for p in ("index.html", "01_a.html", "tutorials/first.html")]
-    assert 'href="01_a.html"' in index and 'href="tutorials/first.html"' in index and "data:image/png;base64" in index
-    assert "data:image/png;base64" in a and 'href="../index.html"' in first
+    assert 'href="01_a.html"' in index and 'href="tutorials/first.html"' in index and 'href="../index.html"' in first
+    assert "data:image/png;base64" in index and "data:image/png;base64" in a
+    assert "Figure 1 shows" in a and "Figure 1: A line." in a and "#eq-y" not in a and "#| " not in a
+    assert "<h1" in a and "<msub><mi>x</mi><mn>1</mn></msub>" in a and 'display="block"' in a
+
+def test_docs_uses_quarto_where_it_is_on_path(project, tmp_path):
+    (tmp_path/"bin").mkdir()
+    fake = tmp_path/"bin/quarto"
+    fake.write_text('#!/bin/sh\n[ "$1 $3" = "render --no-execute" ] && mkdir "$2/_docs" && echo page > "$2/_docs/index.html"\n')
+    fake.chmod(0o755)
+    r = tool(project, "docs", PATH=f"{tmp_path/'bin'}:{os.environ['PATH']}", PYTHONPATH=str(project))
+    assert r.returncode == 0, r.stderr
+    assert (project/"_docs/index.html").read_text() == "page\n" and "preview" not in r.stdout
+    assert (project/"_proc/_quarto.yml").exists() and (project/"_proc/sidebar.yml").exists()

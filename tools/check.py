@@ -3,7 +3,8 @@
     python tools/check.py [name ...]
 
 Prints one line per problem and exits 1 if there is any; a line that starts with `warning:` is only a warning. Names of
-single checks: generated, executed, pictures, sidebar, references, links, machine_paths.
+single checks: generated, executed, pictures, sidebar, titles, references, links,
+machine_paths.
 """
 import base64
 import re
@@ -76,6 +77,16 @@ def sidebar(root):
     for f in sorted(there - listed): yield f"nbs/sidebar.yml: does not list {f}"
     for f in sorted(listed - there): yield f"nbs/sidebar.yml: lists {f}, which does not exist"
 
+def titles(root):
+    "A title cell holds `# title` and one line `> claim`: nbdev makes a title block of it and drops anything else."
+    for f in notebooks(root):
+        cells = [source(c) for c in read_nb(f).cells if c.cell_type == "markdown"]
+        lines = next((s.strip().splitlines() for s in cells if re.search(r"^# ", s, re.M)), [])
+        rest = [s for s in lines if s.strip() and not re.match(r"# |> |- \S+:", s)]
+        if not lines: rest = ["no `# title`"]
+        elif sum(s.startswith("> ") for s in lines) > 1: rest.append("a second line of the claim")
+        if rest: yield f"{f.relative_to(root).as_posix()}: a title cell must hold `# title` and one line `> claim` only, got: {rest[0][:60]}"
+
 def uncoded(text):
     "Markdown without code blocks, code spans and comments."
     return re.sub(r"^(```|~~~).*?^\1|<!--.*?-->|`[^`\n]+`", "", text, flags=re.M | re.S)
@@ -119,7 +130,7 @@ def machine_paths(root):
         for i, line in enumerate(text.splitlines(), 1):
             if m := MACHINE.search(line): yield f"{f.relative_to(root).as_posix()}:{i}: machine path {m[0]}"
 
-CHECKS = [generated, executed, pictures, sidebar, references, links, machine_paths]
+CHECKS = [generated, executed, pictures, sidebar, titles, references, links, machine_paths]
 
 def main(root, names=()):
     if unknown := set(names) - {c.__name__ for c in CHECKS}: sys.exit(f"unknown check: {' '.join(sorted(unknown))}")

@@ -11,15 +11,22 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import nbformat
 import yaml
+from jinja2 import pass_context
+from latex2mathml.converter import convert
+from nbconvert import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbdev.config import get_config
 from nbdev.quarto import nbdev_sidebar, refresh_quarto_yml
 from nbdev.serve import proc_nbs
+from nbformat.v4 import new_markdown_cell
 
 from check import leaves
 
 STYLE = """<style>nav.pages{font:14px sans-serif;padding:.6em 1em;background:#f4f4f4;border-bottom:1px solid #ccc}
-nav.pages a{margin-right:1em;white-space:nowrap} nav.pages b{margin-right:1em}</style>"""
+nav.pages a,nav.pages b{margin-right:1em;white-space:nowrap} body.jp-Notebook{max-width:60em;margin:auto}</style>"""
+KINDS = dict(fig="Figure", tbl="Table", eq="Equation", sec="Section")
 
 def nav(pages, here):
     "Links to all pages, relative to the page `here`, which is not linked."
@@ -28,12 +35,46 @@ def nav(pages, here):
         return f'<a href="{os.path.relpath(p[:-6], os.path.dirname(here) or ".")}.html">{p[:-6]}</a>'
     return f'{STYLE}<nav class="pages">{" ".join(map(link, pages))}</nav>'
 
+def without_quarto(nb):
+    "Turn what only Quarto understands into plain Markdown: title block, captions, numbered references, attributes, `:::` lines."
+    numbers, cells = {}, []
+    for label in re.findall(r"(?:\{#|label: )((?:fig|tbl|eq|sec)-[\w-]*\w)", "\n".join(c.source for c in nb.cells)):
+        kind = label.split("-")[0]
+        numbers.setdefault(label, f"{KINDS[kind]} {1 + sum(k.startswith(kind) for k in numbers)}")
+    for c in nb.cells:
+        cells.append(c)
+        if c.cell_type == "raw" and c.source.startswith("---"):
+            meta = yaml.safe_load(c.source.strip().strip("-"))
+            cells[-1] = new_markdown_cell(f"# {meta.get('title', '')}\n\n> {meta.get('description', '')}")
+        elif c.cell_type == "markdown":
+            c.source = re.sub(r"@((?:fig|tbl|eq|sec)-[\w-]*\w)", lambda m: numbers.get(m[1], m[0]), c.source)
+            c.source = re.sub(r"[ \t]*\{[#.][^}]*\}(?=[ \t]*$)|^:::.*$", "", c.source, flags=re.M)
+        elif c.cell_type == "code":
+            opts = dict(re.findall(r"^#\| *([\w-]+): *(.*?) *$", c.source, re.M))
+            c.source = re.sub(r"^#\|.*\n?", "", c.source, flags=re.M)
+            if opts.get("echo") == "false": c["transient"] = {"remove_source": True}
+            cap = opts.get("fig-cap") or opts.get("tbl-cap")
+            if cap: cells.append(new_markdown_cell(f"*{': '.join(filter(None, [numbers.get(opts.get('label')), cap.strip(chr(34))]))}*"))
+    nb.cells = cells
+    return nb
+
+class Maths(IPythonRenderer):
+    "Equations as MathML, which browsers show without a network."
+    def block_math(self, body): return convert(body, display="block")
+    def multiline_math(self, text): return convert(text.strip("$\n "), display="block")
+    def inline_math(self, body): return convert(body)
+    def latex_environment(self, name, body): return convert(rf"\begin{{{name}}}{body}\end{{{name}}}", display="block")
+
+class Preview(HTMLExporter):
+    @pass_context
+    def markdown2html(self, context, source): return MarkdownWithMath(renderer=Maths(escape=False)).render(source)
+
 def preview(proc, docs):
     "Convert every notebook in `proc` to HTML in `docs`, with links between the pages."
-    from nbconvert import HTMLExporter
-    pages = [p for p in leaves(yaml.safe_load((proc/"sidebar.yml").read_text(encoding="utf-8"))["website"]["sidebar"])]
+    pages = list(leaves(yaml.safe_load((proc/"sidebar.yml").read_text(encoding="utf-8"))["website"]["sidebar"]))
+    exporter = Preview(exclude_input_prompt=True, exclude_output_prompt=True, mathjax_url="")
     for p in pages:
-        html, _ = HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True).from_filename(str(proc/p))
+        html, _ = exporter.from_notebook_node(without_quarto(nbformat.read(proc/p, as_version=4)))
         html = re.sub(r'(href="(?![a-z]+:)[^"#]*)\.ipynb', r"\1.html", html)
         html = re.sub(r"(<body[^>]*>)", lambda m, p=p: m[1] + nav(pages, p), html, count=1)
         (docs/p).parent.mkdir(parents=True, exist_ok=True)
