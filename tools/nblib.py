@@ -3,7 +3,6 @@ import hashlib
 import subprocess
 from pathlib import Path
 
-from execnb.nbio import read_nb
 from nbdev.frontmatter import FrontmatterProc
 from nbdev.process import NBProcessor
 
@@ -35,6 +34,6 @@ def skipped(path, flags):
     return [skip(c) for c in flagged(path)]
 
 def fingerprint(path, flags):
-    "Hash of the source of every cell that a run executes, in order."
-    cells = [source(c) for c, s in zip(read_nb(path).cells, skipped(path, flags)) if not s]
+    "Hash of the code of every cell that a run executes, in order; directives such as `#| export` do not count."
+    cells = [c.source for c, s in zip(flagged(path), skipped(path, flags)) if not s]
     return hashlib.sha256("\n\0".join(cells).encode()).hexdigest()[:16]
