@@ -104,6 +104,7 @@ def _normalise(rows: Dataset | Sequence[Mapping], columns: tuple[str, str] | Non
 # %% ../nbs/07_data.ipynb #0fee6881
 Source: TypeAlias = str | Path | Dataset | Sequence
 
+# %% ../nbs/07_data.ipynb #c952dce4
 def _read(source: Source, split: str, name: str | None) -> Dataset | Sequence:
     "Rows of `source` as they come."
     if isinstance(source, (str, Path)):
@@ -143,6 +144,7 @@ class HeldOut(NamedTuple):
     train: Dataset
     heldout: Dataset
 
+# %% ../nbs/07_data.ipynb #78809c66
 def heldout_split(
     rows: Dataset,  # any data set
     n: int,         # rows to hold out, in 1..len(rows)-1
@@ -157,6 +159,7 @@ def _ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]
     "Tokens of each text alone: nothing put in front or behind, and special tokens in it read as text."
     return tokenizer(texts, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
 
+# %% ../nbs/07_data.ipynb #0e19ef9d
 def answer_ids(
     tokenizer: PreTrainedTokenizerBase,
     answers: list[str],    # texts that follow a prompt
@@ -179,6 +182,7 @@ def prompt_ids(
 # %% ../nbs/07_data.ipynb #a7e19f3f
 _PROBES = ("A cat, 12 dogs.", "two  spaces", "line one\n\n  line two\n", "f(x) = {3.5*x: [0]}  # ok?\n\tx += 1", "### Q:\n$1,234 \\frac{1}{2}")
 
+# %% ../nbs/07_data.ipynb #9094332e
 def _check_probe(tokenizer: PreTrainedTokenizerBase, text: str, ids: list[int]) -> None:
     "Raise unless `ids` decode to `text`, up to one space in front."
     back = str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
@@ -215,6 +219,7 @@ def _tokenize(batch: Mapping, tokenizer: PreTrainedTokenizerBase, template: str,
     answers = answer_ids(tokenizer, [s + ending for s in batch["output"]])
     return {"prompt": prompt_ids(tokenizer, prompts), "answer": [a + [tokenizer.eos_token_id] for a in answers]}
 
+# %% ../nbs/07_data.ipynb #dd378a91
 def _join(prompt: list[int], answer: list[int], max_length: int) -> dict:
     "One sequence of at most `max_length` tokens, and its labels."
     ids = (prompt + answer)[:max_length]
@@ -255,6 +260,7 @@ def _drop_long(parts: Dataset, max_length: int) -> Dataset:
     shortest = min(map(len, parts["prompt"]))
     raise ValueError(f"a prompt must be shorter than max_length={max_length} tokens, got at least {shortest} in all {len(parts)} rows")
 
+# %% ../nbs/07_data.ipynb #660b89ba
 def _count(joined: Dataset, dropped: int) -> DataReport:
     "The report on sequences made by `_join`."
     labels = list(chain.from_iterable(joined["labels"]))
