@@ -14,9 +14,9 @@ from .kron import KronShape, candidate_shapes, check_shape
 from .kpsvd import check_matrix, kpsvd
 
 # %% auto #0
-__all__ = ['CRITERIA', 'check_spectrum', 'energy_rank', 'chord_distance', 'elbow_rank', 'marchenko_pastur_median',
-           'gavish_donoho_factor', 'gavish_donoho_rank', 'select_rank', 'Spectrum', 'spectra', 'affordable',
-           'choose_shape', 'check_budget', 'gain', 'allocate', 'parse_budget']
+__all__ = ['CRITERIA', 'check_spectrum', 'energy_rank', 'Spectrum', 'chord_distance', 'elbow_rank', 'marchenko_pastur_median',
+           'gavish_donoho_factor', 'gavish_donoho_rank', 'select_rank', 'spectra', 'affordable', 'listed_shapes',
+           'choose_shape', 'parse_budget', 'gain', 'check_budget', 'allocate']
 
 # %% ../nbs/03_rank.ipynb #ed11c65b
 def check_spectrum(
@@ -43,6 +43,18 @@ def energy_rank(
     check_spectrum(S, total)
     kept = S.double().square().cumsum(0)
     return min(int((kept < energy*total*(1 - 1e-12)).sum()) + 1, len(S))   # 1e-12: a sum that rounds just below
+
+# %% ../nbs/03_rank.ipynb #b3511cba
+class Spectrum(NamedTuple):
+    "What a choice needs to know of one layer at one shape."
+    shape:KronShape  # (m1, n1, m2, n2)
+    S:Tensor         # leading singular values, shape (k,), descending
+    total:float      # squared Frobenius norm of the layer's matrix
+
+    def captured(self, params:int)->float:
+        "Fraction of the energy that `params` parameters can hold, at most the terms in `S`; 1 for a zero matrix."
+        k = min(params//self.shape.params, len(self.S))
+        return float(self.S[:k].double().square().sum())/self.total if self.total else 1.
 
 # %% ../nbs/03_rank.ipynb #914ac798
 def chord_distance(
@@ -91,7 +103,7 @@ def gavish_donoho_rank(
     "Number of values above `gavish_donoho_factor` times the median (Gavish & Donoho 2014)."
     check_spectrum(S, float("inf"))
     if len(S) != min(size): raise ValueError(f"S must be the whole spectrum, {min(size)} values for size {tuple(size)}, got {len(S)}")
-    return int((S > gavish_donoho_factor(min(size)/max(size))*S.median()).sum())
+    return int((S > gavish_donoho_factor(min(size)/max(size))*S.double().quantile(0.5)).sum())
 
 # %% ../nbs/03_rank.ipynb #4b28847a
 CRITERIA = ("both", "energy", "elbow", "gavish-donoho")
@@ -118,19 +130,7 @@ def select_rank(
         r = by.get(criterion, min(by.values()))
     return min(max(r, r_min), r_max or len(S), len(S))
 
-# %% ../nbs/03_rank.ipynb #51acd24f
-class Spectrum(NamedTuple):
-    "What a choice needs to know of one layer at one shape."
-    shape:KronShape  # (m1, n1, m2, n2)
-    S:Tensor         # leading singular values, shape (k,), descending
-    total:float      # squared Frobenius norm of the layer's matrix
-
-    def captured(self, params:int)->float:
-        "Fraction of the energy that `params` parameters can hold, at most the terms in `S`; 1 for a zero matrix."
-        k = min(params//self.shape.params, len(self.S))
-        return float(self.S[:k].double().square().sum())/self.total if self.total else 1.
-
-# %% ../nbs/03_rank.ipynb #2e10d67b
+# %% ../nbs/03_rank.ipynb #a3019b1d
 def spectra(
     W:Tensor,                    # matrix, shape (m1*m2, n1*n2)
     shapes:Sequence[KronShape],  # candidates
@@ -138,6 +138,7 @@ def spectra(
     seed:int=0,                  # of the randomized method
 )->list[Spectrum]:               # one a shape, in order
     "Leading spectrum of `W` at each shape, cut where `params` parameters are spent."
+    if params < 1: raise ValueError(f"params must be at least 1, got {params}")
     def one(s):
         k = kpsvd(W, s, max(1, min(params//s.params, s.max_rank)), seed=seed)
         return Spectrum(s, k.S, k.total)
@@ -156,7 +157,17 @@ def affordable(
     if max_madds < cheapest: raise ValueError(f"max_madds must be at least {cheapest:g}, the cheapest shape's, got {max_madds:g}")
     return [s for s in shapes if s.madds() <= max_madds*unit]
 
-# %% ../nbs/03_rank.ipynb #e417359e
+# %% ../nbs/03_rank.ipynb #aeaa077b
+def listed_shapes(
+    W:Tensor,                       # matrix, shape (m1*m2, n1*n2)
+    shapes:Sequence[tuple]|str,     # (m1, n1, m2, n2) each; "auto" for `candidate_shapes`
+)->list[KronShape]:                 # in order
+    "The candidates as checked shapes."
+    if not isinstance(shapes, str): return [check_shape(s, *W.shape) for s in shapes]
+    if shapes != "auto": raise ValueError(f"shapes must be 'auto' or a list of shapes, got {shapes!r}")
+    return candidate_shapes(*W.shape)
+
+# %% ../nbs/03_rank.ipynb #3e80362b
 def choose_shape(
     W:Tensor,                              # matrix, shape (m1*m2, n1*n2)
     shapes:Sequence[tuple]|str="auto",     # candidates (m1, n1, m2, n2); "auto" for `candidate_shapes`
@@ -168,9 +179,31 @@ def choose_shape(
     check_matrix(W)
     if terms < 1: raise ValueError(f"terms must be at least 1, got {terms}")
     unit = sum(W.shape)
-    found = affordable(candidate_shapes(*W.shape) if shapes == "auto" else [check_shape(s, *W.shape) for s in shapes], unit, max_madds)
+    found = affordable(listed_shapes(W, shapes), unit, max_madds)
     if len(found) == 1: return found[0]
     return max(spectra(W, found, terms*unit, seed), key=lambda s: s.captured(terms*unit)).shape
+
+# %% ../nbs/03_rank.ipynb #65fe5b50
+def parse_budget(
+    budget:int|str,      # parameters as 990_000 or "990000", or a percentage as "0.015%"
+    total_params:int,    # parameters of the model, what a percentage is of
+)->int:                  # parameters, a percentage rounded down
+    "A budget as a number of parameters."
+    if isinstance(budget, bool) or not isinstance(budget, (int, str)):
+        raise TypeError(f"budget must be an int or a str, got {type(budget).__name__}")
+    text = str(budget).strip()
+    try: n = Fraction(text[:-1])*total_params/100 if text.endswith("%") else int(text)
+    except (ValueError, ZeroDivisionError): raise ValueError(f"budget must be a number of parameters or a percentage, got {budget!r}") from None
+    if n < 1: raise ValueError(f"budget must be at least 1 parameter, got {budget!r}")
+    return int(n)
+
+# %% ../nbs/03_rank.ipynb #1e47584b
+def gain(
+    s:Spectrum,  # of one layer
+    k:int,       # index of a term, in 0..len(s.S)-1
+)->float:        # fraction of the layer's energy; 0 for a zero matrix
+    "Normalised energy of term `k`."
+    return float(s.S[k])**2/s.total if s.total else 0.
 
 # %% ../nbs/03_rank.ipynb #1761f097
 def check_budget(
@@ -184,14 +217,6 @@ def check_budget(
     if low := [n for n,c in caps.items() if c < 0]: raise ValueError(f"caps must be >= 0, got {caps[low[0]]} for {low[0]!r}")
     cheapest = min(s.shape.params for s in layers.values())
     if budget < cheapest: raise ValueError(f"budget must pay for one term, at least {cheapest} parameters, got {budget}")
-
-# %% ../nbs/03_rank.ipynb #1e47584b
-def gain(
-    s:Spectrum,  # of one layer
-    k:int,       # index of a term, in 0..len(s.S)-1
-)->float:        # fraction of the layer's energy; 0 for a zero matrix
-    "Normalised energy of term `k`."
-    return float(s.S[k])**2/s.total if s.total else 0.
 
 # %% ../nbs/03_rank.ipynb #29396215
 def allocate(
@@ -212,17 +237,3 @@ def allocate(
         ranks[n], left = ranks[n] + 1, left - cost[n]
         if ranks[n] < cap[n]: heappush(heap, (-gain(layers[n], ranks[n])/cost[n], i, n))
     return ranks
-
-# %% ../nbs/03_rank.ipynb #747fb5b7
-def parse_budget(
-    budget:int|str,      # parameters as 990_000 or "990000", or a percentage as "0.015%"
-    total_params:int,    # parameters of the model, what a percentage is of
-)->int:                  # parameters, a percentage rounded down
-    "A budget as a number of parameters."
-    if isinstance(budget, bool) or not isinstance(budget, (int, str)):
-        raise TypeError(f"budget must be an int or a str, got {type(budget).__name__}")
-    text = str(budget).strip()
-    try: n = Fraction(text[:-1])*total_params/100 if text.endswith("%") else int(text)
-    except ValueError: raise ValueError(f"budget must be a number of parameters or a percentage, got {budget!r}") from None
-    if n < 1: raise ValueError(f"budget must be at least 1 parameter, got {budget!r}")
-    return int(n)
