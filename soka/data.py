@@ -263,8 +263,8 @@ def _drop_long(parts: Dataset, max_length: int) -> Dataset:
 # %% ../nbs/07_data.ipynb #660b89ba
 def _count(joined: Dataset, dropped: int) -> DataReport:
     "The report on sequences made by `_join`."
-    labels = list(chain.from_iterable(joined["labels"]))
-    return DataReport(len(joined), len(labels), len(labels) - labels.count(-100), sum(joined["truncated"]), dropped)
+    tokens, masked = (sum(c) for c in zip(*((len(y), y.count(-100)) for y in joined["labels"])))
+    return DataReport(len(joined), tokens, tokens - masked, sum(joined["truncated"]), dropped)
 
 # %% ../nbs/07_data.ipynb #a49bd8ca
 def encode_rows(
@@ -292,7 +292,7 @@ def encode_rows(
 
 # %% ../nbs/07_data.ipynb #6cd317c6
 class Collator:
-    "Pads examples on the right and stacks them, for `Trainer(madecollator=...)`."
+    "Pads examples on the right and stacks them, for `Trainer(data_collator=...)`."
     def __init__(
         self,
         tokenizer: PreTrainedTokenizerBase,  # its pad token pads, or its eos token where it has none
