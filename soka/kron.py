@@ -9,35 +9,35 @@ __all__ = ['rearrange', 'unrearrange', 'KronShape', 'check_shape', 'divisors', '
 # %% ../nbs/01_kron.ipynb #16a452b1
 from math import isqrt
 from operator import index
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-
-# %% ../nbs/01_kron.ipynb #a5b53f18
-def rearrange(
-    W:Tensor,              # matrix, shape (m1*m2, n1*n2)
-    shape:"KronShape",     # (m1, n1, m2, n2)
-)->Tensor:                 # shape (m1*n1, m2*n2)
-    "Van Loan and Pitsianis (1993) rearrangement `R` of `W`: block (i, j) of `W` becomes row `i*n1 + j` of `R`."
-    m1, n1, m2, n2 = shape
-    _check_matrix("W", W, m1*m2, n1*n2)
-    return W.reshape(m1, m2, n1, n2).permute(0, 2, 1, 3).reshape(m1*n1, m2*n2)
-
-# %% ../nbs/01_kron.ipynb #e618e52a
-def unrearrange(
-    R:Tensor,              # rearranged matrix, shape (m1*n1, m2*n2)
-    shape:"KronShape",     # (m1, n1, m2, n2)
-)->Tensor:                 # shape (m1*m2, n1*n2)
-    "The matrix whose rearrangement is `R`: the inverse of `rearrange`."
-    m1, n1, m2, n2 = shape
-    _check_matrix("R", R, m1*n1, m2*n2)
-    return R.reshape(m1, n1, m2, n2).permute(0, 2, 1, 3).reshape(m1*m2, n1*n2)
 
 # %% ../nbs/01_kron.ipynb #854fd199
 def _check_matrix(name, W, rows, cols):
     if W.ndim != 2: raise ValueError(f"{name} must be 2-D, got shape {tuple(W.shape)}")
     if W.shape != (rows, cols): raise ValueError(f"{name} must have shape {(rows, cols)}, got {tuple(W.shape)}")
+
+# %% ../nbs/01_kron.ipynb #7aadd4fc
+def rearrange(
+    W:Tensor,           # matrix, shape (m1*m2, n1*n2)
+    shape:"KronShape",  # (m1, n1, m2, n2)
+)->Tensor:              # shape (m1*n1, m2*n2)
+    "Rearrangement `R` of `W` by Van Loan and Pitsianis (1993): block (i, j) of `W` becomes row `i*n1 + j`."
+    m1, n1, m2, n2 = shape
+    _check_matrix("W", W, m1*m2, n1*n2)
+    return W.reshape(m1, m2, n1, n2).permute(0, 2, 1, 3).reshape(m1*n1, m2*n2)
+
+# %% ../nbs/01_kron.ipynb #93abfbd2
+def unrearrange(
+    R:Tensor,           # rearranged matrix, shape (m1*n1, m2*n2)
+    shape:"KronShape",  # (m1, n1, m2, n2)
+)->Tensor:              # shape (m1*m2, n1*n2)
+    "The matrix whose rearrangement is `R`: the inverse of `rearrange`."
+    m1, n1, m2, n2 = shape
+    _check_matrix("R", R, m1*n1, m2*n2)
+    return R.reshape(m1, n1, m2, n2).permute(0, 2, 1, 3).reshape(m1*m2, n1*n2)
 
 # %% ../nbs/01_kron.ipynb #25e5b2f3
 def _check_order(order):
@@ -52,14 +52,10 @@ class KronShape(NamedTuple):
     n2:int  # columns of V
 
     @property
-    def out_features(self)->int:
-        "Rows of the matrix."
-        return self.m1*self.m2
+    def out_features(self)->int: return self.m1*self.m2
 
     @property
-    def in_features(self)->int:
-        "Columns of the matrix."
-        return self.n1*self.n2
+    def in_features(self)->int: return self.n1*self.n2
 
     @property
     def params(self)->int:
@@ -68,11 +64,16 @@ class KronShape(NamedTuple):
 
     @property
     def max_rank(self)->int:
-        "Number of terms that is enough for every matrix."
+        "Number of terms that is enough for every matrix: the smaller side of its rearrangement."
         return min(self.m1*self.n1, self.m2*self.n2)
 
+    @property
+    def order(self)->str:
+        "The factor to apply first for fewer multiply-adds; `V` if they are equal."
+        return "V" if self.madds("V") <= self.madds("U") else "U"
+
     def madds(self, order:str|None=None)->int:
-        "Multiply-adds per token and term with `V` or `U` applied first; None means the cheaper order."
+        "Multiply-adds per token and term with `order` applied first; None means the cheaper one."
         _check_order(order)
         both = {"V": self.n1*self.m2*(self.n2 + self.m1), "U": self.m1*self.n2*(self.n1 + self.m2)}
         return both[order] if order else min(both.values())
@@ -81,11 +82,6 @@ class KronShape(NamedTuple):
         "Numbers per token and term between the two products; None means the cheaper order."
         _check_order(order)
         return self.n1*self.m2 if (order or self.order) == "V" else self.m1*self.n2
-
-    @property
-    def order(self)->str:
-        "The order with fewer multiply-adds; `V` first if they are equal."
-        return "V" if self.madds("V") <= self.madds("U") else "U"
 
 # %% ../nbs/01_kron.ipynb #15ff438d
 def check_shape(
@@ -128,7 +124,7 @@ def candidate_shapes(
     in_features:int,   # columns of the matrix
 )->list[KronShape]:
     "The dial `n1 = m2 = s` up to the balanced shape, and all shapes with as few parameters, cheapest to apply first."
-    side, best = isqrt(out_features*in_features), balanced_shape(out_features, in_features)
+    best, side = balanced_shape(out_features, in_features), isqrt(out_features*in_features)
     dial = [s for s in _all_shapes(out_features, in_features)
             if s.n1*s.m2 <= side and (s.n1 == s.m2 or s.params == best.params)]
     return sorted({*dial, best}, key=lambda s: (s.madds(), s.n1, s.m2))
@@ -147,20 +143,21 @@ def kron_sum(
 )->Tensor:          # shape (m1*m2, n1*n2)
     "Dense `sum_k S_k kron(U_k, V_k)`: one product of the rearranged factors."
     _check_factors(U, V)
+    if S is not None and S.shape != U.shape[:1]: raise ValueError(f"S must have shape {(len(U),)}, got {tuple(S.shape)}")
     if S is not None: U = U * S[:, None, None]
     (r, m1, n1), (_, m2, n2) = U.shape, V.shape
     return unrearrange(U.reshape(r, m1*n1).T @ V.reshape(r, m2*n2), KronShape(m1, n1, m2, n2))
 
-# %% ../nbs/01_kron.ipynb #2f0a6f9c
-_SMALL = 16  # columns; below it one product on a transposed copy beats a batch of tiny products (measured on a CPU)
+# %% ../nbs/01_kron.ipynb #b5353571
+_SMALL = 16  # columns
 
 def _left_mul(
     A,  # (a, b)
     X,  # (T, b, c)
 ):      # (T, a, c): A times each matrix of X
     T, b, c = X.shape
-    if c >= _SMALL: return A @ X
-    return (X.transpose(1, 2).reshape(T*c, b) @ A.T).reshape(T, c, -1).transpose(1, 2)
+    if c >= _SMALL: return A.expand(T, *A.shape).bmm(X)  # not A @ X: that copies X if A requires a gradient
+    return (X.transpose(1, 2).reshape(T*c, b) @ A.T).reshape(T, c, len(A)).transpose(1, 2)
 
 # %% ../nbs/01_kron.ipynb #d8b27297
 def _v_matrices(U, V):
@@ -188,128 +185,128 @@ def _u_first(x, U, V):
     Z = _left_mul(A, x.reshape(-1, n1, n2)).reshape(-1, r*n2)  # (T*m1, r*n2)
     return (Z @ B).reshape(-1, m1*m2)
 
-# %% ../nbs/01_kron.ipynb #10514823
+# %% ../nbs/01_kron.ipynb #458692f2
+def _shape_of(U, V):
+    return KronShape(*U.shape[1:], *V.shape[1:])
+
+def _pieces(shape, r, order):
+    "Pieces to cut the tokens into: then an intermediate holds at most as many numbers as input and output, plus one token's."
+    return -(-r*shape.intermediate(order) // (shape.in_features + shape.out_features))
+
+def _join(parts):
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+# %% ../nbs/01_kron.ipynb #e1d24dde
+def _apply(x, U, V, order):
+    "`x` (T, n1*n2) -> (T, m1*m2), a piece of the tokens at a time."
+    run = _v_first if order == "V" else _u_first
+    return _join([run(p, U, V) for p in x.chunk(_pieces(_shape_of(U, V), len(U), order))])
+
+# %% ../nbs/01_kron.ipynb #18c42eab
 def _left_grad(
     G,  # (T, a, c)
     X,  # (T, b, c)
 ):      # (a, b): sum over t of G[t] @ X[t].T, as one product
     return G.transpose(0, 1).reshape(G.shape[1], -1) @ X.transpose(1, 2).reshape(-1, X.shape[1])
 
-# %% ../nbs/01_kron.ipynb #9d5bb11e
-def _v_grads(g, x, U, V, need_x, need_U, need_V):
+def _fold(F, r):
+    "Sum of the two halves of 2r terms; r terms stay as they are."
+    return F if len(F) == r else F[:r] + F[r:]
+
+# %% ../nbs/01_kron.ipynb #6d11091d
+def _v_grads(g, x, U, V, r, need_x, need_U, need_V):
     "Gradients of `x`, `U` and `V` for V first, each only if needed; `g` is (T, m1*m2)."
-    (r, m1, n1), (_, m2, n2) = U.shape, V.shape
+    (terms, m1, n1), (_, m2, n2) = U.shape, V.shape
     A, B = _v_matrices(U, V)
     g, x, gx, gU, gV = g.reshape(-1, m1, m2), x.reshape(-1, n2), None, None, None
-    if need_U: gU = _left_grad(g, (x @ B).reshape(-1, n1*r, m2)).reshape(m1, n1, r).permute(2, 0, 1)
-    if need_x or need_V: gY = _left_mul(A.T, g).reshape(-1, r*m2)  # (T*n1, r*m2)
-    if need_V: gV = (gY.T @ x).reshape(r, m2, n2)
+    if need_U: gU = _left_grad(g, (x @ B[:, :r*m2]).reshape(-1, n1*r, m2)).reshape(m1, n1, r).permute(2, 0, 1)
+    if need_x or need_V: gY = _left_mul(A.T, g).reshape(-1, terms*m2)  # (T*n1, terms*m2)
+    if need_V: gV = _fold((gY.T @ x).reshape(terms, m2, n2), r)
     if need_x: gx = (gY @ B.T).reshape(-1, n1*n2)
     return gx, gU, gV
 
-# %% ../nbs/01_kron.ipynb #458692f2
-def _u_grads(g, x, U, V, need_x, need_U, need_V):
+# %% ../nbs/01_kron.ipynb #54240e99
+def _u_grads(g, x, U, V, r, need_x, need_U, need_V):
     "Gradients of `x`, `U` and `V` for U first, each only if needed; `g` is (T, m1*m2)."
-    (r, m1, n1), (_, m2, n2) = U.shape, V.shape
+    (terms, m1, n1), (_, m2, n2) = U.shape, V.shape
     A, B = _u_matrices(U, V)
     g, x, gx, gU, gV = g.reshape(-1, m2), x.reshape(-1, n1, n2), None, None, None
-    if need_V: gV = (g.T @ _left_mul(A, x).reshape(-1, r*n2)).reshape(m2, r, n2).transpose(0, 1)
-    if need_x or need_U: gZ = (g @ B.T).reshape(-1, m1*r, n2)
-    if need_U: gU = _left_grad(gZ, x).reshape(m1, r, n1).transpose(0, 1)
-    if need_x: gx = _left_mul(A.T, gZ).reshape(-1, n1*n2)
+    if need_V: gV = (g.T @ _left_mul(_u_matrices(_fold(U, r), V[:r])[0], x).reshape(-1, r*n2)).reshape(m2, r, n2).transpose(0, 1)
+    if need_x or need_U: gZ = (g @ B.T).reshape(-1, m1, terms, n2)
+    if need_U: gU = _left_grad(gZ[:, :, :r].reshape(-1, m1*r, n2), x).reshape(m1, r, n1).transpose(0, 1)
+    if need_x: gx = _left_mul(A.T, gZ.reshape(-1, m1*terms, n2)).reshape(-1, n1*n2)
     return gx, gU, gV
 
-# %% ../nbs/01_kron.ipynb #e1d24dde
-def _pieces(shape, r, order):
-    "Number of pieces to cut the tokens into, so that an intermediate is no larger than input and output together."
-    return -(-r*shape.intermediate(order) // (shape.in_features + shape.out_features))
-
-def _join(parts):
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-# %% ../nbs/01_kron.ipynb #d89127d6
-def _shape_of(U, V):
-    return KronShape(*U.shape[1:], *V.shape[1:])
-
-def _apply(x, U, V, order):
-    "`x` (T, n1*n2) -> (T, m1*m2), a piece of the tokens at a time."
-    run = _v_first if order == "V" else _u_first
-    return _join([run(p, U, V) for p in x.chunk(_pieces(_shape_of(U, V), len(U), order))])
-
-# %% ../nbs/01_kron.ipynb #4df62c9c
+# %% ../nbs/01_kron.ipynb #2ee363da
 def _plus(total, part, dtype):
     "Running sum in `dtype`; a gradient that is not needed stays None."
     if part is None: return None
     return part.to(dtype) if total is None else total + part
 
-def _grads(g, x, U, V, order, need, dtypes):
+# %% ../nbs/01_kron.ipynb #515d87f9
+def _grads(g, x, U, V, r, order, need, dtypes):
     "Gradients of `x`, `U` and `V`, each only if in `need`, a piece of the tokens at a time."
     run, k = (_v_grads if order == "V" else _u_grads), _pieces(_shape_of(U, V), len(U), order)
-    gx, gU, gV = [], None, None
+    parts, gU, gV = [], None, None
     for gp, xp in zip(g.chunk(k), x.chunk(k)):
-        a, b, c = run(gp, xp, U, V, *need)
-        gx.append(a)
-        gU, gV = _plus(gU, b, dtypes[0]), _plus(gV, c, dtypes[1])
-    return _join(gx) if need[0] else None, gU, gV
+        gx, u, v = run(gp, xp, U, V, r, *need)
+        parts.append(gx)
+        gU, gV = _plus(gU, u, dtypes[0]), _plus(gV, v, dtypes[1])
+    return _join(parts) if need[0] else None, gU, gV
 
-# %% ../nbs/01_kron.ipynb #59e468a7
+# %% ../nbs/01_kron.ipynb #d164f5ab
 def _stack(dU, dV, U0, V0, delta):
-    "The factors to apply: the change alone, start plus change (r terms), or the difference of the two products (2r terms)."
+    "Factors to apply: the change alone, start plus change (r terms), or the difference of the two products (2r terms)."
     if V0 is None: return dU, dV
     V = V0 + dV
     if U0 is None: return dU, V
     return (torch.cat([dU, U0]), torch.cat([V, dV])) if delta else (U0 + dU, V)
 
-# %% ../nbs/01_kron.ipynb #f38b63f1
+# %% ../nbs/01_kron.ipynb #1ab36621
+def _backward(g, x, dU, dV, U0, V0, delta, order, need):
+    "Gradients of `x`, `dU` and `dV`, each only if in `need`."
+    U, V = (f.to(x.dtype) for f in _stack(dU, dV, U0, V0, delta and need[0]))
+    s, dtypes = _shape_of(U, V), (dU.dtype, dV.dtype)
+    x2, g2 = x.reshape(-1, s.in_features), g.reshape(-1, s.out_features)
+    gx, gU, gV = _grads(g2, x2, U, V, len(dU), order or s.order, need, dtypes)
+    return None if gx is None else gx.reshape(x.shape), gU, gV
+
+# %% ../nbs/01_kron.ipynb #5fd1a7ee
 class _KronFunction(torch.autograd.Function):
     "Saves the input and the factors alone; every intermediate is computed again in the backward pass."
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x, dU, dV, U0, V0, delta, order):
+    def forward(x:Tensor, dU:Tensor, dV:Tensor, U0:Tensor|None, V0:Tensor|None, delta:bool, order:str|None)->Tensor:
         U, V = (f.to(x.dtype) for f in _stack(dU, dV, U0, V0, delta))
         s = _shape_of(U, V)
         return _apply(x.reshape(-1, s.in_features), U, V, order or s.order).reshape(*x.shape[:-1], s.out_features)
 
     @staticmethod
-    def setup_context(ctx, inputs, output):
+    def setup_context(ctx:Any, inputs:tuple, output:Tensor)->None:
         *saved, ctx.delta, ctx.order = inputs
         ctx.save_for_backward(*saved)
 
     @staticmethod
-    def backward(ctx, g):
-        return *_backward(g, *ctx.saved_tensors, ctx.delta, ctx.order, ctx.needs_input_grad[:3]), None, None, None, None
+    def backward(ctx:Any, g:Tensor)->tuple[Tensor|None, ...]:
+        x, dU, dV, U0, V0 = ctx.saved_tensors
+        return *_backward(g, x, dU, dV, U0, V0, ctx.delta, ctx.order, ctx.needs_input_grad[:3]), None, None, None, None
 
-# %% ../nbs/01_kron.ipynb #9db74de8
-def _backward(g, x, dU, dV, U0, V0, delta, order, need):
-    "Gradients of `x`, `dU` and `dV`: those of the factors never see the subtracted start."
-    need_x, need_U, need_V = need
-    s = _shape_of(dU, dV)
-    order, dtypes, gx = order or s.order, (dU.dtype, dV.dtype), None
-    x2, g2 = x.reshape(-1, s.in_features), g.reshape(-1, s.out_features)
-    if need_x and delta and U0 is not None:  # the transposed sum, all 2r terms
-        U, V = (f.to(x.dtype).mT for f in _stack(dU, dV, U0, V0, True))
-        need_x, gx = False, _apply(g2, U, V, "U" if order == "V" else "V")
-    U, V = (f.to(x.dtype) for f in _stack(dU, dV, U0, V0, False))
-    a, gU, gV = _grads(g2, x2, U, V, order, (need_x, need_U, need_V), dtypes)
-    gx = a if need_x else gx
-    return None if gx is None else gx.reshape(x.shape), gU, gV
-
-# %% ../nbs/01_kron.ipynb #43f75532
+# %% ../nbs/01_kron.ipynb #02352248
 def _autocast(x, *args):
-    "`_KronFunction`, in autocast's dtype where autocast is on (which leaves float64 alone, as for `F.linear`)."
+    "`_KronFunction` in the dtype of `x`, or in autocast's where that is on."
     kind = x.device.type
     if not (torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)): return _KronFunction.apply(x, *args)
     if x.dtype != torch.float64: x = x.to(torch.get_autocast_dtype(kind))
     with torch.autocast(kind, enabled=False): return _KronFunction.apply(x, *args)
 
-# %% ../nbs/01_kron.ipynb #18c42eab
+# %% ../nbs/01_kron.ipynb #d4031db4
 def _check_apply(x, U, V, order):
     _check_factors(U, V)
     _check_order(order)
     if not len(U): raise ValueError("U and V must have at least one term, got 0")
     n = U.shape[2]*V.shape[2]
-    if x.shape[-1] != n: raise ValueError(f"last dimension of x must be n1*n2 = {n}, got {x.shape[-1]}")
+    if x.ndim == 0 or x.shape[-1] != n: raise ValueError(f"last dimension of x must be n1*n2 = {n}, got shape {tuple(x.shape)}")
 
 # %% ../nbs/01_kron.ipynb #e4c912d4
 def kron_linear(
@@ -332,7 +329,7 @@ def kron_change(
     delta:bool=True,      # True: subtract the start's own product; False: keep it
     order:str|None=None,  # "V" or "U" first; None takes the one with fewer multiply-adds
 )->Tensor:                # shape (..., m1*m2), in the dtype of `x` (under autocast: in autocast's)
-    "`x` times `sum_k kron(U0+dU, V0+dV)`, minus `sum_k kron(U0, V0)` if `delta`."
+    "`x` times `sum_k kron(U0+dU, V0+dV)`, minus `sum_k kron(U0, V0)` if `delta`; only `x`, `dU`, `dV` get gradients."
     _check_apply(x, dU, dV, order)
     if U0 is not None and U0.shape != dU.shape: raise ValueError(f"U0 must have dU's shape {tuple(dU.shape)}, got {tuple(U0.shape)}")
     if V0.shape != dV.shape: raise ValueError(f"V0 must have dV's shape {tuple(dV.shape)}, got {tuple(V0.shape)}")
