@@ -15,8 +15,8 @@ from .kpsvd import check_matrix, kpsvd
 
 # %% auto #0
 __all__ = ['CRITERIA', 'check_spectrum', 'energy_rank', 'Spectrum', 'chord_distance', 'elbow_rank', 'marchenko_pastur_median',
-           'gavish_donoho_factor', 'gavish_donoho_rank', 'select_rank', 'spectra', 'affordable', 'listed_shapes',
-           'choose_shape', 'parse_budget', 'gain', 'check_budget', 'allocate']
+           'gavish_donoho_factor', 'gavish_donoho_rank', 'check_criterion', 'select_rank', 'spectra', 'affordable',
+           'listed_shapes', 'choose_shape', 'parse_budget', 'gain', 'check_budget', 'allocate']
 
 # %% ../nbs/03_rank.ipynb #ed11c65b
 def check_spectrum(
@@ -108,6 +108,19 @@ def gavish_donoho_rank(
 # %% ../nbs/03_rank.ipynb #4b28847a
 CRITERIA = ("both", "energy", "elbow", "gavish-donoho")
 
+def check_criterion(
+    criterion:str,   # a name in `CRITERIA`
+    r_min:int,       # at least this many terms, at least 1
+    r_max:int|None,  # at most this many; None for no such limit
+    size:tuple[int, int]|None,  # sides of R, which one criterion needs
+)->None:             # a `ValueError` says what is wrong
+    "Refuse an unknown criterion, one without what it needs, and limits that leave no rank."
+    if criterion not in CRITERIA: raise ValueError(f"criterion must be one of {CRITERIA}, got {criterion!r}")
+    if r_min < 1: raise ValueError(f"r_min must be at least 1, got {r_min}")
+    if r_max is not None and r_max < r_min: raise ValueError(f"r_max must be at least r_min = {r_min}, got {r_max}")
+    if criterion == "gavish-donoho" and size is None: raise ValueError(f"size must be the sides (m1*n1, m2*n2) for 'gavish-donoho', got {size}")
+
+# %% ../nbs/03_rank.ipynb #5e8b6e96
 def select_rank(
     S:Tensor,                            # singular values, shape (r,), descending, >= 0
     total:float,                         # energy of the whole matrix
@@ -119,12 +132,8 @@ def select_rank(
     size:tuple[int, int]|None=None,      # sides (m1*n1, m2*n2), for "gavish-donoho", which needs the whole spectrum
 )->int:                                  # in r_min..r_max, and never more than r
     "The criterion's rank, clipped."
-    if criterion not in CRITERIA: raise ValueError(f"criterion must be one of {CRITERIA}, got {criterion!r}")
-    if r_min < 1: raise ValueError(f"r_min must be at least 1, got {r_min}")
-    if r_max is not None and r_max < r_min: raise ValueError(f"r_max must be at least r_min = {r_min}, got {r_max}")
-    if criterion == "gavish-donoho":
-        if size is None: raise ValueError("criterion 'gavish-donoho' needs size, the sides (m1*n1, m2*n2), got None")
-        r = gavish_donoho_rank(S, size)
+    check_criterion(criterion, r_min, r_max, size)
+    if size is not None and criterion == "gavish-donoho": r = gavish_donoho_rank(S, size)
     else:
         by = {"energy": energy_rank(S, total, energy), "elbow": elbow_rank(S)}
         r = by.get(criterion, min(by.values()))
