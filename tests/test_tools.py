@@ -302,11 +302,11 @@ def test_docs_preview_has_linked_pages_with_pictures_and_maths(project):
     r = tool(project, "docs", PATH="", PYTHONPATH=str(project))
     assert r.returncode == 0, r.stderr
     assert "plain preview" in r.stdout
-    index, a, first = [(project/"_docs"/p).read_text() for p in ("index.html", "01_a.html", "tutorials/first.html")]
-    assert 'href="01_a.html"' in index and 'href="tutorials/first.html"' in index and 'href="../index.html"' in first
+    index, a, first = [(project/"_docs"/p).read_text() for p in ("index.html", "a.html", "tutorials/first.html")]
+    assert index.count('href="a.html"') == 2 and 'href="tutorials/first.html"' in index and 'href="../index.html"' in first
     assert "data:image/png;base64" in index and "data:image/png;base64" in a
     assert "Figure 1 shows" in a and "Figure 1: A line." in a and "#eq-y" not in a and "#| " not in a
-    assert "return" in a and "<h1" in a and "<msub><mi>x</mi><mn>1</mn></msub>" in a and 'display="block"' in a
+    assert "return" in a and "one</h3>" in a.replace('<a class="anchor-link" href="#one">¶</a>', "") and "<h1" in a and "<msub><mi>x</mi><mn>1</mn></msub>" in a and 'display="block"' in a
 
 def test_docs_uses_quarto_where_it_is_on_path(project, tmp_path):
     (tmp_path/"bin").mkdir()

@@ -2,7 +2,7 @@
 
     python tools/docs.py
 
-nbdev prepares the notebooks in _proc/ (hides cells, adds signatures and links). Quarto renders them where it is on PATH;
+nbdev prepares the notebooks in _proc/ (hides cells, adds headings and links). Quarto renders them where it is on PATH;
 otherwise nbconvert writes a plain but readable preview of every page.
 """
 import os
@@ -11,29 +11,50 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import nbdev.serve
 import nbformat
 import yaml
+from execnb.nbio import mk_cell
 from jinja2 import pass_context
 from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbdev.config import get_config
+from nbdev.process import Processor
+from nbdev.processors import FilterDefaults, add_show_docs, exec_show_docs, mv_exports
 from nbdev.quarto import nbdev_sidebar, refresh_quarto_yml
-from nbdev.serve import proc_nbs
 from nbformat.v4 import new_markdown_cell
 
 from check import leaves
 
+class Names(Processor):
+    "A heading before each cell that exports public names, so that the page lists them and links reach them."
+    def begin(self):
+        cells = []
+        for c in self.nb.cells:
+            names = re.findall(r"^(?:async )?(?:def|class) ([A-Za-z]\w*)", c.source, re.M) if "exports" in c.directives_ else []
+            cells += [*(mk_cell(f"### {n}", "markdown") for n in names), c]
+        self.nb.cells = cells
+
+class Filter(FilterDefaults):
+    "nbdev's processing, where exported cells show their source, so that nothing needs to run to make signatures."
+    def base_procs(self):
+        return [Names if p is add_show_docs else p for p in super().base_procs() if p not in (exec_show_docs, mv_exports)]
+
 STYLE = """<style>nav.pages{font:14px sans-serif;padding:.6em 1em;background:#f4f4f4;border-bottom:1px solid #ccc}
-nav.pages a,nav.pages b{margin-right:1em;white-space:nowrap} body.jp-Notebook{max-width:60em;margin:auto}</style>"""
+nav.pages a,nav.pages b{margin-right:1em;white-space:nowrap} body.jp-Notebook{max-width:66em;margin:auto}</style>"""
 KINDS = dict(fig="Figure", tbl="Table", eq="Equation", sec="Section")
 
-def nav(pages, here):
-    "Links to all pages, relative to the page `here`, which is not linked."
-    def link(p):
-        if p == here: return f"<b>{p[:-6]}</b>"
-        return f'<a href="{os.path.relpath(p[:-6], os.path.dirname(here) or ".")}.html">{p[:-6]}</a>'
-    return f'{STYLE}<nav class="pages">{" ".join(map(link, pages))}</nav>'
+def page(nb):
+    "File name of the page made from the notebook `nb`, as nbdev names it."
+    return re.sub(r"(^|/)\d+[a-zA-Z0-9]*_(?=[^/]*$)", r"\1", nb[:-6]) + ".html"
+
+def nav(nbs, here):
+    "Links to the pages of all notebooks, relative to the page `here`, which is not linked."
+    def link(nb):
+        to = page(nb)
+        return f"<b>{to[:-5]}</b>" if to == here else f'<a href="{os.path.relpath(to, os.path.dirname(here) or ".")}">{to[:-5]}</a>'
+    return f'{STYLE}<nav class="pages">{" ".join(map(link, nbs))}</nav>'
 
 def without_quarto(nb):
     "Turn what only Quarto understands into plain Markdown: title block, captions, numbered references, attributes, `:::` lines."
@@ -52,7 +73,7 @@ def without_quarto(nb):
         elif c.cell_type == "code":
             opts = dict(re.findall(r"^#\| *([\w-]+): *(.*?) *$", c.source, re.M))
             c.source = re.sub(r"^#\|.*\n?", "", c.source, flags=re.M)
-            if opts.get("echo") == "false": c["transient"] = {"remove_source": True}
+            if opts.get("echo") == "false": c.metadata["transient"] = {"remove_source": True}
             cap = opts.get("fig-cap") or opts.get("tbl-cap")
             if cap: cells.append(new_markdown_cell(f"*{': '.join(filter(None, [numbers.get(opts.get('label')), cap.strip(chr(34))]))}*"))
     nb.cells = cells
@@ -69,16 +90,18 @@ class Preview(HTMLExporter):
     @pass_context
     def markdown2html(self, context, source): return MarkdownWithMath(renderer=Maths(escape=False)).render(source)
 
-def preview(proc, docs):
-    "Convert every notebook in `proc` to HTML in `docs`, with links between the pages."
-    pages = list(leaves(yaml.safe_load((proc/"sidebar.yml").read_text(encoding="utf-8"))["website"]["sidebar"]))
+def preview(proc, docs, site):
+    "Convert every notebook in `proc` to HTML in `docs`; links between the pages, also by their address on `site`, are relative."
+    nbs = list(leaves(yaml.safe_load((proc/"sidebar.yml").read_text(encoding="utf-8"))["website"]["sidebar"]))
     exporter = Preview(exclude_input_prompt=True, exclude_output_prompt=True, mathjax_url="")
-    for p in pages:
-        html, _ = exporter.from_notebook_node(without_quarto(nbformat.read(proc/p, as_version=4)))
-        html = re.sub(r'(href="(?![a-z]+:)[^"#]*)\.ipynb', r"\1.html", html)
-        html = re.sub(r"(<body[^>]*>)", lambda m, p=p: m[1] + nav(pages, p), html, count=1)
-        (docs/p).parent.mkdir(parents=True, exist_ok=True)
-        (docs/p).with_suffix(".html").write_text(html, encoding="utf-8")
+    for nb in nbs:
+        here = page(nb)
+        html, _ = exporter.from_notebook_node(without_quarto(nbformat.read(proc/nb, as_version=4)))
+        html = html.replace(site, os.path.relpath(".", os.path.dirname(here) or ".") + "/")
+        html = re.sub(r'(?<=href=")(?![a-z]+:)[^"#]+\.ipynb', lambda m: page(m[0]), html)
+        html = re.sub(r"(<body[^>]*>)", lambda m, here=here: m[1] + nav(nbs, here), html, count=1)
+        (docs/here).parent.mkdir(parents=True, exist_ok=True)
+        (docs/here).write_text(html, encoding="utf-8")
     for f in proc.rglob("*"):
         if f.suffix in {".png", ".svg", ".jpg", ".css", ".json"}:
             (docs/f.relative_to(proc)).parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +112,8 @@ def main():
     docs = Path(cfg.doc_path)
     refresh_quarto_yml()
     nbdev_sidebar.__wrapped__()
-    proc = Path(proc_nbs(n_workers=0, force=True))
+    nbdev.serve.FilterDefaults = Filter
+    proc = Path(nbdev.serve.proc_nbs(n_workers=0, force=True))
     shutil.rmtree(docs, ignore_errors=True)
     if quarto := shutil.which("quarto"):
         subprocess.run([quarto, "render", str(proc), "--no-execute"], check=True)
@@ -97,7 +121,7 @@ def main():
         print(f"the site is in {docs.name}/index.html")
     else:
         docs.mkdir()
-        preview(proc, docs)
+        preview(proc, docs, f"{cfg.doc_host}{cfg.doc_baseurl}/")
         print(f"Quarto is not on PATH: {docs.name}/index.html is a plain preview made by nbconvert, not the site")
 
 if __name__ == "__main__": main()
