@@ -6,17 +6,19 @@
 from __future__ import annotations
 from fractions import Fraction
 from heapq import heapify, heappop, heappush
+from itertools import islice
 from math import pi, sqrt
 from typing import NamedTuple, Sequence
 import torch
 from torch import Tensor
-from .kron import KronShape, candidate_shapes, check_shape
-from .kpsvd import check_matrix, kpsvd
+from .kron import KronShape, balanced_shape, candidate_shapes, check_shape, rearrange
+from .kpsvd import basis_values, check_matrix, kpsvd, krylov_bases
 
 # %% auto #0
 __all__ = ['CRITERIA', 'check_spectrum', 'energy_rank', 'Spectrum', 'chord_distance', 'elbow_rank', 'marchenko_pastur_median',
            'gavish_donoho_factor', 'gavish_donoho_rank', 'check_criterion', 'select_rank', 'spectra', 'affordable',
-           'listed_shapes', 'choose_shape', 'parse_budget', 'gain', 'check_budget', 'allocate']
+           'named_shapes', 'listed_shapes', 'sketched', 'choose_shape', 'parse_budget', 'gain', 'check_budget',
+           'allocate']
 
 # %% ../nbs/03_rank.ipynb #ed11c65b
 def check_spectrum(
@@ -167,30 +169,61 @@ def affordable(
     return [s for s in shapes if s.madds() <= max_madds*unit]
 
 # %% ../nbs/03_rank.ipynb #aeaa077b
-def listed_shapes(
-    W:Tensor,                       # matrix, shape (m1*m2, n1*n2)
-    shapes:Sequence[tuple]|str,     # (m1, n1, m2, n2) each; "auto" for `candidate_shapes`
-)->list[KronShape]:                 # in order
-    "The candidates as checked shapes."
-    if not isinstance(shapes, str): return [check_shape(s, *W.shape) for s in shapes]
-    if shapes != "auto": raise ValueError(f"shapes must be 'auto' or a list of shapes, got {shapes!r}")
-    return candidate_shapes(*W.shape)
+def named_shapes(
+    name:str,                   # "auto", "low-rank", "balanced" or "s=4"
+    out_features:int,           # rows of the weight
+    in_features:int,            # columns of the weight
+)->list[KronShape]:             # in order
+    "The shapes that a name stands for at this size."
+    M, N = out_features, in_features
+    if name == "auto": return candidate_shapes(M, N)
+    if name == "balanced": return [balanced_shape(M, N)]
+    s = name[2:] if name.startswith("s=") else {"low-rank": "1"}.get(name, "")
+    if not s.isdecimal(): raise ValueError(f"a shape's name must be 'auto', 'low-rank', 'balanced' or like 's=4', got {name!r}")
+    d = int(s)
+    if d < 1 or M % d or N % d: raise ValueError(f"s must divide out_features = {M} and in_features = {N}, got {d}")
+    return [KronShape(M//d, d, d, N//d)]
 
 # %% ../nbs/03_rank.ipynb #3e80362b
+def listed_shapes(
+    W:Tensor,                 # matrix, shape (m1*m2, n1*n2)
+    shapes:Sequence|str,      # (m1, n1, m2, n2), a name, or a list of such
+)->list[KronShape]:           # in order
+    "The candidates as checked shapes."
+    if isinstance(shapes, str): return named_shapes(shapes, *W.shape)
+    if len(shapes) == 4 and all(isinstance(i, int) for i in shapes): return [check_shape(tuple(shapes), *W.shape)]
+    return [s for one in shapes for s in ([check_shape(one, *W.shape)] if isinstance(one, int) else listed_shapes(W, one))]
+
+# %% ../nbs/03_rank.ipynb #21bd1740
+def sketched(
+    W:Tensor,          # matrix, shape (m1*m2, n1*n2), float32 or float64
+    shape:KronShape,   # a candidate
+    params:int,        # parameters to spend
+    seed:int=0,        # of the random block
+)->float:              # a lower bound that two blocks of a Krylov basis see
+    "Roughly the energy that `params` parameters capture, in the units of `W` squared."
+    r = max(1, min(params//shape.params, shape.max_rank))
+    bases = krylov_bases(rearrange(W, shape), min(r, 64) + 8, seed)
+    for _, B in islice(bases, 2): pass
+    return float(basis_values(B)[:r].double().square().sum())
+
+# %% ../nbs/03_rank.ipynb #4f3726d8
 def choose_shape(
     W:Tensor,                              # matrix, shape (m1*m2, n1*n2)
-    shapes:Sequence[tuple]|str="auto",     # candidates (m1, n1, m2, n2); "auto" for `candidate_shapes`
+    shapes:Sequence|str="auto",            # candidates, as `listed_shapes` takes them
     terms:int=4,                           # parameters to spend, in ordinary rank-1 terms of out + in each
     max_madds:float|None=None,             # most multiply-adds of a term per token, in units of a rank-1 term's out + in
     seed:int=0,                            # of the randomized method
-)->KronShape:                              # the first of equals, so the cheapest to apply with "auto"
+)->KronShape:                              # the cheapest to apply of those within 2% of the most energy
     "The shape that holds the most energy with the parameters of `terms` rank-1 terms."
     check_matrix(W)
     if terms < 1: raise ValueError(f"terms must be at least 1, got {terms}")
     unit = sum(W.shape)
-    found = affordable(listed_shapes(W, shapes), unit, max_madds)
+    found = sorted(affordable(listed_shapes(W, shapes), unit, max_madds), key=lambda s: s.madds())
     if len(found) == 1: return found[0]
-    return max(spectra(W, found, terms*unit, seed), key=lambda s: s.captured(terms*unit)).shape
+    W = W.detach().to(torch.promote_types(W.dtype, torch.float32))
+    held = [sketched(W, s, terms*unit, seed) for s in found]
+    return next(s for s,e in zip(found, held) if e >= 0.98*max(held))
 
 # %% ../nbs/03_rank.ipynb #65fe5b50
 def parse_budget(

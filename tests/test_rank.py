@@ -109,6 +109,32 @@ def test_planted_shape_is_chosen():
             assert choose_shape(W, terms=3, max_madds=1.).madds() == M + N
 
 
+# %% ../nbs/03_rank.ipynb #68e4cb3b
+def test_shapes_have_names():
+    import torch
+    from soka.kron import KronShape, balanced_shape, candidate_shapes
+    W = torch.randn(96, 48)
+    assert listed_shapes(W, "auto") == candidate_shapes(96, 48) and listed_shapes(W, "balanced") == [balanced_shape(96, 48)]
+    assert listed_shapes(W, "low-rank") == listed_shapes(W, "s=1") == [KronShape(96, 1, 1, 48)]
+    assert listed_shapes(W, [12, 8, 8, 6]) == listed_shapes(W, [(12, 8, 8, 6)]) == [KronShape(12, 8, 8, 6)]   # JSON has no tuples
+    assert listed_shapes(W, ["s=1", (12, 8, 8, 6), "balanced"]) == [KronShape(96, 1, 1, 48), KronShape(12, 8, 8, 6), balanced_shape(96, 48)]
+
+
+# %% ../nbs/03_rank.ipynb #27c2d516
+def test_sketch_ranks_shapes_as_spectra_do():
+    import torch
+    from soka.kron import candidate_shapes, kron_sum
+    gen = torch.Generator().manual_seed(0)
+    decay = torch.randn(96, 96, generator=gen) @ torch.diag(torch.arange(1., 97)**-1) @ torch.randn(96, 48, generator=gen)
+    for W in (decay, torch.randn(96, 48, generator=gen), decay.double()):
+        found = candidate_shapes(96, 48)
+        held = [s.captured(576)*s.total for s in spectra(W, found, 576)]
+        seen = [sketched(W, s, 576) for s in found]
+        assert all(e*(1 + 1e-4) >= q >= 0.9*e for q, e in zip(seen, held))
+        assert dict(zip(found, held))[choose_shape(W)] >= 0.95*max(held)
+        assert choose_shape(W.bfloat16()) in found
+
+
 # %% ../nbs/03_rank.ipynb #0dda6b04
 def test_spectra_end_at_equal_cost():
     import torch
@@ -248,7 +274,7 @@ def test_refuses_bad_shapes():
     import pytest, torch
     from soka.kron import candidate_shapes
     W = torch.ones(6, 4)
-    for kw, says in ((dict(shapes=[]), "at least one shape, got none"), (dict(shapes="best"), "'auto' or .* got 'best'"), (dict(terms=0), "terms must be at least 1, got 0"),
+    for kw, says in ((dict(shapes=[]), "at least one shape, got none"), (dict(shapes="best"), "'low-rank', .* got 'best'"), (dict(shapes="s=0"), "s must divide .* got 0"), (dict(shapes=["s=4"]), "s must divide out_features = 6 .* got 4"), (dict(terms=0), "terms must be at least 1, got 0"),
                      (dict(shapes=[(6, 2, 2, 2)]), "shape must satisfy"), (dict(max_madds=0.5), "max_madds must be at least 1, .* got 0.5")):
         with pytest.raises(ValueError, match=says): choose_shape(W, **kw)
     with pytest.raises(ValueError, match="params must be at least 1, got 0"): spectra(W, candidate_shapes(6, 4), 0)
