@@ -20,7 +20,7 @@ import run_nbs  # noqa: E402
 PLOT = "import matplotlib.pyplot as plt\nplt.rcParams['figure.dpi'] = 20\nplt.plot([0, 1])\nplt.show()"
 A = ["# a\n\n> A module.", "@fig-line shows `@fig-none`, see [the index](index.ipynb).",
      ("code", "#| default_exp a"),
-     ("code", "#| exports\ndef one() -> int:\n    'One.'\n    return 1"),
+     ("code", "#| export\ndef one() -> int:\n    'One.'\n    return 1"),
      ("code", "#| test one\nassert one() == 1"),
      ("code", f"#| label: fig-line\n#| fig-cap: A line.\n{PLOT}")]
 INDEX = ["# small\n\n> A project.", "Read [a](01_a.ipynb).", ("code", "print('printed')"), ("code", f"#| fig-cap: A line.\n{PLOT}")]
@@ -158,10 +158,6 @@ def test_references_need_a_label(project):
     change(project/"nbs/01_a.ipynb", break_all)
     assert found(project, "references") == [f"nbs/01_a.ipynb: @{r} has no label in this notebook"
                                             for r in ("eq-sum", "fig-line", "sec-end", "tbl-two")]
-
-def test_the_site_shows_the_source_of_definitions(project):
-    change(project/"nbs/01_a.ipynb", lambda cells: cells[3].update(source=["#| export\n", *cells[3]["source"][1:]]))
-    assert found(project) == ["nbs/01_a.ipynb: the site hides the source of one; mark its cell `#| exports`"]
 
 def test_a_label_is_given_once(project):
     change(project/"nbs/01_a.ipynb", lambda cells: cells[1]["source"].append("\n\n$$x$$ {#eq-x}\n\n$$y$$ {#eq-x}"))

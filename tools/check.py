@@ -3,7 +3,7 @@
     python tools/check.py [name ...]
 
 Prints one line per problem and exits 1 if there is any; a line that starts with `warning:` is only a warning. Names of
-single checks: generated, executed, pictures, sidebar, titles, shown, references, links, machine_paths.
+single checks: generated, executed, pictures, sidebar, titles, references, links, machine_paths.
 """
 import base64
 import re
@@ -17,7 +17,7 @@ import yaml
 from execnb.nbio import read_nb
 from nbdev.config import get_config
 
-from nblib import fingerprint, flagged, notebooks, project_files, source
+from nblib import fingerprint, notebooks, project_files, source
 
 PNG_WARN, PNG_MAX = 50_000, 100_000  # bytes
 
@@ -86,13 +86,6 @@ def titles(root):
         elif sum(s.startswith("> ") for s in lines) > 1: rest.append("a second line of the claim")
         if rest: yield f"{f.relative_to(root).as_posix()}: a title cell must hold `# title` and one line `> claim` only, got: {rest[0][:60]}"
 
-def shown(root):
-    "Definitions are marked `#| exports`, which shows signature and source on the site; `#| export` hides the source."
-    for f in notebooks(root):
-        for c in flagged(f):
-            if "export" in c.directives_ and "hide" not in c.directives_ and (d := re.search(r"^(?:async )?(?:def|class) (\w+)", c.source, re.M)):
-                yield f"{f.relative_to(root).as_posix()}: the site hides the source of {d[1]}; mark its cell `#| exports`"
-
 def uncoded(text):
     "Markdown without code blocks, code spans and comments."
     return re.sub(r"^(```|~~~).*?^\1|<!--.*?-->|`[^`\n]+`", "", text, flags=re.M | re.S)
@@ -136,7 +129,7 @@ def machine_paths(root):
         for i, line in enumerate(text.splitlines(), 1):
             if m := MACHINE.search(line): yield f"{f.relative_to(root).as_posix()}:{i}: machine path {m[0]}"
 
-CHECKS = [generated, executed, pictures, sidebar, titles, shown, references, links, machine_paths]
+CHECKS = [generated, executed, pictures, sidebar, titles, references, links, machine_paths]
 
 def main(root, names=()):
     if unknown := set(names) - {c.__name__ for c in CHECKS}: sys.exit(f"unknown check: {' '.join(sorted(unknown))}")

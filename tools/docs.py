@@ -28,10 +28,12 @@ from nbformat.v4 import new_markdown_cell
 from check import leaves
 
 class Names(Processor):
-    "A heading before each cell that exports public names, so that the page lists them and links reach them."
+    "Show every exported cell, under a heading for each public name in it, so that the page lists names and links reach them."
     def begin(self):
         cells = []
         for c in self.nb.cells:
+            # nbdev leaves out the source of `export` cells and keeps that of `exports` cells
+            if "export" in c.directives_: c.directives_["exports"] = c.directives_.pop("export")
             names = re.findall(r"^(?:async )?(?:def|class) ([A-Za-z]\w*)", c.source, re.M) if "exports" in c.directives_ else []
             cells += [*(mk_cell(f"### {n}", "markdown") for n in names), c]
         self.nb.cells = cells
