@@ -39,8 +39,8 @@ __all__ = ['SOKA_TYPE', 'BIASES', 'PLAN_CRITERIA', 'NOTE', 'add_peft_type', 'who
            'write_plan', 'check_plan', 'check_rule', 'check_numbers', 'check_together', 'as_shape', 'add_note',
            'plan_tensors', 'check_tensors', 'check_folder', 'SoKAConfig', 'base_features', 'base_weight', 'supported',
            'base_of', 'find_targets', 'shared_with', 'check_targets', 'pattern', 'layer_start', 'leading',
-           'starts_by_layer', 'starts_by_budget', 'plan_layers', 'blank_start', 'new_change', 'SoKAFactors',
-           'SoKALayer', 'SoKAPeftLinear', 'SoKAModel', 'register']
+           'starts_by_layer', 'starts_by_budget', 'plan_layers', 'blank_start', 'new_change', 'SoKAFactors', 'SoKABase',
+           'SoKALayer', 'SoKAPeftLinear', 'soka_layers', 'release_starts', 'load_starts', 'SoKAModel', 'register']
 
 # %% ../nbs/06_peft.ipynb #db635c82
 def add_peft_type(
@@ -446,7 +446,8 @@ class SoKAFactors(BaseTunerLayer):
         self.soka_wanted:dict[str, str] = {}     # the config's mode
         self.soka_pending:dict[str, bool] = {}   # starts that a file has yet to fill
         self.scaling:dict[str, float] = {}
-        self._disable_adapters, self.merged_adapters, self.kwargs, self._unmerged = False, [], kwargs, None
+        self.merged_adapters:list[str] = []
+        self._disable_adapters, self.kwargs, self._unmerged = False, kwargs, None
 
     def update_layer(self, adapter_name:str, plan:LayerPlan, start:Optional[KPSVD], config:SoKAConfig, seed:int=0,
                      inference_mode:bool=False, **kwargs:Any)->None:
@@ -482,34 +483,30 @@ class SoKAFactors(BaseTunerLayer):
                 d[name] = nn.Parameter(d[name].data.float(), requires_grad=d[name].requires_grad)
 
 # %% ../nbs/06_peft.ipynb #98f7cf04
-class SoKALayer(SoKAFactors):
-    "The adapters of one layer, and what they do to its base weight."
+class SoKABase(SoKAFactors):
+    "How the base is stored: whole, or less the starts of residual adapters."
+    @property
+    def quantized(self)->bool:
+        "Is the base a 4-bit or 8-bit layer?"
+        base = self.get_base_layer()
+        return supported(base) and kind(base) in ("4bit", "8bit")
+
     def factors(self, name:str)->tuple[Tensor, Tensor, Optional[Tensor], Tensor]:
         "dU, dV, U0 (None for a zero start) and V0 of an adapter."
         if name in self.soka_pending: self.check_filled(name)
         return self.soka_dU[name], self.soka_dV[name], self.soka_U[name] if name in self.soka_U else None, self.soka_V[name]
 
+    def check_filled(self, name:str)->None:
+        "Has a file filled the start? If so, never ask again."
+        if bool(torch.isnan(self.soka_V[name]).any()):
+            raise RuntimeError(f"start of adapter {name!r} must be loaded from its file before use (start_saved=True), got an empty one; "
+                               "load with PeftModel.from_pretrained, or set start_saved=False to compute it anew")
+        del self.soka_pending[name]
+        self.after_load(name)
+
     def start_weight(self, name:str)->Tensor:
         "Dense `sum_k kron(U0, V0)`, (out_features, in_features)."
         return kron_sum(self.soka_U[name].float(), None, self.soka_V[name].float())
-
-    def change_of(self, name:str)->Tensor:
-        "Dense change of the weight, (out_features, in_features), scaled."
-        return self.scaling[name]*change_weight(*(None if f is None else f.float() for f in self.factors(name)))
-
-    @torch.no_grad()
-    def merged_weight(self, names:list[str])->Tensor:
-        "What merging adds to the base: the changes, and a residual adapter's start."
-        D = torch.zeros(self.out_features, self.in_features, device=self.soka_V[names[0]].device)
-        for n in names:
-            D += self.change_of(n)
-            if self.soka_mode[n] == "residual": D += self.start_weight(n)
-        return D
-
-    def get_delta_weight(self, adapter:str)->Tensor:
-        "Dense change in the layout of the base weight."
-        d = self.change_of(adapter)
-        return d.T if self.fan_in_fan_out else d
 
     @torch.no_grad()
     def shift_base(self, D:Tensor)->None:
@@ -544,19 +541,27 @@ class SoKALayer(SoKAFactors):
         "A quantized base is stored as it was in training: a residual's start goes in before it is quantized."
         if self.quantized: self.take_start(name)
 
-    def check_filled(self, name:str)->None:
-        "Has a file filled the start? If so, never ask again."
-        if bool(torch.isnan(self.soka_V[name]).any()):
-            raise RuntimeError(f"start of adapter {name!r} must be loaded from its file before use (start_saved=True), got an empty one; "
-                               "load with PeftModel.from_pretrained, or set start_saved=False to compute it anew")
-        del self.soka_pending[name]
-        self.after_load(name)
+# %% ../nbs/06_peft.ipynb #057a4eef
+class SoKALayer(SoKABase):
+    "The adapters of one layer, as PEFT sees them."
+    def change_of(self, name:str)->Tensor:
+        "Dense change of the weight, (out_features, in_features), scaled."
+        dU, dV, U0, V0 = self.factors(name)
+        return self.scaling[name]*change_weight(dU.float(), dV.float(), None if U0 is None else U0.float(), V0.float())
 
-    @property
-    def quantized(self)->bool:
-        "Is the base a 4-bit or 8-bit layer?"
-        base = self.get_base_layer()
-        return supported(base) and kind(base) in ("4bit", "8bit")
+    @torch.no_grad()
+    def merged_weight(self, names:list[str])->Tensor:
+        "What merging adds to the base: the changes, and a residual adapter's start."
+        D = torch.zeros(self.out_features, self.in_features, device=self.soka_V[names[0]].device)
+        for n in names:
+            D += self.change_of(n)
+            if self.soka_mode[n] == "residual": D += self.start_weight(n)
+        return D
+
+    def get_delta_weight(self, adapter:str)->Tensor:
+        "Dense change in the layout of the base weight."
+        d = self.change_of(adapter)
+        return d.T if self.fan_in_fan_out else d
 
     def delete_adapter(self, adapter_name:str)->None:
         "Remove an adapter; the base gets its start back."
@@ -582,6 +587,10 @@ class SoKALayer(SoKAFactors):
 # %% ../nbs/06_peft.ipynb #c2a62d16
 class SoKAPeftLinear(nn.Module, SoKALayer):
     "SoKA on a linear layer of any kind, under PEFT."
+    active_adapters:Any   # PEFT's; named here because torch types every unknown name as a tensor or a module
+    base_layer:Any
+    get_base_layer:Any
+
     def __init__(self, base_layer:nn.Module, adapter_name:str, plan:LayerPlan, start:Optional[KPSVD], config:SoKAConfig, **kwargs:Any)->None:
         super().__init__()
         SoKALayer.__init__(self, base_layer, **kwargs)
@@ -633,6 +642,31 @@ class SoKAPeftLinear(nn.Module, SoKALayer):
 
     def __repr__(self)->str: return "soka." + super().__repr__()
 
+# %% ../nbs/06_peft.ipynb #2cf62327
+def soka_layers(
+    model:nn.Module,          # with adapters
+)->dict[str, SoKALayer]:      # by module name
+    "Every layer that carries SoKA adapters."
+    return {n: m for n,m in model.named_modules() if isinstance(m, SoKALayer)}
+
+def release_starts(
+    model:nn.Module,
+    keep:list[str],           # adapters that hold on to theirs
+)->None:
+    "Residual adapters give their starts back to the base."
+    for m in soka_layers(model).values():
+        for n in [n for n in m.soka_mode if n not in keep]: m.release_start(n)
+
+def load_starts(
+    model:nn.Module,
+    name:str,                        # adapter
+    state_dict:dict[str, Tensor],    # with the names of the model
+)->None:
+    "Starts from a file, put where a residual adapter needs them."
+    for n, m in soka_layers(model).items():
+        U, V = (state_dict.get(f"{n}.{part}.{name}") for part in ("soka_U", "soka_V"))
+        if name in m.soka_V and V is not None: m.load_start(name, U, V)
+
 # %% ../nbs/06_peft.ipynb #0e24a9d2
 class SoKAModel(BaseTuner):
     "A model whose linear layers carry SoKA adapters (Chong & Qu 2025)."
@@ -680,26 +714,18 @@ class SoKAModel(BaseTuner):
     def _unload_and_optionally_merge(self, merge:bool=True, progressbar:bool=True, safe_merge:bool=False,
                                      adapter_names:Optional[list[str]]=None)->Any:
         "As PEFT does; residual adapters that are not merged give their starts back first."
-        keep = (adapter_names or self.active_adapters) if merge else []
-        for m in self.model.modules():
-            if isinstance(m, SoKALayer):
-                for n in [n for n in m.soka_mode if n not in keep]: m.release_start(n)
+        release_starts(self.model, keep=(adapter_names or self.active_adapters) if merge else [])
         return super()._unload_and_optionally_merge(merge, progressbar, safe_merge, adapter_names)  # type: ignore[func-returns-value]
 
     def _cast_adapter_dtype(self, adapter_name:str, autocast_adapter_dtype:bool=True)->None:
-        if not autocast_adapter_dtype: return
-        for m in self.model.modules():
-            if isinstance(m, SoKALayer): m.cast(adapter_name)
+        for m in soka_layers(self.model).values() if autocast_adapter_dtype else (): m.cast(adapter_name)
 
     @classmethod
     def _remap_adapter_state_dict_for_load(cls, model:nn.Module, config:Any, adapter_name:str, state_dict:dict[str, Tensor])->dict[str, Tensor]:
         "PEFT's own mapping, after a check that the file has every tensor in the right shape."
         check_tensors({k: v.shape for k,v in state_dict.items()}, config)
         state_dict = super()._remap_adapter_state_dict_for_load(model, config, adapter_name, state_dict)
-        for n, m in model.named_modules():
-            if isinstance(m, SoKALayer) and adapter_name in m.soka_V:
-                U, V = (state_dict.get(f"{n}.{part}.{adapter_name}") for part in ("soka_U", "soka_V"))
-                if V is not None: m.load_start(adapter_name, U, V)
+        load_starts(model, adapter_name, state_dict)
         return state_dict
 
     def add_weighted_adapter(self, *args:Any, **kwargs:Any)->None:
