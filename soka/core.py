@@ -14,8 +14,8 @@ from .quant import dense_weight, features, keep_cpu_weights, restore_weight, set
 from .rank import CRITERIA, choose_shape, select_rank
 
 # %% auto #0
-__all__ = ['SOURCES', 'MODES', 'check_choice', 'check_rank_choice', 'pick_shape', 'decompose', 'start_factors', 'change_weight',
-           'wide', 'subtract_start', 'KronChange', 'SoKALinear']
+__all__ = ['SOURCES', 'MODES', 'check_choice', 'check_rank_choice', 'decompose', 'start_factors', 'change_weight', 'wide',
+           'subtract_start', 'KronChange', 'SoKALinear']
 
 # %% ../nbs/05_core.ipynb #7107d557
 SOURCES = ("weight", "zero")
@@ -44,26 +44,12 @@ def check_rank_choice(
     if r_min < 1: raise ValueError(f"r_min must be at least 1, got {r_min}")
     if r_max < r_min: raise ValueError(f"r_max must be at least r_min = {r_min}, got {r_max}")
 
-# %% ../nbs/05_core.ipynb #e3286027
-def pick_shape(
-    W:Tensor,                   # weight, shape (out, in)
-    shape:Any,                  # (m1, n1, m2, n2), a list of such, or "auto"
-    terms:int,                  # parameters to compare the shapes at, in rank-1 terms
-    max_madds:float|None=None,  # most multiply-adds of a term, in units of a rank-1 term's
-    seed:int=0,                 # of the randomized method
-)->KronShape:                   # fits the weight
-    "The one shape that was given, or the candidate that holds the most energy."
-    if isinstance(shape, str):
-        if shape != "auto": raise ValueError(f"shape must be 'auto', (m1, n1, m2, n2) or a list of such, got {shape!r}")
-    elif all(isinstance(i, int) for i in shape): return check_shape(shape, *W.shape)
-    return choose_shape(W, shape, terms, max_madds, seed)
-
 # %% ../nbs/05_core.ipynb #5860c5e1
 def decompose(
     W:Tensor,                     # weight, shape (out, in), finite
     *,
     r:int|None=None,              # number of terms; None: from the spectrum
-    shape:Any="auto",             # (m1, n1, m2, n2), a list of such, or "auto": of all candidates the one that holds most
+    shape:Sequence|str="auto",    # (m1, n1, m2, n2), a name such as "low-rank" or "s=4", a list of such, or "auto": every candidate
     energy:float=0.9,             # fraction of the squared norm to keep, in (0, 1]
     criterion:str="both",         # "energy", "elbow", "both" (the smaller) or "gavish-donoho" (needs a full SVD)
     r_min:int=1,                  # at least this many terms, unless `r` is given
@@ -74,7 +60,7 @@ def decompose(
     "KPSVD of a weight at the shape and rank that its spectrum, or the caller, chooses."
     check_matrix(W)
     check_rank_choice(r, energy, criterion, r_min, r_max)
-    term = pick_shape(W, shape, r or r_max, max_madds, seed)
+    term = choose_shape(W, shape, min(r or r_max, 8), max_madds, seed)   # 8 rank-1 terms tell shapes apart as well as more do
     if r is not None: return kpsvd(W, term, r, seed=seed)
     k = kpsvd(W, term, None if criterion == "gavish-donoho" else min(4*r_max, term.max_rank), seed=seed)
     r = select_rank(k.S, k.total, energy=energy, criterion=criterion, r_min=r_min, r_max=r_max,
@@ -190,7 +176,7 @@ class SoKALinear(KronChange):
         cls,
         linear:nn.Module,      # layer to freeze and wrap
         r:int|None=None,       # number of terms; None: from the spectrum
-        shape:Any="auto",      # (m1, n1, m2, n2), a list of such, or "auto"
+        shape:Sequence|str="auto",  # (m1, n1, m2, n2), a name, a list of such, or "auto"
         source:str="weight",   # "weight" or "zero"
         mode:str="delta",      # "delta" or "residual"
         *,

@@ -252,7 +252,7 @@ def test_core_errors():
     dead = nn.Linear(64, 64)
     nn.init.zeros_(dead.weight)
     for match, kw in (("source must be one of 'weight', 'zero', got 'weights'", dict(source="weights")), ("got 'additive'", dict(mode="additive")),
-                      ("shape must be 'auto', .* got 'square'", dict(shape="square")), ("m1\\*m2 = 64", dict(shape=(8, 8, 8, 9))),
+                      ("'auto', 'low-rank', .* got 'square'", dict(shape="square")), ("m1\\*m2 = 64", dict(shape=(8, 8, 8, 9))),
                       ("r must be at least 1, got 0", dict(r=0)), ("1..64 .* got 65", dict(r=65, shape=(8, 8, 8, 8))),
                       ("criterion must be .* got 'knee'", dict(criterion="knee")), ("energy must be in \\(0, 1\\], got 1.5", dict(energy=1.5)),
                       ("r_min must be at least 1, got 0", dict(r_min=0)), ("r_min = 3, got 2", dict(r_min=3, r_max=2))):
