@@ -6,6 +6,7 @@
 from __future__ import annotations
 import copy
 import os
+import re
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -152,11 +153,12 @@ def check_together(
 
 # %% ../nbs/06_peft.ipynb #7a610e1d
 def as_shape(
-    v:Any,   # "auto", (m1, n1, m2, n2), or a list of such
+    v:Any,   # a name, (m1, n1, m2, n2), or a list of such
 )->Any:      # lists of four integers as tuples
     "A shape setting as it was before JSON turned its tuples into lists."
-    if isinstance(v, str): check_rule("shape", v, v == "auto", "(m1, n1, m2, n2), a list of such, or 'auto'")
-    elif not isinstance(v, (tuple, list)): check_rule("shape", v, False, "(m1, n1, m2, n2), a list of such, or 'auto'")
+    rule = "(m1, n1, m2, n2), 'auto', 'low-rank', 'balanced', like 's=4', or a list of such"
+    if isinstance(v, str): check_rule("shape", v, bool(re.fullmatch(r"auto|low-rank|balanced|s=[1-9]\d*", v)), rule)
+    elif not isinstance(v, (tuple, list)): check_rule("shape", v, False, rule)
     elif all(whole(i) for i in v): return tuple(v)
     else: return [as_shape(s) for s in v]
     return v
@@ -223,12 +225,12 @@ def check_folder(
 class SoKAConfig(PeftConfig):
     "Settings of SoKA: swap it in for `LoraConfig`."
     r: Optional[int] = field(default=None, metadata={"help": "Kronecker terms per layer; None lets the spectrum decide."})
-    shape: Any = field(default="auto", metadata={"help": "(m1, n1, m2, n2), a list of such, or 'auto': the shape that captures most."})
+    shape: Any = field(default="auto", metadata={"help": "(m1, n1, m2, n2), 'auto' (the one that captures most), 'low-rank', 'balanced', like 's=4', or a list of such."})
     budget: Optional[int] = field(default=None, metadata={"help": "Trainable parameters over all layers, shared out by energy."})
     energy: float = field(default=0.9, metadata={"help": "Share of a layer's energy to keep, in (0, 1]."})
     criterion: Optional[str] = field(default=None, metadata={"help": "'energy', 'elbow', 'both' (the smaller); None: both, or energy with a budget."})
     r_min: int = field(default=1, metadata={"help": "Fewest terms per layer (without a budget)."})
-    r_max: Optional[int] = field(default=None, metadata={"help": "Most terms per layer; None: 8, or with a budget four even shares."})
+    r_max: Optional[int] = field(default=None, metadata={"help": "Most terms per layer; None: 8, or with a budget two even shares, at least 4."})
     max_madds: Optional[float] = field(default=None, metadata={"help": "Most multiply-adds of a term, as a multiple of a LoRA term's."})
     source: str = field(default="weight", metadata={"help": "What the factors start from: 'weight' or 'zero'."})
     mode: str = field(default="delta", metadata={"help": "'delta' leaves the base untouched, 'residual' subtracts the start from it."})
@@ -390,7 +392,7 @@ def starts_by_budget(
     share:float,                             # parameters of an even share
 )->dict[str, KPSVD]:
     "All layers compete for the budget's parameters."
-    def most(l): return c.r_max or max(4, ceil(4*share/sum(base_features(l))))
+    def most(l): return c.r_max or max(4, ceil(2*share/sum(base_features(l))))   # a window no layer should need to outgrow
     starts = {n: layer_start(n, l, c, most(l)) for n,l in layers}
     caps = {n: select_rank(k.S, k.total, energy=c.energy, criterion=c.criterion or "energy") for n,k in starts.items()}
     ranks = allocate({n: Spectrum(k.shape, k.S, k.total) for n,k in starts.items()}, c.budget or 0, caps)

@@ -204,7 +204,7 @@ def sketched(
     "Roughly the energy that `params` parameters capture, in the units of `W` squared."
     r = max(1, min(params//shape.params, shape.max_rank))
     bases = krylov_bases(rearrange(W, shape), min(r, 64) + 8, seed)
-    for _, B in islice(bases, 2): pass
+    B = list(islice(bases, 2))[-1][1]
     return float(basis_values(B)[:r].double().square().sum())
 
 # %% ../nbs/03_rank.ipynb #4f3726d8

@@ -105,6 +105,16 @@ def test_check_plan():
     with pytest.raises(ValueError, match="plan of a"): check_plan("a", LayerPlan(KronShape(8, 2, 2, 6), 1), 16, 24)
 
 
+# %% ../nbs/06_peft.ipynb #608decd1
+def test_shapes_by_name():
+    import torch
+    from peft import get_peft_model
+    from soka.kron import balanced_shape
+    for given, want in (("low-rank", (48, 1, 1, 32)), ("s=4", (12, 4, 4, 8)), ("balanced", tuple(balanced_shape(48, 32))), (["s=4"], (12, 4, 4, 8))):
+        model = get_peft_model(torch.nn.Sequential(torch.nn.Linear(32, 48)), SoKAConfig(r=2, shape=given, target_modules=["0"]))
+        assert model.peft_config["default"].plan["0"] == [*want, 2]
+
+
 # %% ../nbs/06_peft.ipynb #d39b3e44
 def test_config_file():
     with tempfile.TemporaryDirectory() as d:
