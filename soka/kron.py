@@ -263,13 +263,42 @@ def _stack(dU, dV, U0, V0, delta):
     return (torch.cat([dU, U0]), torch.cat([V, dV])) if delta else (U0 + dU, V)
 
 # %% ../nbs/01_kron.ipynb #1ab36621
+def _kernels(x, shape, order):
+    "The module of fused kernels if it can take `x` and `shape`, else None."
+    if order or not x.is_cuda: return None
+    from soka import kernels
+    return kernels if kernels.fits(shape, x.dtype, x.device) else None
+
+# %% ../nbs/01_kron.ipynb #99f170f7
+def _fused_grads(kernels, g, x, U, V, r, need, dtypes):
+    "As `_grads`, through the fused kernels."
+    gx = kernels.fused_input_grad(g, U, V) if need[0] else None
+    if not (need[1] or need[2]): return gx, None, None
+    gU, gV = kernels.fused_factor_grads(g, x, _fold(U, r), V[:r])
+    return gx, gU.to(dtypes[0]) if need[1] else None, gV.to(dtypes[1]) if need[2] else None
+
+# %% ../nbs/01_kron.ipynb #91a95fe7
 def _backward(g, x, dU, dV, U0, V0, delta, order, need):
     "Gradients of `x`, `dU` and `dV`, each only if in `need`."
     U, V = (f.to(x.dtype) for f in _stack(dU, dV, U0, V0, delta and need[0]))
     s, dtypes = _shape_of(U, V), (dU.dtype, dV.dtype)
-    x2, g2 = x.reshape(-1, s.in_features), g.reshape(-1, s.out_features)
-    gx, gU, gV = _grads(g2, x2, U, V, len(dU), order or s.order, need, dtypes)
+    x2, g2 = x.reshape(-1, s.in_features), g.reshape(-1, s.out_features).to(x.dtype)
+    plain = torch.is_grad_enabled() and not torch.compiler.is_compiling()  # then this pass is to be differentiated
+    kernels = None if plain else _kernels(x, s, order)
+    if kernels: gx, gU, gV = _fused_grads(kernels, g2, x2, U, V, len(dU), need, dtypes)
+    else: gx, gU, gV = _grads(g2, x2, U, V, len(dU), order or s.order, need, dtypes)
     return None if gx is None else gx.reshape(x.shape), gU, gV
+
+# %% ../nbs/01_kron.ipynb #decc85a7
+def _forward(x, dU, dV, U0, V0, base, delta, order):
+    "The layer's change, added to `base` (in the dtype of `base`) if there is one."
+    U, V = (f.to(x.dtype) for f in _stack(dU, dV, U0, V0, delta))
+    s = _shape_of(U, V)
+    x2, kernels = x.reshape(-1, s.in_features), _kernels(x, s, order)
+    if kernels: y = kernels.fused_forward(x2, U, V, None if base is None else base.reshape(-1, s.out_features))
+    else: y = _apply(x2, U, V, order or s.order)
+    y = y.reshape(*x.shape[:-1], s.out_features)
+    return y if base is None or kernels else base + y.to(base.dtype)
 
 # %% ../nbs/01_kron.ipynb #5fd1a7ee
 class _KronFunction(torch.autograd.Function):
@@ -277,20 +306,19 @@ class _KronFunction(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x:Tensor, dU:Tensor, dV:Tensor, U0:Tensor|None, V0:Tensor|None, delta:bool, order:str|None)->Tensor:
-        U, V = (f.to(x.dtype) for f in _stack(dU, dV, U0, V0, delta))
-        s = _shape_of(U, V)
-        return _apply(x.reshape(-1, s.in_features), U, V, order or s.order).reshape(*x.shape[:-1], s.out_features)
+    def forward(x:Tensor, dU:Tensor, dV:Tensor, U0:Tensor|None, V0:Tensor|None, base:Tensor|None, delta:bool, order:str|None)->Tensor:
+        return _forward(x, dU, dV, U0, V0, base, delta, order)
 
     @staticmethod
     def setup_context(ctx:Any, inputs:tuple, output:Tensor)->None:
-        *saved, ctx.delta, ctx.order = inputs
+        *saved, _, ctx.delta, ctx.order = inputs
         ctx.save_for_backward(*saved)
 
     @staticmethod
     def backward(ctx:Any, g:Tensor)->tuple[Tensor|None, ...]:
         x, dU, dV, U0, V0 = ctx.saved_tensors
-        return *_backward(g, x, dU, dV, U0, V0, ctx.delta, ctx.order, ctx.needs_input_grad[:3]), None, None, None, None
+        of_base = g if ctx.needs_input_grad[5] else None
+        return *_backward(g, x, dU, dV, U0, V0, ctx.delta, ctx.order, ctx.needs_input_grad[:3]), None, None, of_base, None, None
 
 # %% ../nbs/01_kron.ipynb #02352248
 def _autocast(x, *args):
@@ -317,7 +345,7 @@ def kron_linear(
 )->Tensor:                # shape (..., m1*m2), in the dtype of `x` (under autocast: in autocast's)
     "`x @ sum_k kron(U_k, V_k).T` without building the sum."
     _check_apply(x, U, V, order)
-    return _autocast(x, U, V, None, None, False, order)
+    return _autocast(x, U, V, None, None, None, False, order)
 
 # %% ../nbs/01_kron.ipynb #f9674a07
 def kron_change(
@@ -328,9 +356,12 @@ def kron_change(
     V0:Tensor,            # frozen start of the right factors, shape (r, m2, n2)
     delta:bool=True,      # True: subtract the start's own product; False: keep it
     order:str|None=None,  # "V" or "U" first; None takes the one with fewer multiply-adds
+    base:Tensor|None=None,  # output to add the change to, shape (..., m1*m2); its dtype is then the result's
 )->Tensor:                # shape (..., m1*m2), in the dtype of `x` (under autocast: in autocast's)
-    "`x` times `sum_k kron(U0+dU, V0+dV)`, minus `sum_k kron(U0, V0)` if `delta`; only `x`, `dU`, `dV` get gradients."
+    "`x` times `sum_k kron(U0+dU, V0+dV)`, minus `sum_k kron(U0, V0)` if `delta`; `U0` and `V0` get no gradients."
     _check_apply(x, dU, dV, order)
     if U0 is not None and U0.shape != dU.shape: raise ValueError(f"U0 must have dU's shape {tuple(dU.shape)}, got {tuple(U0.shape)}")
     if V0.shape != dV.shape: raise ValueError(f"V0 must have dV's shape {tuple(dV.shape)}, got {tuple(V0.shape)}")
-    return _autocast(x, dU, dV, U0, V0, delta, order)
+    if base is not None and base.shape != (want := (*x.shape[:-1], dU.shape[1]*dV.shape[1])):
+        raise ValueError(f"base must have shape {want}, got {tuple(base.shape)}")
+    return _autocast(x, dU, dV, U0, V0, base, delta, order)

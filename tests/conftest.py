@@ -10,6 +10,7 @@ import pytest
 import torch
 
 matplotlib.use("Agg")
+if not torch.cuda.is_available(): os.environ.setdefault("TRITON_INTERPRET", "1")  # before Triton's first import: kernels run without a GPU
 torch.set_num_threads(1)  # several times faster than the default for small models on a busy machine
 
 def pytest_addoption(parser):
