@@ -18,7 +18,7 @@ __all__ = ['SOURCES', 'MODES', 'check_choice', 'check_rank_choice', 'decompose',
            'subtract_start', 'KronChange', 'SoKALinear']
 
 # %% ../nbs/05_core.ipynb #7107d557
-SOURCES = ("weight", "zero")
+SOURCES = ("weight", "gradient", "zero")
 MODES = ("delta", "residual")
 
 def check_choice(
@@ -67,15 +67,16 @@ def decompose(
                     size=(term.m1*term.n1, term.m2*term.n2))
     return k._replace(U=k.U[:r], S=k.S[:r], V=k.V[:r])
 
-# %% ../nbs/05_core.ipynb #91afcb04
+# %% ../nbs/05_core.ipynb #4c7cac0f
 def start_factors(
-    k:KPSVD,                         # leading terms of a weight
-    source:str="weight",             # "weight": start from the terms, "zero": left factors zero, right ones random
+    k:KPSVD,                         # leading terms of the weight, or of the gradient
+    source:str="weight",             # "weight": both factors of the terms, "gradient": the right ones, "zero": none
     seed:int=0,                      # for "zero", drawn on the CPU: the same on every device
 )->tuple[Tensor|None, Tensor]:       # U0, shape (r, m1, n1), None for zero; V0, shape (r, m2, n2)
-    "What training starts from, the square root of each singular value in both factors."
+    "What training starts from: square roots of the singular values in both factors, or unit right factors beside zero."
+    if source != "zero" and not k.total: raise ValueError(f"matrix must not be zero for source={source!r} (source='zero' needs none), got all zeros")
+    if source == "gradient": return None, k.V.contiguous()
     if source == "weight":
-        if not k.total: raise ValueError("W must not be zero to start from its spectrum (source='zero' needs none), got all zeros")
         s = k.S.sqrt()[:, None, None]
         return (k.U*s).contiguous(), (k.V*s).contiguous()   # as they will be after save and load: same last bit
     V0 = torch.randn(k.V.shape, generator=torch.Generator().manual_seed(seed))/k.shape.n2**0.5
@@ -155,7 +156,7 @@ class SoKALinear(KronChange):
         base:nn.Module,         # layer to freeze and wrap: nn.Linear, Conv1D, Linear4bit or Linear8bitLt
         start:KPSVD,            # terms the adapter starts from
         *,
-        source:str="weight",    # "weight": start from the terms, "zero": left factors start at zero
+        source:str="weight",    # "weight": start from the terms, "gradient": from their right factors, "zero": at random
         mode:str="delta",       # "delta": base untouched, "residual": base keeps what the start does not hold
         seed:int=0,             # for source "zero"
     ):
@@ -177,16 +178,21 @@ class SoKALinear(KronChange):
         linear:nn.Module,      # layer to freeze and wrap
         r:int|None=None,       # number of terms; None: from the spectrum
         shape:Sequence|str="auto",  # (m1, n1, m2, n2), a name, a list of such, or "auto"
-        source:str="weight",   # "weight" or "zero"
+        source:str="weight",   # "weight", "gradient" or "zero"
         mode:str="delta",      # "delta" or "residual"
         *,
+        gradient:Tensor|None=None,  # of the loss by the weight, shape (out, in), for source "gradient"
         seed:int=0,            # of the randomized KPSVD and of a zero start
         **kw:Any,              # energy, criterion, r_min, r_max, max_madds: see `decompose`
     )->SoKALinear:
-        "Wrap a layer, with shape and rank from its weight."
+        "Wrap a layer, with shape and rank from its weight, or from the gradient."
         check_choice("source", source, SOURCES)
         check_choice("mode", mode, MODES)
-        return cls(linear, decompose(dense_weight(linear), r=r, shape=shape, seed=seed, **kw), source=source, mode=mode, seed=seed)
+        if (source == "gradient") != (gradient is not None):
+            raise ValueError(f"gradient must be given for source='gradient' and for no other, got source={source!r} with {type(gradient).__name__}")
+        W = dense_weight(linear) if gradient is None else gradient
+        if W.shape != features(linear): raise ValueError(f"gradient must have the weight's shape {features(linear)}, got {tuple(W.shape)}")
+        return cls(linear, decompose(W, r=r, shape=shape, seed=seed, **kw), source=source, mode=mode, seed=seed)
 
     @classmethod
     def empty(
@@ -194,7 +200,7 @@ class SoKALinear(KronChange):
         linear:nn.Module,           # layer to freeze and wrap
         shape:tuple[int, ...],      # (m1, n1, m2, n2)
         r:int,                      # number of terms, in 1..max_rank
-        source:str="weight",        # "weight" or "zero"
+        source:str="weight",        # "weight", "gradient" or "zero"
         mode:str="delta",           # "delta" for an adapter on the original base
     )->SoKALinear:
         "A layer with all factors zero and the base as it is, for `load_state_dict`: no SVD is run."
@@ -203,7 +209,7 @@ class SoKALinear(KronChange):
         term, w = check_shape(shape, *features(linear)), cast(Tensor, linear.weight)
         if not 1 <= r <= term.max_rank: raise ValueError(f"r must be in 1..{term.max_rank} for shape {tuple(term)}, got {r}")
         new:Any = dict(dtype=torch.float64 if w.dtype == torch.float64 else torch.float32, device=w.device)
-        U0 = torch.zeros(r, term.m1, term.n1, **new) if source != "zero" else None
+        U0 = torch.zeros(r, term.m1, term.n1, **new) if source == "weight" else None
         self = cls.__new__(cls)
         KronChange.__init__(self, term, U0, torch.zeros(r, **new), torch.zeros(r, term.m2, term.n2, **new))
         self._wrap(linear, source, mode)

@@ -8,8 +8,9 @@ import copy
 import os
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import Any, NamedTuple, Optional, Union
@@ -40,8 +41,9 @@ __all__ = ['SOKA_TYPE', 'BIASES', 'PLAN_CRITERIA', 'NOTE', 'add_peft_type', 'who
            'write_plan', 'check_plan', 'check_rule', 'check_numbers', 'check_together', 'as_shape', 'add_note',
            'plan_tensors', 'check_tensors', 'check_folder', 'SoKAConfig', 'base_features', 'base_weight', 'supported',
            'base_of', 'find_targets', 'shared_with', 'check_targets', 'pattern', 'layer_start', 'leading',
-           'starts_by_layer', 'starts_by_budget', 'plan_layers', 'blank_start', 'new_change', 'SoKAFactors', 'SoKABase',
-           'SoKALayer', 'SoKAPeftLinear', 'soka_layers', 'release_starts', 'load_starts', 'SoKAModel', 'register']
+           'starts_by_layer', 'starts_by_budget', 'plan_layers', 'check_batches', 'groups', 'Taps', 'add_gradients',
+           'loss_gradients', 'with_gradients', 'blank_start', 'new_change', 'SoKAFactors', 'SoKABase', 'SoKALayer',
+           'SoKAPeftLinear', 'soka_layers', 'release_starts', 'load_starts', 'check_has_start', 'SoKAModel', 'register']
 
 # %% ../nbs/06_peft.ipynb #db635c82
 def add_peft_type(
@@ -182,13 +184,13 @@ def add_note(
 # %% ../nbs/06_peft.ipynb #7cef6041
 def plan_tensors(
     plan:dict[str, LayerPlan],  # by layer name
-    source:str,                 # of the config; a "zero" start has no U
+    source:str,                 # of the config; only a "weight" start has a U
 )->dict[str, tuple]:            # tensor name as in the file -> shape
     "Every tensor that an adapter file must hold."
     want:dict[str, tuple] = {}
     for n, ((m1,n1,m2,n2), r) in plan.items():
         U, V = (r, m1, n1), (r, m2, n2)
-        parts = dict(dU=U, dV=V, V=V, S=(r,)) | ({} if source == "zero" else dict(U=U))
+        parts = dict(dU=U, dV=V, V=V, S=(r,)) | (dict(U=U) if source == "weight" else {})
         want |= {f"{n}.soka_{k}": s for k,s in parts.items()} if r else {}
     return want
 
@@ -232,7 +234,7 @@ class SoKAConfig(PeftConfig):
     r_min: int = field(default=1, metadata={"help": "Fewest terms per layer (without a budget)."})
     r_max: Optional[int] = field(default=None, metadata={"help": "Most terms per layer; None: 8, or with a budget two even shares, at least 4."})
     max_madds: Optional[float] = field(default=None, metadata={"help": "Most multiply-adds of a term, as a multiple of a LoRA term's."})
-    source: str = field(default="weight", metadata={"help": "What the factors start from: 'weight' or 'zero'."})
+    source: str = field(default="weight", metadata={"help": "What the factors start from: 'weight', 'gradient' (see with_gradients) or 'zero'."})
     mode: str = field(default="delta", metadata={"help": "'delta' leaves the base untouched, 'residual' subtracts the start from it."})
     seed: int = field(default=0, metadata={"help": "Seed of the randomized KPSVD and of a zero start."})
     target_modules: Optional[Union[list[str], str]] = field(default=None, metadata={"help": "As in LoraConfig."})
@@ -360,14 +362,14 @@ def pattern(
 # %% ../nbs/06_peft.ipynb #83310f77
 def layer_start(
     name:str,            # layer
-    layer:nn.Module,     # float or quantized
+    W:Tensor,            # its weight or gradient, shape (out_features, in_features)
     c:SoKAConfig,
     r:Optional[int],     # number of terms, None for the criterion's
     **kw:Any,            # more for `decompose`
 )->KPSVD:
     "The terms that a layer starts from."
     shape = pattern(c.shape_pattern, name, c.shape)
-    try: return decompose(base_weight(layer), r=r, shape=shape, energy=c.energy, max_madds=c.max_madds, seed=c.seed, **kw)
+    try: return decompose(W, r=r, shape=shape, energy=c.energy, max_madds=c.max_madds, seed=c.seed, **kw)
     except ValueError as e: raise ValueError(f"{e}; layer {name}") from e
 
 def leading(
@@ -379,21 +381,21 @@ def leading(
 
 # %% ../nbs/06_peft.ipynb #18a0f5f8
 def starts_by_layer(
-    layers:Iterable[tuple[str, nn.Module]],  # name, base layer
+    matrices:Iterable[tuple[str, Tensor]],   # name, weight or gradient of the layer, one at a time
     c:SoKAConfig,                            # without a budget
 )->dict[str, KPSVD]:
     "Each layer by its own spectrum."
     kw = dict(criterion=c.criterion or "both", r_min=c.r_min, r_max=c.r_max or max(8, c.r_min))
-    return {n: layer_start(n, l, c, pattern(c.rank_pattern, n, c.r), **kw) for n,l in layers}
+    return {n: layer_start(n, W, c, pattern(c.rank_pattern, n, c.r), **kw) for n,W in matrices}
 
 def starts_by_budget(
-    layers:Iterable[tuple[str, nn.Module]],  # name, base layer
+    matrices:Iterable[tuple[str, Tensor]],   # name, weight or gradient of the layer, one at a time
     c:SoKAConfig,                            # with a budget
     share:float,                             # parameters of an even share
 )->dict[str, KPSVD]:
     "All layers compete for the budget's parameters."
-    def most(l): return c.r_max or max(4, ceil(2*share/sum(base_features(l))))   # a window no layer should need to outgrow
-    starts = {n: layer_start(n, l, c, most(l)) for n,l in layers}
+    def most(W): return c.r_max or max(4, ceil(2*share/sum(W.shape)))   # a window no layer should need to outgrow
+    starts = {n: layer_start(n, W, c, most(W)) for n,W in matrices}
     caps = {n: select_rank(k.S, k.total, energy=c.energy, criterion=c.criterion or "energy") for n,k in starts.items()}
     ranks = allocate({n: Spectrum(k.shape, k.S, k.total) for n,k in starts.items()}, c.budget or 0, caps)
     return {n: leading(k, ranks[n]) for n,k in starts.items()}
@@ -402,12 +404,103 @@ def starts_by_budget(
 def plan_layers(
     layers:dict[str, nn.Module],  # layer name -> base layer
     config:SoKAConfig,
+    matrices:Optional[Iterable[tuple[str, Tensor]]]=None,  # layer name, what to decompose; None for the weights
 )->tuple[dict[str, LayerPlan], dict[str, KPSVD]]:   # both by layer name
     "Shape and rank of every layer, and the terms they start from."
-    bar = tqdm(layers.items(), desc="KPSVD", unit="layer", disable=len(layers) < 9, leave=False)
+    each = ((n, base_weight(l)) for n,l in layers.items()) if matrices is None else matrices
+    bar = tqdm(each, total=len(layers), desc="KPSVD", unit="layer", disable=len(layers) < 9, leave=False)
     if config.budget is None: starts = starts_by_layer(bar, config)
     else: starts = starts_by_budget(bar, config, config.budget/len(layers))
     return {n: LayerPlan(k.shape, len(k.S)) for n,k in starts.items()}, starts
+
+# %% ../nbs/06_peft.ipynb #d9321401
+def check_batches(
+    batches:Any,   # what the caller gave
+)->list:
+    "The batches as a list, which the passes over the model need."
+    batches = list(batches)
+    if not batches: raise ValueError("batches must hold at least one batch for the model, got none")
+    return batches
+
+def groups(
+    layers:dict[str, nn.Module],  # layer name -> base layer
+    hold:int,                     # most gradient entries to hold at once
+)->Iterator[dict[str, nn.Module]]:   # a layer that alone is larger comes alone
+    "The layers, in order, in groups whose weights have at most `hold` entries together."
+    group:dict[str, nn.Module] = {}
+    size = 0
+    for n, l in layers.items():
+        new = base_features(l)[0]*base_features(l)[1]
+        if group and size + new > hold:
+            yield group
+            group, size = {}, 0
+        group[n], size = l, size + new
+    if group: yield group
+
+# %% ../nbs/06_peft.ipynb #0546d9b1
+class Taps:
+    "Hooks that keep each call's input and output of some layers."
+    def __init__(self, layers:dict[str, nn.Module]):
+        self.calls:list[tuple[str, Tensor, Tensor]] = []
+        self.handles = [l.register_forward_hook(partial(self.keep, n)) for n,l in layers.items()]
+
+    def keep(self, name:str, layer:nn.Module, args:tuple, y:Tensor)->Tensor:
+        "After a call of the layer: its output takes part in the graph, even where nothing before it does."
+        if not y.requires_grad: y = y.detach().requires_grad_()
+        self.calls.append((name, args[0].detach(), y))
+        return y
+
+    def remove(self)->None:
+        for h in self.handles: h.remove()
+
+def add_gradients(
+    sums:dict[str, Tensor],                     # layer name -> gradient so far, changed
+    loss:Tensor,
+    calls:list[tuple[str, Tensor, Tensor]],     # layer name, input, output
+)->None:
+    "Add `sum_t g_t x_t^T` of every call, without touching any parameter's `grad`."
+    for (n, x, _), g in zip(calls, torch.autograd.grad(loss, [y for _,_,y in calls], allow_unused=True)):
+        if g is not None: sums[n] += g.reshape(-1, g.shape[-1]).float().T @ x.reshape(-1, x.shape[-1]).float()
+
+# %% ../nbs/06_peft.ipynb #3aa6230f
+def loss_gradients(
+    model:nn.Module,              # its output has a `loss`
+    layers:dict[str, nn.Module],  # layer name -> layer of the model, frozen or not, quantized or not
+    batches:Iterable,             # keyword arguments of the model, labels included; gone through once for each group of layers
+    hold:int=2**28,               # most gradient entries in memory at once: 1 GiB in float32
+)->Iterator[tuple[str, Tensor]]:  # layer name, mean gradient over the batches, shape (out_features, in_features), float32
+    "Gradient of the loss by each layer's weight, in evaluation mode, a group of layers at a time."
+    batches, training = check_batches(batches), model.training
+    keep_cpu_weights(model.eval())
+    try:
+        for group in groups(layers, hold):
+            sums = {n: torch.zeros(base_features(l), device=next(l.parameters()).device) for n,l in group.items()}
+            for b in batches:
+                taps = Taps(group)
+                try:
+                    with torch.enable_grad(): loss = model(**b).loss
+                finally: taps.remove()
+                add_gradients(sums, loss, taps.calls)
+            yield from ((n, G/len(batches)) for n,G in sums.items())
+    finally: model.train(training)
+
+# %% ../nbs/06_peft.ipynb #9adf040e
+def with_gradients(
+    config:SoKAConfig,   # with source="gradient"
+    model:nn.Module,     # without adapters; its output has a `loss`
+    batches:Iterable,    # keyword arguments of the model, labels included
+    hold:int=2**28,      # most gradient entries in memory at once
+)->SoKAConfig:           # a copy with the plan, and the terms to start from, for this model
+    "Decompose the loss gradient of every targeted layer and keep what `get_peft_model` needs."
+    if config.source != "gradient": raise ValueError(f"source must be 'gradient' to start from gradients, got {config.source!r}")
+    config = copy.deepcopy(config)
+    _maybe_include_all_linear_layers(config, model)
+    layers = find_targets(config, model)
+    check_targets(layers, config, model)
+    plan, starts = plan_layers(layers, config, loss_gradients(model, layers, batches, hold))
+    config.plan = write_plan(plan)
+    vars(config)["starts"] = starts     # no field: it does not go into adapter_config.json
+    return config
 
 # %% ../nbs/06_peft.ipynb #6781eac7
 def blank_start(
@@ -454,7 +547,7 @@ class SoKAFactors(BaseTunerLayer):
     def update_layer(self, adapter_name:str, plan:LayerPlan, start:Optional[KPSVD], config:SoKAConfig, seed:int=0,
                      inference_mode:bool=False, **kwargs:Any)->None:
         "Add an adapter; without a `start` there is room for one, to be filled from a file."
-        zero = config.source == "zero"
+        zero = config.source != "weight"
         U0, V0, S = blank_start(plan) if start is None else (*start_factors(start, config.source, seed), start.S.clone())
         if not zero: self.soka_U[adapter_name] = U0
         self.soka_V[adapter_name], self.soka_S[adapter_name] = V0, S
@@ -670,6 +763,15 @@ def load_starts(
         if name in m.soka_V and V is not None: m.load_start(name, U, V)
 
 # %% ../nbs/06_peft.ipynb #0e24a9d2
+def check_has_start(
+    config:SoKAConfig,
+    starts:dict[str, KPSVD],   # that came with it
+)->None:
+    "A gradient start cannot be computed from the model alone."
+    if config.source == "gradient" and not starts and not config.start_saved:
+        raise ValueError("source='gradient' must get its gradients first: config = soka.peft.with_gradients(config, model, batches), got none")
+
+# %% ../nbs/06_peft.ipynb #dcf12efb
 class SoKAModel(BaseTuner):
     "A model whose linear layers carry SoKA adapters (Chong & Qu 2025)."
     prefix:str = "soka_"
@@ -690,6 +792,8 @@ class SoKAModel(BaseTuner):
         layers = find_targets(peft_config, model)
         check_targets(layers, peft_config, model)
         keep_cpu_weights(model)
+        self._starts = vars(peft_config).pop("starts", {})
+        check_has_start(peft_config, self._starts)
         if peft_config.plan is None:
             plan, self._starts = plan_layers(layers, peft_config)
             peft_config.plan = write_plan(plan)

@@ -41,7 +41,8 @@ def test_unchanged_at_the_start():
         inp, old = torch.randn(2, 3, 36, dtype=base.weight.dtype), base.weight.detach().clone()
         out = base(inp)
         for source in SOURCES:
-            assert torch.equal(SoKALinear.from_linear(base, source=source)(inp), out)
+            found = dict(gradient=torch.randn(40, 36)) if source == "gradient" else {}
+            assert torch.equal(SoKALinear.from_linear(base, source=source, **found)(inp), out)
         assert torch.equal(base.weight, old)
         res, tol = SoKALinear.from_linear(base, mode="residual"), {torch.bfloat16: 3e-2, torch.float64: 1e-12}.get(inp.dtype, 1e-5)
         torch.testing.assert_close(res(inp), out, atol=tol, rtol=tol)
@@ -154,6 +155,22 @@ def test_repr_tells_shape_rank_and_parameters():
     assert sum(p.numel() for p in ad.parameters() if p.requires_grad) == 252
 
 
+# %% ../nbs/05_core.ipynb #a3780435
+def test_first_step_follows_the_gradient():
+    import torch
+    from torch import nn
+    torch.manual_seed(0)
+    lin, inp, goal = nn.Linear(36, 40, bias=False), torch.randn(500, 36), torch.randn(500, 3) @ torch.randn(3, 40)
+    (lin(inp) - goal).square().mean().backward()
+    G = lin.weight.grad.clone()
+    ad = SoKALinear.from_linear(lin, 3, "low-rank", "gradient", gradient=G)
+    (ad(inp) - goal).square().mean().backward()
+    assert ad.soka_U is None and not ad.soka_dV.grad.any()
+    step = torch.einsum("kmi,kin->mn", ad.soka_dU.grad, ad.soka_V)           # what gradient descent on dU does to the weight
+    U, S, Vh = torch.linalg.svd(G)
+    torch.testing.assert_close(step, (U[:, :3]*S[:3]) @ Vh[:3], atol=1e-5, rtol=1e-3)   # the best rank-3 part of G
+
+
 # %% ../nbs/05_core.ipynb #7d5e2678
 def test_save_and_load():
     import pytest, torch
@@ -251,7 +268,10 @@ def test_core_errors():
     lay = nn.Linear(64, 64)
     dead = nn.Linear(64, 64)
     nn.init.zeros_(dead.weight)
-    for match, kw in (("source must be one of 'weight', 'zero', got 'weights'", dict(source="weights")), ("got 'additive'", dict(mode="additive")),
+    for match, kw in (("source must be one of 'weight', 'gradient', 'zero', got 'weights'", dict(source="weights")), ("got 'additive'", dict(mode="additive")),
+                      ("gradient must be given .* got source='gradient' with NoneType", dict(source="gradient")),
+                      ("gradient must be given .* got source='weight' with Tensor", dict(gradient=torch.ones(64, 64))),
+                      ("gradient must have the weight's shape .* got \\(3, 4\\)", dict(source="gradient", gradient=torch.ones(3, 4))),
                       ("'auto', 'low-rank', .* got 'square'", dict(shape="square")), ("m1\\*m2 = 64", dict(shape=(8, 8, 8, 9))),
                       ("r must be at least 1, got 0", dict(r=0)), ("1..64 .* got 65", dict(r=65, shape=(8, 8, 8, 8))),
                       ("criterion must be .* got 'knee'", dict(criterion="knee")), ("energy must be in \\(0, 1\\], got 1.5", dict(energy=1.5)),

@@ -143,6 +143,23 @@ def test_plan_patterns():
     assert plan["model.layers.0.self_attn.q_proj"].shape == (8, 8, 8, 8) and plan["model.layers.0.self_attn.k_proj"].shape != (8, 8, 8, 8)
 
 
+# %% ../nbs/06_peft.ipynb #b0f09674
+def test_loss_gradients():
+    import torch
+    from transformers import LlamaForCausalLM
+    model, ids = tiny_llama(), [torch.randint(0, 64, (2, 9)) for _ in range(3)]
+    batches = [dict(input_ids=i, labels=i) for i in ids]
+    layers = find_targets(SoKAConfig(target_modules=["q_proj", "down_proj"]), model)
+    sum(model(**b).loss for b in batches).div(3).backward()
+    want = {n: l.weight.grad.clone() for n,l in layers.items()}
+    model.zero_grad()
+    for frozen, hold in ((False, 2**28), (True, 5000), (True, 1)):
+        got = dict(loss_gradients(model.requires_grad_(not frozen).train(), layers, batches, hold))
+        assert list(got) == list(layers) and model.training and all(p.grad is None for p in model.parameters())
+        for n in want: torch.testing.assert_close(got[n], want[n], atol=1e-6, rtol=1e-4)
+    assert [len(g) for g in groups(layers, 1)] == [1]*len(layers) and [len(g) for g in groups(layers, 2**28)] == [len(layers)]
+
+
 # %% ../nbs/06_peft.ipynb #d6a3ae2b
 def test_same_as_core():
     base = nn.Linear(12, 16, dtype=torch.float64)
@@ -174,6 +191,29 @@ def test_parameter_count():
     want = sum(p.params for p in read_plan(m.peft_config["default"].plan).values())
     assert sum(p.numel() for p in m.parameters() if p.requires_grad) == want
     assert not {"soka_U", "soka_V", "soka_S"} & {n.split(".")[-2] for n,_ in m.named_parameters()}       # starts are buffers
+
+
+# %% ../nbs/06_peft.ipynb #ef476bab
+def test_gradient_start():
+    import copy, tempfile, torch
+    from peft import PeftModel, get_peft_model
+    ids = torch.randint(0, 64, (4, 12), generator=torch.Generator().manual_seed(1))
+    batches = [dict(input_ids=ids, labels=ids)]
+    for make in (tiny_llama, llama4):
+        model, twin = make(), make()
+        config = with_gradients(SoKAConfig(budget=1500, source="gradient", target_modules="all-linear", task_type="CAUSAL_LM"), model, batches)
+        with torch.no_grad(): before = model(ids).logits
+        m = get_peft_model(model, config)
+        assert 0 < sum(p.numel() for p in m.parameters() if p.requires_grad) <= 1500
+        with torch.no_grad(): assert torch.equal(m(ids).logits, before)
+        opt = torch.optim.SGD([p for p in m.parameters() if p.requires_grad], 1e-2)
+        first = m(input_ids=ids, labels=ids).loss
+        first.backward(); opt.step()
+        with torch.no_grad(): assert m(input_ids=ids, labels=ids).loss < first
+        with tempfile.TemporaryDirectory() as d:
+            m.save_pretrained(d)
+            with torch.no_grad(): assert torch.equal(PeftModel.from_pretrained(twin, d)(ids).logits, m(ids).logits)
+        assert not any("soka_U" in n for n in m.state_dict()) and config.plan and "starts" not in config.to_dict()
 
 
 # %% ../nbs/06_peft.ipynb #755e975d
@@ -698,7 +738,10 @@ assert type(m.base_model) is soka.peft.SoKAModel
 
 # %% ../nbs/06_peft.ipynb #fc7e64f6
 def test_bad_settings():
-    for kw, text in ((dict(source="noise"), "source must be one of 'weight', 'zero', got 'noise'"), (dict(mode="half"), "mode must be one of"),
+    with pytest.raises(ValueError, match="must get its gradients first"): get_peft_model(tiny_llama(), SoKAConfig(source="gradient", target_modules=["q_proj"]))
+    with pytest.raises(ValueError, match="source must be 'gradient'"): with_gradients(SoKAConfig(target_modules=["q_proj"]), tiny_llama(), [])
+    with pytest.raises(ValueError, match="at least one batch"): with_gradients(SoKAConfig(source="gradient", target_modules=["q_proj"]), tiny_llama(), [])
+    for kw, text in ((dict(source="noise"), "source must be one of 'weight', 'gradient', 'zero', got 'noise'"), (dict(mode="half"), "mode must be one of"),
                      (dict(criterion="knee"), "criterion must be one of"), (dict(bias="some"), "bias must be one of"),
                      (dict(energy=0), r"energy must be in \(0, 1\], got 0"), (dict(energy=1.1), "energy"), (dict(energy=float("nan")), "energy"),
                      (dict(energy="much"), "energy"), (dict(r=0), "r must be None or an integer of at least 1, got 0"), (dict(r=True), "r must"),
