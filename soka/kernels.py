@@ -148,7 +148,7 @@ def _options(tile, forward, r=1):
 # %% ../nbs/12_kernels.ipynb #c827b564
 def _programs(T, per_processor, device):
     if device.type != "cuda": return min(T, 2)
-    return min(T, per_processor*torch.cuda.get_device_properties(device).multi_processor_count)
+    return min(T, max(1, int(per_processor*torch.cuda.get_device_properties(device).multi_processor_count)))
 
 # %% ../nbs/12_kernels.ipynb #3983e026
 @torch.library.custom_op("soka::kron_forward", mutates_args=(), schema="(Tensor x, Tensor U, Tensor V, Tensor? base) -> Tensor")
@@ -169,8 +169,9 @@ def _forward_shape(x, U, V, base):
 @torch.library.custom_op("soka::kron_factor_grads", mutates_args=(), schema="(Tensor g, Tensor x, Tensor U, Tensor V) -> (Tensor, Tensor)")
 def _factor_op(g, x, U, V):
     F, H, numbers, tile = _arguments(U, V)  # F and H are U and V, or V and U
-    P, g, x = max(1, _programs(len(x), max(1, 2//len(U)), x.device)), g.contiguous(), x.contiguous()
-    gF, gH = (x.new_zeros(P, *f.shape, dtype=torch.float32) for f in (F, H))
+    P, g, x = max(1, _programs(len(x), 2/len(U), x.device)), g.contiguous(), x.contiguous()
+    partial = x.new_empty if len(x) else x.new_zeros
+    gF, gH = (partial(P, *f.shape, dtype=torch.float32) for f in (F, H))
     with torch.cuda.device_of(x):
         if len(x): _factor_kernel[(P, len(F))](g, x, F, H, gF, gH, len(x), len(F), *numbers, **_options(tile, False))
     gF, gH = gF.sum(0), gH.sum(0)
