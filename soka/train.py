@@ -32,20 +32,21 @@ from transformers import (AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfi
                           Trainer, TrainerCallback, TrainingArguments, set_seed)
 from .data import Collator, DataReport, check_tokenizer, encode_rows, heldout_split, load_rows
 from .evaluate import mean_nll, token_nll
-from .peft import SoKAConfig
+from .peft import SoKAConfig, with_gradients
 from .problems import base_path, word_problems
 from .quant import bnb, features, keep_cpu_weights, quantize_linear
 from .rank import parse_budget
 
 # %% auto #0
 __all__ = ['METHODS_TO_TRAIN', 'QUANTIZERS', 'DTYPES', 'SIDE_SETTINGS', 'CARD', 'setting', 'TrainConfig', 'check_type',
-           'check_config', 'make_config', 'read_recipe', 'load_splits', 'model_path', 'compute_dtype', 'load_tokenizer',
-           'quantization', 'check_4bit', 'load_frozen', 'prepare', 'total_params', 'read_plan_file', 'soka_config',
-           'lora_config', 'quantize_layers', 'build_model', 'main_process', 'read_record', 'check_output',
-           'last_checkpoint', 'schedule_arguments', 'report_arguments', 'training_arguments', 'to_nll', 'nll_metric',
-           'log_line', 'RunLog', 'make_trainer', 'versions', 'commit', 'hardware', 'peak_memory', 'layer_ranks',
-           'describe_adapter', 'start_record', 'end_record', 'write_record', 'rank_grid', 'plot_ranks', 'plot_run',
-           'load_code', 'model_card', 'save_adapter', 'save_start', 'RunResult', 'load_run', 'encode_splits', 'train']
+           'check_config', 'make_config', 'read_recipe', 'load_splits', 'this_process', 'model_path', 'compute_dtype',
+           'load_tokenizer', 'quantization', 'check_4bit', 'load_frozen', 'prepare', 'total_params', 'read_plan_file',
+           'soka_config', 'lora_config', 'quantize_layers', 'first_batches', 'adapter_config', 'build_model',
+           'main_process', 'read_record', 'check_output', 'last_checkpoint', 'schedule_arguments', 'report_arguments',
+           'training_arguments', 'to_nll', 'nll_metric', 'log_line', 'RunLog', 'make_trainer', 'versions', 'commit',
+           'hardware', 'peak_memory', 'layer_ranks', 'describe_adapter', 'start_record', 'end_record', 'write_record',
+           'rank_grid', 'plot_ranks', 'plot_run', 'load_code', 'model_card', 'save_adapter', 'save_start', 'RunResult',
+           'load_run', 'encode_splits', 'train']
 
 # %% ../nbs/10_train.ipynb #8e53f783
 METHODS_TO_TRAIN = ("soka", "lora", "pissa")
@@ -87,7 +88,8 @@ class TrainConfig:
     shape: str | list[int] = setting("auto", "adapter", "[m1, n1, m2, n2], auto (what captures most energy), low-rank, balanced, or s=4 and the like")
     energy: float = setting(0.9, "adapter", "share of a layer's energy beyond which no term is added, in (0, 1]")
     criterion: str | None = setting(None, "adapter", "energy, elbow or both; null: both, or energy with a budget")
-    source: str = setting("weight", "adapter", "what the factors start from: weight or zero")
+    source: str = setting("weight", "adapter", "what the factors start from: weight, gradient or zero")
+    gradient_batches: int = setting(8, "adapter", "source gradient: batches, from the start of the data, whose mean gradient is decomposed")
     mode: str = setting("delta", "adapter", "delta leaves the base untouched, residual subtracts the start from it")
     r_max: int | None = setting(None, "adapter", "most terms per layer; null: 8, or with a budget a few even shares")
     max_madds: float | None = setting(None, "adapter", "most multiply-adds of a term, in units of a rank-1 term's")
@@ -141,7 +143,7 @@ def check_config(c:TrainConfig)->None:
     for key, known in (("method", METHODS_TO_TRAIN), ("quantize", QUANTIZERS), ("dtype", DTYPES), ("lr_scheduler", [s.value for s in SchedulerType])):
         _choice(key, getattr(c, key), known)
     for key in ("r", "r_max", "data_rows", "max_steps", "batch_size", "gradient_accumulation", "eval_steps", "save_steps", "save_total_limit",
-                "logging_steps", "threads"):
+                "logging_steps", "threads", "gradient_batches"):
         if getattr(c, key) is not None and getattr(c, key) < 1: raise ValueError(f"{key} must be at least 1, got {getattr(c, key)}")
     _check_ranges(c)
     _check_together(c)
@@ -160,6 +162,7 @@ def _check_together(c:TrainConfig)->None:
     if c.r is not None and c.budget is not None: raise ValueError(f"give r or budget, not both, got r={c.r}, budget={c.budget}")
     if c.method != "soka" and c.r is None and c.budget is None: raise ValueError(f"method {c.method} needs r or budget, got neither")
     if c.method != "soka" and c.plan is not None: raise ValueError(f"plan is for method soka, got {c.method}")
+    if c.source == "gradient" and c.plan is not None: raise ValueError(f"source gradient makes its own plan, got plan {c.plan!r}")
     if c.method == "pissa" and c.quantize == "int8": raise NotImplementedError("method pissa needs quantize nf4, fp4 or none, got int8")
     if c.plan is not None and not Path(c.plan).is_file(): raise FileNotFoundError(f"plan must be a file that exists, got {c.plan!r}")
     if c.data == "problems" and c.data_rows is None: raise ValueError("data 'problems' needs data_rows, got null")
@@ -202,6 +205,11 @@ def load_splits(
     if config.eval_data is not None: return rows, load_rows(config.eval_data, config.eval_split, config.data_name, n)
     if config.data == "problems": return rows, load_rows(word_problems(n, seed=config.seed, split="test"))
     return tuple(heldout_split(rows, n))
+
+# %% ../nbs/10_train.ipynb #9f8d229c
+def this_process()->PartialState:
+    "Accelerate's view of this process: its device, and the processes beside it."
+    return PartialState(cpu=not torch.accelerator.is_available())   # unless told, it overlooks other processes on a CPU
 
 # %% ../nbs/10_train.ipynb #816702cd
 def model_path(
@@ -255,7 +263,7 @@ def load_frozen(
     "The base, stored and frozen as the settings say, and its tokenizer."
     tokenizer, dtype = load_tokenizer(config), compute_dtype(config.dtype)
     model = AutoModelForCausalLM.from_pretrained(model_path(config.model), revision=config.revision, dtype=dtype,
-        quantization_config=quantization(config, dtype), device_map={"": PartialState().device})
+        quantization_config=quantization(config, dtype), device_map={"": this_process().device})
     keep_cpu_weights(model)
     check_4bit(model)
     model.config.use_cache = False   # no use in training; generation asks for it
@@ -327,16 +335,45 @@ def quantize_layers(
         parent, _, last = name.rpartition(".")
         setattr(model.get_submodule(parent), last, quantize_linear(m, config.quantize, double_quant=config.double_quant, compute_dtype=dtype))
 
-# %% ../nbs/10_train.ipynb #7a006592
+# %% ../nbs/10_train.ipynb #f57ef085
+def first_batches(
+    config:TrainConfig,                 # settings
+    tokenizer:PreTrainedTokenizerBase,  # the base's
+    data:Any,                           # encoded training rows
+    device:torch.device,                # where the base is
+)->list[dict[str, Tensor]]:             # at most `gradient_batches`, as the model takes them
+    "The batches that a gradient start is made from."
+    size, collate = config.batch_size, Collator(tokenizer)
+    n = min(len(data), size*config.gradient_batches)
+    rows = [[data[i] for i in range(k, min(k + size, n))] for k in range(0, n, size)]
+    return [{k: v.to(device) for k,v in collate(batch).items()} for batch in rows]
+
+# %% ../nbs/10_train.ipynb #3c2fa211
+def adapter_config(
+    config:TrainConfig,                 # settings
+    base:Any,                           # from `load_frozen`
+    tokenizer:PreTrainedTokenizerBase,  # the base's
+    data:Any=None,                      # encoded training rows, for source gradient
+)->PeftConfig:
+    "What PEFT needs to make the adapter of `method`."
+    if config.method != "soka": made: Any = lora_config(config, base)
+    else: made = soka_config(config, total_params(base))
+    made.base_model_name_or_path, made.revision = model_path(config.model), config.revision
+    if config.method != "soka" or config.source != "gradient": return made
+    return with_gradients(made, base, [] if data is None else first_batches(config, tokenizer, data, base.device))
+
+# %% ../nbs/10_train.ipynb #58a442ed
 def build_model(
     config:TrainConfig,                        # settings
-)->tuple[PeftModel, PreTrainedTokenizerBase]:  # model with a fresh adapter, tokenizer
+    data:Any=None,                             # encoded training rows, for source gradient
+    checkpoint:str|None=None,                  # where a run with source gradient goes on from
+)->tuple[PeftModel, PreTrainedTokenizerBase]:  # model with adapter, tokenizer
     "The base with the adapter of `method`, ready to train."
     base, tokenizer = load_frozen(config)
     set_seed(config.seed)   # LoRA's start is random, and every process must draw the same
-    adapter: PeftConfig = soka_config(config, total_params(base)) if config.method == "soka" else lora_config(config, base)
-    adapter.base_model_name_or_path, adapter.revision = model_path(config.model), config.revision
-    model: Any = get_peft_model(base, adapter)
+    if checkpoint and config.method == "soka" and config.source == "gradient":
+        return PeftModel.from_pretrained(base, checkpoint, is_trainable=True), tokenizer
+    model: Any = get_peft_model(base, adapter_config(config, base, tokenizer, data))
     if config.method == "pissa" and config.quantize != "none": quantize_layers(model, config)
     return model, tokenizer
 
@@ -421,7 +458,7 @@ def training_arguments(
     fresh:bool=True,     # False when a checkpoint is resumed
 )->TrainingArguments:
     "The settings in `Trainer`'s words."
-    dtype, device = compute_dtype(config.dtype), PartialState().device.type
+    dtype, device = compute_dtype(config.dtype), this_process().device.type
     args = TrainingArguments(**schedule_arguments(config), **report_arguments(config, fresh), bf16=dtype == torch.bfloat16, fp16=dtype == torch.float16,
                              use_cpu=device == "cpu", dataloader_pin_memory=device == "cuda", label_names=["labels"], ddp_find_unused_parameters=False)
     args._n_gpu = min(args.n_gpu, 1)   # several GPUs are torchrun's; Trainer's DataParallel cannot copy a quantized base
@@ -514,7 +551,7 @@ def _cpu_name()->str:
 def hardware()->dict[str, Any]:
     "The machine."
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
-    return {"cpu": _cpu_name(), "threads": torch.get_num_threads(), "gpus": gpus, "processes": PartialState().num_processes}
+    return {"cpu": _cpu_name(), "threads": torch.get_num_threads(), "gpus": gpus, "processes": this_process().num_processes}
 
 # %% ../nbs/10_train.ipynb #5e908f7c
 def peak_memory()->int|None:
@@ -703,8 +740,9 @@ def train(
         return load_run(config.output_dir)
     if config.threads: torch.set_num_threads(config.threads)
     sets, reports = encode_splits(config, load_tokenizer(config))
-    model, tokenizer = build_model(config)
-    record, checkpoint = start_record(config, model, reports), last_checkpoint(config.output_dir)
+    checkpoint = last_checkpoint(config.output_dir)
+    model, tokenizer = build_model(config, sets[0], checkpoint)
+    record = start_record(config, model, reports)
     if main_process(): _announce(record, config, checkpoint, model)
     trainer = make_trainer(config, model, tokenizer, sets, fresh=checkpoint is None)
     for c in callbacks: trainer.add_callback(c)
@@ -731,6 +769,6 @@ def _run(trainer:Trainer, config:TrainConfig, record:dict, checkpoint:str|None, 
         save_adapter(model, config, record)
         plot_run(record).savefig(Path(config.output_dir)/"run.png")
         write_record(record, config.output_dir)   # last: a record that says finished has everything beside it
-    PartialState().wait_for_everyone()
+    this_process().wait_for_everyone()
     model.eval()
     return record

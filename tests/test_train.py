@@ -80,6 +80,7 @@ import contextlib
 import io
 import tempfile
 from pathlib import Path
+from transformers import TrainerCallback
 
 def run(config, callbacks=()):
     "`train` without its lines."
@@ -89,6 +90,11 @@ def tiny(**settings):
     "A run of four steps on forty word problems."
     small = dict(data_rows=40, eval_rows=8, max_steps=4, batch_size=4, save_steps=2, eval_steps=2, logging_steps=1, threads=1, dtype="float32", budget=6000)
     return TrainConfig(**{**small, "output_dir": str(Path(tempfile.mkdtemp())/"run"), **settings})
+
+class Stop(TrainerCallback):
+    "An interruption after the third step."
+    def on_step_end(self, args, state, control, **kw):
+        if state.global_step == 3: raise KeyboardInterrupt
 
 
 # %% ../nbs/10_train.ipynb #c117acc0
@@ -137,11 +143,6 @@ def test_reloaded_run_gives_the_same_nll():
 def test_resumed_equals_uninterrupted():
     import pytest
     import torch
-    from transformers import TrainerCallback
-
-    class Stop(TrainerCallback):
-        def on_step_end(self, args, state, control, **kw):
-            if state.global_step == 3: raise KeyboardInterrupt
     settings = dict(dropout=0.1, weight_decay=0.1)
     whole = run(tiny(**settings))
     c = tiny(**settings)
@@ -151,6 +152,37 @@ def test_resumed_equals_uninterrupted():
     same = [torch.equal(p, q) for p, q in zip(whole.model.parameters(), resumed.model.parameters()) if p.requires_grad]
     assert same and all(same)
     for key in ("log", "eval"): assert whole.record[key] == resumed.record[key]
+
+
+# %% ../nbs/10_train.ipynb #92755906
+def test_gradient_start_trains_resumes_and_loads():
+    import pytest
+    import torch
+    def again(*args, **kw): raise AssertionError("gradients were computed again")
+    settings = dict(source="gradient", gradient_batches=2, dropout=0.1)
+    whole, c = run(tiny(**settings)), tiny(**settings)
+    with pytest.raises(KeyboardInterrupt): run(c, [Stop()])
+    with pytest.MonkeyPatch.context() as m:
+        m.setitem(build_model.__globals__, "with_gradients", again)
+        resumed, loaded = run(c), load_run(c.output_dir)
+    one, two, three = ({k: v for k,v in r.model.state_dict().items() if "soka_" in k} for r in (whole, resumed, loaded))
+    assert one and not any("soka_U" in k for k in one) and all(torch.equal(v, two[k]) and torch.equal(v, three[k]) for k,v in one.items())
+    for key in ("log", "eval", "adapter"): assert whole.record[key] == resumed.record[key]
+    assert whole.record["eval"][-1]["eval_nll"] < whole.record["eval"][0]["eval_nll"]
+    assert layer_ranks(whole.model) != layer_ranks(build_model(tiny())[0])
+
+
+# %% ../nbs/10_train.ipynb #49294202
+def test_first_batches():
+    import torch
+    from soka.data import encode_rows
+    c = tiny(gradient_batches=3, data_rows=10)
+    tokenizer = load_tokenizer(c)
+    rows = encode_rows(load_splits(c)[0], tokenizer, c.template, c.max_length, verbose=False).dataset
+    got = first_batches(c, tokenizer, rows, torch.device("cpu"))
+    assert [b["input_ids"].shape[0] for b in got] == [4, 4, 2] and set(got[0]) == {"input_ids", "attention_mask", "labels"}
+    assert got[2]["input_ids"][1][:len(rows[9]["input_ids"])].tolist() == rows[9]["input_ids"]
+    assert len(first_batches(tiny(gradient_batches=1), tokenizer, rows, torch.device("cpu"))) == 1
 
 
 # %% ../nbs/10_train.ipynb #ad4e5897
@@ -206,7 +238,8 @@ def test_setting_errors():
         (dict(eval_rows=-1), ValueError, "eval_rows must be at least 0, got -1"), (dict(r=1, budget=9), ValueError, "give r or budget, not both, got r=1, budget=9"),
         (dict(method="lora"), ValueError, "method lora needs r or budget"), (dict(method="lora", r=1, plan="p"), ValueError, "plan is for method soka, got lora"),
         (dict(method="pissa", r=1, quantize="int8"), NotImplementedError, "method pissa needs quantize nf4, fp4 or none, got int8"),
-        (dict(plan="none.json"), FileNotFoundError, "plan must be a file that exists, got 'none.json'"), (dict(data_rows=None), ValueError, "data 'problems' needs data_rows"), (dict(batch_size=1.5), TypeError, "batch_size must be int, got 1.5"),
+        (dict(gradient_batches=0), ValueError, "gradient_batches must be at least 1, got 0"),
+        (dict(plan="p", source="gradient"), ValueError, "source gradient makes its own plan, got plan 'p'"), (dict(plan="none.json"), FileNotFoundError, "plan must be a file that exists, got 'none.json'"), (dict(data_rows=None), ValueError, "data 'problems' needs data_rows"), (dict(batch_size=1.5), TypeError, "batch_size must be int, got 1.5"),
         (dict(resume=1), TypeError, "resume must be bool, got 1"), (dict(r=True), TypeError, "r must be int or null, got True"),
         (dict(learning_rate="fast"), TypeError, "learning_rate must be float, got 'fast'"), (dict(data=[1.5]), TypeError, "data must be str or int, got 1.5")):
         with pytest.raises(kind, match=text): TrainConfig(**bad)
