@@ -56,6 +56,7 @@ def test_merge_is_exact_on_a_float_base():
 # %% ../nbs/11_cli.ipynb #cfd5e513
 @pytest.mark.slow
 def test_demo():
+    import json
     import pytest
     folder = Path(tempfile.mkdtemp())/"demo"
     config = demo_config(str(folder), data_rows=100, eval_rows=20, max_steps=3)
@@ -67,6 +68,7 @@ def test_demo():
     with pytest.MonkeyPatch.context() as m, contextlib.redirect_stdout(io.StringIO()):
         m.setitem(demo.__globals__, "in_fresh_process", lambda folder: {"exact_match": 0.5})
         with pytest.raises(RuntimeError, match="the reloaded adapter must score as before saving, 0.0%, got 50.0%"): demo(config)
+    assert json.loads((folder/"run.json").read_text())["exact_match"]["after"] == 0
     assert (folder/"mine.txt").exists() and not (folder/"checkpoint-99").exists() and (folder/"adapter").is_dir()
 
 
@@ -84,6 +86,37 @@ def test_commands():
     code, text = silent("plan", folder/"merged", "--r", 2, "--shape", "[16, 8, 8, 16]", "--target_modules", "[q_proj]", "--out", folder/"plan")
     assert code == 0 and "4 of 4 layers, 8 terms" in text and json.loads((folder/"plan"/"plan.json").read_text())["model.layers.0.self_attn.q_proj"] == [16, 8, 8, 16, 2]
     assert (folder/"plan"/"plan.png").stat().st_size < 50_000
+
+
+# %% ../nbs/11_cli.ipynb #5ae25f75
+def test_record_to_keep():
+    import json
+    result = tiny_run(quantize="none", eval_rows=0, max_steps=1)
+    folder = Path(result.record["settings"]["output_dir"])
+    assert silent("record", folder, folder/"kept"/"run.json")[0] == 0
+    text = (folder/"kept"/"run.json").read_text()
+    kept = json.loads(text)
+    assert str(folder) not in text and set(result.record["settings"]) - set(kept["settings"]) == {"output_dir", "resume", "tensorboard", "threads", "save_total_limit"}
+    assert all(kept[k] == json.loads(json.dumps(result.record[k])) for k in kept if k != "settings") and text.count("\n") < (folder/"run.json").read_text().count("\n")/2
+    assert without_folder(["/a/b.jsonl", "../c", 3, None]) == ["b.jsonl", "../c", 3, None]
+
+
+# %% ../nbs/11_cli.ipynb #5e65f31b
+@pytest.mark.slow
+def test_two_processes_equal_one():
+    import json, os, subprocess, sys
+    folder = Path(tempfile.mkdtemp())
+    (folder/"go.py").write_text("import sys; from soka.cli import main; sys.exit(main())")
+    start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", str(folder/"go.py"), "train"]
+    flags = "--data_rows 40 --eval_rows 7 --max_steps 3 --budget 6000 --logging_steps 1 --save_steps 3 --threads 1 --quantize none --dtype float32".split()
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    made = subprocess.run([*start, *flags, "--batch_size", "4", "--output_dir", str(folder/"two")], env=env, capture_output=True, text=True)
+    assert made.returncode == 0 and made.stdout.count("step 3/3  loss") == 1, made.stderr
+    assert silent("train", *flags, "--batch_size", 8, "--output_dir", folder/"one")[0] == 0
+    one, two = (json.loads((folder/n/"run.json").read_text()) for n in ("one", "two"))
+    assert two["hardware"]["processes"] == 2 and one["speed"]["tokens"] == two["speed"]["tokens"]
+    for key, part in (("loss", "log"), ("grad_norm", "log"), ("eval_nll", "eval")):
+        for a, b in zip(one[part], two[part]): assert abs(a[key]/b[key] - 1) < 1e-3, (key, a, b)
 
 
 # %% ../nbs/11_cli.ipynb #f46c9438
@@ -114,6 +147,8 @@ def test_command_errors():
     assert "out must be a folder that can be written" in fails("merge", folder, "--out", folder/"adapter_config.json")
     assert "out must be a folder that can be written" in fails("plan", "base", "--out", folder/"adapter_config.json")
     assert "folder must hold a finished run" in fails("evaluate", folder) and "got lora" in fails("plan", "base", "--method", "lora", "--r", 1)
+    assert "source must be weight or zero, got gradient" in fails("plan", "base", "--source", "gradient")
+    assert "run must be a folder with a finished run" in fails("record", folder, folder/"r.json")
     with pytest.raises(FileNotFoundError): main(["train", "no.yaml", "--debug"])
 
 
