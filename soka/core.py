@@ -218,7 +218,7 @@ class SoKALinear(KronChange):
     def forward(self, x:Tensor)->Tensor:
         y = self.base(x)
         if self.merged: return y
-        return y + kron_change(x, *self.factors, delta=self.mode == "delta").to(y.dtype)
+        return kron_change(x, *self.factors, delta=self.mode == "delta", base=y)
 
     def added_weight(self)->Tensor:
         "What is added to the base as it is stored: the change, and in residual mode the start too."

@@ -692,13 +692,13 @@ class SoKAPeftLinear(nn.Module, SoKALayer):
         self._active_adapter = adapter_name
         self.update_layer(adapter_name, plan, start, config, **kwargs)
 
-    def added(self, name:str, x:Tensor)->Tensor:
-        "What one adapter adds to the base's output, (..., out_features)."
+    def added(self, name:str, x:Tensor, y:Tensor)->Tensor:
+        "The output so far, (..., out_features), plus what one adapter adds to it."
         dU, dV, U0, V0 = self.factors(name)
         x, scale, delta = self.soka_dropout[name](x), self.scaling[name], self.soka_mode[name] == "delta"
-        if scale == 1: return kron_change(x, dU, dV, U0, V0, delta=delta)
-        y = scale*kron_change(x, dU, dV, U0, V0)
-        return y if delta or U0 is None else y + kron_linear(x, U0, V0)
+        if scale == 1: return kron_change(x, dU, dV, U0, V0, delta=delta, base=y)
+        y = y + scale*kron_change(x, dU, dV, U0, V0).to(y.dtype)
+        return y if delta or U0 is None else y + kron_linear(x, U0, V0).to(y.dtype)
 
     def forward(self, x:Tensor, *args:Any, **kwargs:Any)->Tensor:
         "Base output plus every active adapter's."
@@ -706,7 +706,7 @@ class SoKAPeftLinear(nn.Module, SoKALayer):
         on = [] if self.disable_adapters or self.merged else [n for n in self.active_adapters if n in self.soka_dU]
         for name in on: self.factors(name)      # a start that was just loaded may go into the base: before the base is used
         y = self.base_layer(x, *args, **kwargs)
-        for name in on: y = y + self.added(name, x).to(y.dtype)
+        for name in on: y = self.added(name, x, y)
         for name, mode in self.soka_mode.items():
             if mode == "residual" and name not in on and name not in self.merged_adapters:
                 y = y + kron_linear(x, self.soka_U[name], self.soka_V[name]).to(y.dtype)
