@@ -88,7 +88,7 @@ def test_commands():
     assert (folder/"plan"/"plan.png").stat().st_size < 50_000
 
 
-# %% ../nbs/11_cli.ipynb #5ae25f75
+# %% ../nbs/11_cli.ipynb #4c39f96d
 def test_record_to_keep():
     import json
     result = tiny_run(quantize="none", eval_rows=0, max_steps=1)
