@@ -11,7 +11,7 @@ export HF_HUB_OFFLINE := 1
 export HF_DATASETS_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test docs run sync constraints clean
+.PHONY: demo test docs bench bench-gpu bench-learn run sync constraints clean
 
 $(STAMP): setup.py settings.ini $(CONSTRAINTS)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -25,7 +25,7 @@ demo: $(STAMP)
 # pytest comes last, so that its summary is the last line
 test: $(STAMP)
 	python tools/check.py
-	ruff check soka tools
+	ruff check soka tools bench
 	mypy
 	OMP_NUM_THREADS=1 nbdev_test --n_workers 2
 	OMP_NUM_THREADS=1 python -m pytest -q tests
@@ -33,6 +33,18 @@ test: $(STAMP)
 # the site with Quarto where it is installed, else a plain preview
 docs: $(STAMP)
 	python tools/docs.py
+
+# step time, memory and start beside PEFT's methods on a CPU; writes nbs/records/bench-cpu.json
+bench: $(STAMP)
+	OMP_NUM_THREADS=1 python bench/cpu.py
+
+# the same at LLaMA2-7B's shape on one GPU; writes nbs/records/bench-gpu.json
+bench-gpu: $(STAMP)
+	python bench/gpu.py
+
+# which shape, start and budget learn best on real text; writes nbs/records/learn-stories260k.json
+bench-learn: $(STAMP)
+	OMP_NUM_THREADS=1 python bench/learn.py
 
 # run every notebook and store its outputs
 run: $(STAMP)

@@ -266,7 +266,7 @@ def _stack(dU, dV, U0, V0, delta):
 def _kernels(x, shape, order):
     "The module of fused kernels if it can take `x` and `shape`, else None."
     if order or not x.is_cuda: return None
-    from soka import kernels
+    import soka.kernels as kernels
     return kernels if kernels.fits(shape, x.dtype, x.device) else None
 
 # %% ../nbs/01_kron.ipynb #99f170f7

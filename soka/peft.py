@@ -499,7 +499,7 @@ def with_gradients(
     check_targets(layers, config, model)
     plan, starts = plan_layers(layers, config, loss_gradients(model, layers, batches, hold))
     config.plan = write_plan(plan)
-    vars(config)["starts"] = starts     # no field: it does not go into adapter_config.json
+    setattr(config, "starts", starts)   # no field: it does not go into adapter_config.json
     return config
 
 # %% ../nbs/06_peft.ipynb #6781eac7

@@ -190,9 +190,10 @@ def listed_shapes(
     shapes:Sequence|str,      # (m1, n1, m2, n2), a name, or a list of such
 )->list[KronShape]:           # in order
     "The candidates as checked shapes."
-    if isinstance(shapes, str): return named_shapes(shapes, *W.shape)
-    if len(shapes) == 4 and all(isinstance(i, int) for i in shapes): return [check_shape(tuple(shapes), *W.shape)]
-    return [s for one in shapes for s in ([check_shape(one, *W.shape)] if isinstance(one, int) else listed_shapes(W, one))]
+    M, N = W.shape
+    def one(s): return named_shapes(s, M, N) if isinstance(s, str) else [check_shape(s, M, N)]
+    single = isinstance(shapes, str) or len(shapes) == 4 and all(isinstance(i, int) for i in shapes)   # JSON has no tuples
+    return one(shapes) if single else [s for given in shapes for s in one(given)]
 
 # %% ../nbs/03_rank.ipynb #21bd1740
 def sketched(
