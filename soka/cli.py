@@ -240,8 +240,10 @@ def demo(
     check_output(config)
     if config.threads: torch.set_num_threads(config.threads)
     base, tokenizer = load_frozen(config)
+    print(f"asking the base {config.eval_rows} held-out problems", flush=True)
     before: Any = answer_held_out(base, tokenizer, config)
     result = train(config)
+    print("asking the fine-tuned model, here and in a fresh process", flush=True)
     after: Any = answer_held_out(result.model, result.tokenizer, config)
     again = in_fresh_process(config.output_dir)["exact_match"]
     scores = {"before": before, "after": after, "reloaded": again}
