@@ -14,11 +14,11 @@ from .quant import dense_weight, features, keep_cpu_weights, restore_weight, set
 from .rank import CRITERIA, choose_shape, select_rank
 
 # %% auto #0
-__all__ = ['SOURCES', 'MODES', 'check_choice', 'check_rank_choice', 'decompose', 'start_factors', 'change_weight', 'wide',
-           'subtract_start', 'KronChange', 'SoKALinear']
+__all__ = ['SOURCES', 'MODES', 'check_choice', 'check_rank_choice', 'decompose', 'start_factors', 'start_change', 'change_weight',
+           'wide', 'subtract_start', 'KronChange', 'SoKALinear']
 
 # %% ../nbs/05_core.ipynb #7107d557
-SOURCES = ("weight", "gradient", "zero")
+SOURCES = ("weight", "gradient", "update", "zero")
 MODES = ("delta", "residual")
 
 def check_choice(
@@ -69,18 +69,26 @@ def decompose(
 
 # %% ../nbs/05_core.ipynb #4c7cac0f
 def start_factors(
-    k:KPSVD,                         # leading terms of the weight, or of the gradient
-    source:str="weight",             # "weight": both factors of the terms, "gradient": the right ones, "zero": none
+    k:KPSVD,                         # leading terms of the weight, the gradient, or the update
+    source:str="weight",             # "weight": both factors of the terms, "gradient" and "update": the right ones, "zero": none
     seed:int=0,                      # for "zero", drawn on the CPU: the same on every device
 )->tuple[Tensor|None, Tensor]:       # U0, shape (r, m1, n1), None for zero; V0, shape (r, m2, n2)
     "What training starts from: square roots of the singular values in both factors, or unit right factors beside zero."
     if source != "zero" and not k.total: raise ValueError(f"matrix must not be zero for source={source!r} (source='zero' needs none), got all zeros")
-    if source == "gradient": return None, k.V.contiguous()
+    if source in ("gradient", "update"): return None, k.V.contiguous()
     if source == "weight":
         s = k.S.sqrt()[:, None, None]
         return (k.U*s).contiguous(), (k.V*s).contiguous()   # as they will be after save and load: same last bit
     V0 = torch.randn(k.V.shape, generator=torch.Generator().manual_seed(seed))/k.shape.n2**0.5
     return None, V0.to(k.V)
+
+# %% ../nbs/05_core.ipynb #473ef0df
+def start_change(
+    k:KPSVD,        # leading terms of the update
+    source:str,     # where they come from
+)->Tensor|None:     # shape (r, m1, n1); None for zero
+    "What the change of the left factors starts from: the whole sum for an update, else nothing."
+    return (k.U*k.S[:, None, None]).contiguous() if source == "update" else None
 
 # %% ../nbs/05_core.ipynb #af6ab636
 def change_weight(
@@ -156,7 +164,7 @@ class SoKALinear(KronChange):
         base:nn.Module,         # layer to freeze and wrap: nn.Linear, Conv1D, Linear4bit or Linear8bitLt
         start:KPSVD,            # terms the adapter starts from
         *,
-        source:str="weight",    # "weight": start from the terms, "gradient": from their right factors, "zero": at random
+        source:str="weight",    # "weight": start from the terms, "gradient": from their right factors, "update": be their sum, "zero": at random
         mode:str="delta",       # "delta": base untouched, "residual": base keeps what the start does not hold
         seed:int=0,             # for source "zero"
     ):
@@ -164,6 +172,7 @@ class SoKALinear(KronChange):
         check_choice("mode", mode, MODES)
         U0, V0 = start_factors(start, source, seed)
         super().__init__(check_shape(start.shape, *features(base)), U0, start.S.clone(), V0)
+        if (dU := start_change(start, source)) is not None: self.soka_dU.data.copy_(dU)
         self._wrap(base, source, mode)
         if mode == "residual" and U0 is not None: subtract_start(base, U0, V0)
 
@@ -178,20 +187,24 @@ class SoKALinear(KronChange):
         linear:nn.Module,      # layer to freeze and wrap
         r:int|None=None,       # number of terms; None: from the spectrum
         shape:Sequence|str="auto",  # (m1, n1, m2, n2), a name, a list of such, or "auto"
-        source:str="weight",   # "weight", "gradient" or "zero"
+        source:str="weight",   # "weight", "gradient", "update" or "zero"
         mode:str="delta",      # "delta" or "residual"
         *,
         gradient:Tensor|None=None,  # of the loss by the weight, shape (out, in), for source "gradient"
+        update:Tensor|None=None,    # a fine-tune's weight less this one, shape (out, in), for source "update"
         seed:int=0,            # of the randomized KPSVD and of a zero start
         **kw:Any,              # energy, criterion, r_min, r_max, max_madds: see `decompose`
     )->SoKALinear:
-        "Wrap a layer, with shape and rank from its weight, or from the gradient."
+        "Wrap a layer, with shape and rank from its weight, the gradient, or an update."
         check_choice("source", source, SOURCES)
         check_choice("mode", mode, MODES)
-        if (source == "gradient") != (gradient is not None):
-            raise ValueError(f"gradient must be given for source='gradient' and for no other, got source={source!r} with {type(gradient).__name__}")
-        W = dense_weight(linear) if gradient is None else gradient
-        if W.shape != features(linear): raise ValueError(f"gradient must have the weight's shape {features(linear)}, got {tuple(W.shape)}")
+        given = {"gradient": gradient, "update": update}
+        for name, M in given.items():
+            if (source == name) != (M is not None):
+                raise ValueError(f"{name} must be given for source={name!r} and for no other, got source={source!r} with {type(M).__name__}")
+        found = given.get(source)
+        W = dense_weight(linear) if found is None else found
+        if W.shape != features(linear): raise ValueError(f"{source} must have the weight's shape {features(linear)}, got {tuple(W.shape)}")
         return cls(linear, decompose(W, r=r, shape=shape, seed=seed, **kw), source=source, mode=mode, seed=seed)
 
     @classmethod
@@ -200,7 +213,7 @@ class SoKALinear(KronChange):
         linear:nn.Module,           # layer to freeze and wrap
         shape:tuple[int, ...],      # (m1, n1, m2, n2)
         r:int,                      # number of terms, in 1..max_rank
-        source:str="weight",        # "weight", "gradient" or "zero"
+        source:str="weight",        # "weight", "gradient", "update" or "zero"
         mode:str="delta",           # "delta" for an adapter on the original base
     )->SoKALinear:
         "A layer with all factors zero and the base as it is, for `load_state_dict`: no SVD is run."

@@ -8,7 +8,7 @@ import copy
 import os
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from math import ceil
@@ -30,20 +30,22 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from .core import MODES, SOURCES, change_weight, check_choice, decompose, start_factors
+from .core import MODES, SOURCES, change_weight, check_choice, decompose, start_change, start_factors
 from .kpsvd import KPSVD, kpsvd
 from .kron import KronShape, check_shape, kron_change, kron_linear, kron_sum
 from .quant import dense_weight, features, keep_cpu_weights, kind, restore_weight, set_dense_weight, weight_state
-from .rank import Spectrum, allocate, select_rank
+from .rank import Spectrum, allocate, parse_budget, select_rank
 
 # %% auto #0
 __all__ = ['SOKA_TYPE', 'BIASES', 'PLAN_CRITERIA', 'NOTE', 'add_peft_type', 'whole', 'number', 'LayerPlan', 'read_plan',
            'write_plan', 'check_plan', 'check_rule', 'check_numbers', 'check_together', 'as_shape', 'add_note',
            'plan_tensors', 'check_tensors', 'check_folder', 'SoKAConfig', 'base_features', 'base_weight', 'supported',
-           'base_of', 'find_targets', 'shared_with', 'check_targets', 'pattern', 'layer_start', 'leading',
-           'starts_by_layer', 'starts_by_budget', 'plan_layers', 'check_batches', 'groups', 'Taps', 'add_gradients',
-           'loss_gradients', 'with_gradients', 'blank_start', 'new_change', 'SoKAFactors', 'SoKABase', 'SoKALayer',
-           'SoKAPeftLinear', 'soka_layers', 'release_starts', 'load_starts', 'check_has_start', 'SoKAModel', 'register']
+           'base_of', 'find_targets', 'shared_with', 'check_targets', 'base_parameters', 'settle_budget', 'pattern',
+           'layer_start', 'leading', 'without_factors', 'whole_term', 'starts_by_layer', 'starts_by_budget',
+           'plan_layers', 'check_batches', 'groups', 'Taps', 'add_gradients', 'loss_gradients', 'with_matrices',
+           'settle_targets', 'targets_for', 'with_gradients', 'check_same_layers', 'changed_layers', 'with_update',
+           'blank_start', 'new_change', 'SoKAFactors', 'SoKABase', 'SoKALayer', 'SoKAPeftLinear', 'soka_layers',
+           'release_starts', 'load_starts', 'check_has_start', 'SoKAModel', 'register']
 
 # %% ../nbs/06_peft.ipynb #db635c82
 def add_peft_type(
@@ -130,9 +132,11 @@ def check_numbers(
     c:SoKAConfig,  # settings
 )->None:           # a `ValueError` names the first bad one
     "Refuse a number out of range or of the wrong kind."
-    for name in ("r", "budget", "r_max"):
+    for name in ("r", "r_max"):
         v = getattr(c, name)
         check_rule(name, v, v is None or (whole(v) and v >= 1), "None or an integer of at least 1")
+    if isinstance(c.budget, str): parse_budget(c.budget, 10**18)   # what a percentage comes to is known with the model
+    else: check_rule("budget", c.budget, c.budget is None or (whole(c.budget) and c.budget >= 1), "None, an integer of at least 1 or a text like '0.015%'")
     check_rule("r_min", c.r_min, whole(c.r_min) and c.r_min >= 1, "an integer of at least 1")
     check_rule("energy", c.energy, number(c.energy) and 0 < c.energy <= 1, "in (0, 1]")
     check_rule("max_madds", c.max_madds, c.max_madds is None or (number(c.max_madds) and c.max_madds > 0), "None or a number above 0")
@@ -149,6 +153,8 @@ def check_together(
         raise ValueError(f"a budget sets the ranks: no rank_pattern or r_min with it, got {c.rank_pattern}, r_min={c.r_min}")
     if c.r_max is not None and c.r_max < c.r_min: raise ValueError(f"r_max must be at least r_min = {c.r_min}, got {c.r_max}")
     if c.soka_dropout and c.mode == "residual": raise ValueError(f"soka_dropout needs mode='delta', got {c.soka_dropout} with mode='residual'")
+    if {c.source, c.rank_source} == {"gradient", "update"}:
+        raise ValueError(f"source and rank_source must not need gradient and update both, got {c.source!r} and {c.rank_source!r}")
     if c.start_saved and c.plan is None: raise ValueError("a saved adapter (start_saved) must carry its plan, got None")
     if isinstance(c.target_modules, str) and (c.layers_to_transform is not None or c.layers_pattern is not None):
         raise ValueError(f"layers_to_transform and layers_pattern need a list of target_modules, got the string {c.target_modules!r}")
@@ -228,13 +234,14 @@ class SoKAConfig(PeftConfig):
     "Settings of SoKA: swap it in for `LoraConfig`."
     r: Optional[int] = field(default=None, metadata={"help": "Kronecker terms per layer; None lets the spectrum decide."})
     shape: Any = field(default="auto", metadata={"help": "(m1, n1, m2, n2), 'auto' (the one that captures most), 'low-rank', 'balanced', like 's=4', or a list of such."})
-    budget: Optional[int] = field(default=None, metadata={"help": "Trainable parameters over all layers, shared out by energy."})
+    budget: Optional[Union[int, str]] = field(default=None, metadata={"help": "Trainable parameters over all layers, shared out by energy: a number, or a share of the base as '0.015%'."})
     energy: float = field(default=0.9, metadata={"help": "Share of a layer's energy to keep, in (0, 1]."})
     criterion: Optional[str] = field(default=None, metadata={"help": "'energy', 'elbow', 'both' (the smaller); None: both, or energy with a budget."})
     r_min: int = field(default=1, metadata={"help": "Fewest terms per layer (without a budget)."})
     r_max: Optional[int] = field(default=None, metadata={"help": "Most terms per layer; None: 8, or with a budget two even shares, at least 4."})
     max_madds: Optional[float] = field(default=None, metadata={"help": "Most multiply-adds of a term, as a multiple of a LoRA term's."})
-    source: str = field(default="weight", metadata={"help": "What the factors start from: 'weight', 'gradient' (see with_gradients) or 'zero'."})
+    source: str = field(default="weight", metadata={"help": "What the factors start from: 'weight', 'gradient' (see with_gradients), 'update' (see with_update) or 'zero'."})
+    rank_source: Optional[str] = field(default=None, metadata={"help": "Whose spectra set shapes and ranks: 'weight', 'gradient' or 'update'; None: as source, or weight for 'zero'."})
     mode: str = field(default="delta", metadata={"help": "'delta' leaves the base untouched, 'residual' subtracts the start from it."})
     seed: int = field(default=0, metadata={"help": "Seed of the randomized KPSVD and of a zero start."})
     target_modules: Optional[Union[list[str], str]] = field(default=None, metadata={"help": "As in LoraConfig."})
@@ -255,6 +262,7 @@ class SoKAConfig(PeftConfig):
         self.peft_type = SOKA_TYPE
         for name, known in (("source", SOURCES), ("mode", MODES), ("bias", BIASES)): check_choice(name, getattr(self, name), known)
         if self.criterion is not None: check_choice("criterion", self.criterion, PLAN_CRITERIA)
+        if self.rank_source is not None: check_choice("rank_source", self.rank_source, ("weight", "gradient", "update"))
         check_numbers(self)
         check_together(self)
         self.shape, self.shape_pattern = as_shape(self.shape), {k: as_shape(v) for k,v in self.shape_pattern.items()}
@@ -350,6 +358,22 @@ def check_targets(
     merged = [n for n,m in model.named_modules() if isinstance(m, BaseTunerLayer) and m.merged and base_of(m) in layers.values()]
     if merged: raise ValueError(f"adapters must be unmerged before another is added, got merged ones in {merged[0]}")
 
+# %% ../nbs/06_peft.ipynb #9a392b7e
+def base_parameters(
+    model:nn.Module,  # with or without adapters; a packed 4-bit weight counts what it stands for
+)->int:               # parameters
+    "Number of parameters of a model without its adapters."
+    own = tuple(f"{n}." for n,m in model.named_modules() if isinstance(m, BaseTunerLayer))
+    base = [p for n,p in model.named_parameters() if not n.startswith(own) or ".base_layer." in n]
+    return sum(p.numel()*(2*p.element_size() if type(p).__name__ == "Params4bit" else 1) for p in base)
+
+def settle_budget(
+    config:SoKAConfig,  # changed: a share of the base becomes a number
+    model:nn.Module,
+)->None:
+    "A budget in parameters."
+    if isinstance(config.budget, str): config.budget = parse_budget(config.budget, base_parameters(model))
+
 # %% ../nbs/06_peft.ipynb #383405b0
 def pattern(
     patterns:dict,  # layer name or regex -> value
@@ -380,37 +404,56 @@ def leading(
     return k._replace(U=k.U[:r].clone(), S=k.S[:r].clone(), V=k.V[:r].clone())
 
 # %% ../nbs/06_peft.ipynb #18a0f5f8
+def without_factors(
+    k:KPSVD,   # a decomposition
+)->KPSVD:      # as many terms, of no size
+    "The spectrum alone, where the terms themselves are not needed."
+    return k._replace(U=k.U.new_empty(len(k.S), 0, 0), V=k.V.new_empty(len(k.S), 0, 0))
+
+def whole_term(
+    k:KPSVD,   # a decomposition
+)->KPSVD:
+    "The decomposition as it is."
+    return k
+
+# %% ../nbs/06_peft.ipynb #6dbb64f1
 def starts_by_layer(
     matrices:Iterable[tuple[str, Tensor]],   # name, weight or gradient of the layer, one at a time
     c:SoKAConfig,                            # without a budget
+    keep:Callable[[KPSVD], KPSVD]=whole_term,  # what to keep of a layer
 )->dict[str, KPSVD]:
     "Each layer by its own spectrum."
     kw = dict(criterion=c.criterion or "both", r_min=c.r_min, r_max=c.r_max or max(8, c.r_min))
-    return {n: layer_start(n, W, c, pattern(c.rank_pattern, n, c.r), **kw) for n,W in matrices}
+    return {n: keep(layer_start(n, W, c, pattern(c.rank_pattern, n, c.r), **kw)) for n,W in matrices}
 
 def starts_by_budget(
     matrices:Iterable[tuple[str, Tensor]],   # name, weight or gradient of the layer, one at a time
     c:SoKAConfig,                            # with a budget
     share:float,                             # parameters of an even share
+    keep:Callable[[KPSVD], KPSVD]=whole_term,  # what to keep of a layer
 )->dict[str, KPSVD]:
     "All layers compete for the budget's parameters."
-    def most(W): return c.r_max or max(4, ceil(2*share/sum(W.shape)))   # a window no layer should need to outgrow
-    starts = {n: layer_start(n, W, c, most(W)) for n,W in matrices}
+    def most(W): return c.r_max or max(4, min(ceil(2*share/sum(W.shape)), *W.shape))   # a window no layer should need to outgrow
+    starts = {n: keep(layer_start(n, W, c, most(W))) for n,W in matrices}
+    whole = sum(k.total for k in starts.values()) if (c.rank_source or c.source) == "update" else 0.   # one change: its parts are not rescaled
     caps = {n: select_rank(k.S, k.total, energy=c.energy, criterion=c.criterion or "energy") for n,k in starts.items()}
-    ranks = allocate({n: Spectrum(k.shape, k.S, k.total) for n,k in starts.items()}, c.budget or 0, caps)
+    ranks = allocate({n: Spectrum(k.shape, k.S, whole or k.total) for n,k in starts.items()}, int(c.budget or 0), caps)
     return {n: leading(k, ranks[n]) for n,k in starts.items()}
 
-# %% ../nbs/06_peft.ipynb #6dbb64f1
+# %% ../nbs/06_peft.ipynb #7092ecbe
 def plan_layers(
     layers:dict[str, nn.Module],  # layer name -> base layer
     config:SoKAConfig,
     matrices:Optional[Iterable[tuple[str, Tensor]]]=None,  # layer name, what to decompose; None for the weights
+    *,
+    factors:bool=True,            # False: spectra only, factors of no size
 )->tuple[dict[str, LayerPlan], dict[str, KPSVD]]:   # both by layer name
     "Shape and rank of every layer, and the terms they start from."
     each = ((n, base_weight(l)) for n,l in layers.items()) if matrices is None else matrices
     bar = tqdm(each, total=len(layers), desc="KPSVD", unit="layer", disable=len(layers) < 9, leave=False)
-    if config.budget is None: starts = starts_by_layer(bar, config)
-    else: starts = starts_by_budget(bar, config, config.budget/len(layers))
+    keep = whole_term if factors else without_factors
+    if config.budget is None: starts = starts_by_layer(bar, config, keep)
+    else: starts = starts_by_budget(bar, config, int(config.budget)/len(layers), keep)
     return {n: LayerPlan(k.shape, len(k.S)) for n,k in starts.items()}, starts
 
 # %% ../nbs/06_peft.ipynb #d9321401
@@ -484,23 +527,95 @@ def loss_gradients(
             yield from ((n, G/len(batches)) for n,G in sums.items())
     finally: model.train(training)
 
+# %% ../nbs/06_peft.ipynb #531629d2
+def with_matrices(
+    config:SoKAConfig,             # its plan and starts are set
+    layers:dict[str, nn.Module],   # layer name -> base layer
+    name:str,                      # "gradient" or "update"
+    matrices:Callable[[dict[str, nn.Module]], Iterable[tuple[str, Tensor]]],  # from layers to their matrices, one at a time
+)->SoKAConfig:                     # the same
+    "Plan from the matrices or the weights, terms to start from out of the matrices where `source` says so."
+    starts:dict[str, KPSVD] = {}
+    if (config.rank_source or config.source) == name:
+        plan, starts = plan_layers(layers, config, matrices(layers), factors=config.source == name)
+    else:
+        plan, _ = plan_layers(layers, config, factors=False)
+        used = {n: l for n,l in layers.items() if plan[n].r}
+        starts = {n: kpsvd(W, plan[n].shape, plan[n].r, seed=config.seed) for n,W in matrices(used)}
+    config.plan = write_plan(plan)
+    if config.source == name: config.__dict__["starts"] = starts   # no field: it does not go into adapter_config.json
+    return config
+
+def settle_targets(
+    config:SoKAConfig,    # left as it is
+    model:nn.Module,      # without adapters; may be on the meta device
+)->tuple[SoKAConfig, dict[str, nn.Module]]:   # a copy, layers by name
+    "A config whose budget is a number, and the layers it is about."
+    config = copy.deepcopy(config)
+    if config.target_modules is None:
+        kind_of_model = getattr(getattr(model, "config", None), "model_type", None)
+        if kind_of_model not in TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING:
+            raise ValueError(f"target_modules must be given for a model that PEFT has no default for, got None for {kind_of_model!r}")
+        config.target_modules = list(TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING[kind_of_model])
+    _maybe_include_all_linear_layers(config, model)
+    settle_budget(config, model)
+    layers = find_targets(config, model)
+    check_targets(layers, config, model)
+    return config, layers
+
+def targets_for(
+    config:SoKAConfig,    # left as it is
+    model:nn.Module,      # without adapters
+    name:str,             # "gradient" or "update"
+)->tuple[SoKAConfig, dict[str, nn.Module]]:   # a copy, layers by name
+    "The same, if gradients or an update are of any use to the config."
+    if name not in (config.source, config.rank_source):
+        raise ValueError(f"source must be {name!r} to start from {name}s (or rank_source, to plan by them), got {config.source!r}")
+    return settle_targets(config, model)
+
 # %% ../nbs/06_peft.ipynb #9adf040e
 def with_gradients(
-    config:SoKAConfig,   # with source="gradient"
+    config:SoKAConfig,   # with source="gradient" or rank_source="gradient"
     model:nn.Module,     # without adapters; its output has a `loss`
     batches:Iterable,    # keyword arguments of the model, labels included
     hold:int=2**28,      # most gradient entries in memory at once
 )->SoKAConfig:           # a copy with the plan, and the terms to start from, for this model
     "Decompose the loss gradient of every targeted layer and keep what `get_peft_model` needs."
-    if config.source != "gradient": raise ValueError(f"source must be 'gradient' to start from gradients, got {config.source!r}")
-    config = copy.deepcopy(config)
-    _maybe_include_all_linear_layers(config, model)
-    layers = find_targets(config, model)
-    check_targets(layers, config, model)
-    plan, starts = plan_layers(layers, config, loss_gradients(model, layers, batches, hold))
-    config.plan = write_plan(plan)
-    setattr(config, "starts", starts)   # no field: it does not go into adapter_config.json
-    return config
+    config, layers = targets_for(config, model, "gradient")
+    return with_matrices(config, layers, "gradient", lambda some: loss_gradients(model, some, batches, hold))
+
+# %% ../nbs/06_peft.ipynb #2fe84a35
+def check_same_layers(
+    name:str,                                    # of the second model, as the message should call it
+    want:dict[str, tuple[int, int]],             # layer name -> (out_features, in_features)
+    have:dict[str, tuple[int, int]|None],        # the same of the second model; None where there is no such layer
+)->None:                                         # a `ValueError` names the first that differs
+    "Refuse two models that do not have the same layers."
+    bad = [n for n,s in want.items() if have.get(n) != s]
+    if bad: raise ValueError(f"{name} must have every targeted layer of the base in its shape, got {have.get(bad[0]) or 'none'} for {bad[0]} of "
+                             f"{want[bad[0]]} ({len(bad)} of {len(want)} differ)")
+
+def changed_layers(
+    layers:dict[str, nn.Module],          # layer name -> base layer
+    update:Callable[[str], Tensor],       # from a name to the layer's update, shape (out_features, in_features)
+)->dict[str, nn.Module]:                  # those with an update that is not zero
+    "The layers that a fine-tune has changed."
+    found = {n: l for n,l in layers.items() if bool(update(n).any())}
+    if not found: raise ValueError(f"tuned must differ from the base in a targeted layer, got the same weights in all {len(layers)}")
+    return found
+
+# %% ../nbs/06_peft.ipynb #4f19b75d
+def with_update(
+    config:SoKAConfig,   # with source="update" or rank_source="update"
+    model:nn.Module,     # the base, without adapters
+    tuned:nn.Module,     # the same architecture, fine-tuned
+)->SoKAConfig:           # a copy with the plan, and the terms that make up the change
+    "Decompose `W_ft - W` of every targeted layer and keep what `get_peft_model` needs."
+    config, layers = targets_for(config, model, "update")
+    others = {n: m for n,m in tuned.named_modules() if n in layers and supported(m)}
+    check_same_layers("tuned", {n: base_features(l) for n,l in layers.items()}, {n: base_features(m) for n,m in others.items()})
+    def update(n): return base_weight(others[n]).to(base_weight(layers[n])) - base_weight(layers[n])
+    return with_matrices(config, changed_layers(layers, update), "update", lambda some: ((n, update(n)) for n in some))
 
 # %% ../nbs/06_peft.ipynb #6781eac7
 def blank_start(
@@ -519,7 +634,7 @@ def new_change(
     zero:bool=True,         # False: random, for tests of other software
 )->nn.Parameter:
     "The trained change of a factor, zero at the start."
-    return nn.Parameter((torch.zeros(shape) if zero else torch.randn(shape)/shape[-1]**0.5).to(like.device, dtype))
+    return nn.Parameter((torch.zeros(shape, device="cpu") if zero else torch.randn(shape)/shape[-1]**0.5).to(like.device, dtype))
 
 # %% ../nbs/06_peft.ipynb #2d14f247
 class SoKAFactors(BaseTunerLayer):
@@ -549,12 +664,15 @@ class SoKAFactors(BaseTunerLayer):
         "Add an adapter; without a `start` there is room for one, to be filled from a file."
         zero = config.source != "weight"
         U0, V0, S = blank_start(plan) if start is None else (*start_factors(start, config.source, seed), start.S.clone())
+        dU = None if start is None or not config.init_weights else start_change(start, config.source)
         if not zero: self.soka_U[adapter_name] = U0
         self.soka_V[adapter_name], self.soka_S[adapter_name] = V0, S
         dtype = self._get_base_layer_device_and_dtype(self.get_base_layer())[1]
         dtype = dtype if dtype is not None and dtype.is_floating_point else torch.float32
+        if config.source == "update": dtype = torch.promote_types(dtype, torch.float32)   # it holds what the fine-tune learned
         self.soka_dU[adapter_name] = new_change((plan.r, *plan.shape[:2]), V0, dtype, zero=config.init_weights)
         self.soka_dV[adapter_name] = new_change((plan.r, *plan.shape[2:]), V0, dtype, zero=config.init_weights)
+        if dU is not None: self.soka_dU[adapter_name].data.copy_(dU)
         self.soka_dropout[adapter_name] = nn.Dropout(config.soka_dropout) if config.soka_dropout else nn.Identity()
         self.scaling[adapter_name], self.soka_mode[adapter_name] = 1., "delta"
         self.soka_wanted[adapter_name] = "delta" if zero else config.mode
@@ -568,8 +686,10 @@ class SoKAFactors(BaseTunerLayer):
         if device is None: return
         for d in (self.soka_U, self.soka_V, self.soka_S):
             if adapter_name in d: d[adapter_name] = d[adapter_name].to(device)
-        for p in (d[adapter_name] for d in (self.soka_dU, self.soka_dV) if adapter_name in d):
-            if p.device.type != "meta": p.data = p.data.to(device)
+        for d in (d for d in (self.soka_dU, self.soka_dV) if adapter_name in d):
+            p = d[adapter_name]
+            if torch.device(device).type == "meta": d[adapter_name] = nn.Parameter(p.data.to(device), requires_grad=p.requires_grad)
+            elif p.device.type != "meta": p.data = p.data.to(device)
 
     def cast(self, name:str)->None:
         "Half precision changes to float32; a frozen one stays frozen."
@@ -767,9 +887,11 @@ def check_has_start(
     config:SoKAConfig,
     starts:dict[str, KPSVD],   # that came with it
 )->None:
-    "A gradient start cannot be computed from the model alone."
-    if config.source == "gradient" and not starts and not config.start_saved:
-        raise ValueError("source='gradient' must get its gradients first: config = soka.peft.with_gradients(config, model, batches), got none")
+    "A start or a plan from gradients or from an update cannot be computed from the model alone."
+    how = {"gradient": "gradients first: config = soka.peft.with_gradients(config, model, batches)",
+           "update": "update first: config = soka.peft.with_update(config, model, tuned)"}
+    if config.source in how and not starts and not config.start_saved: raise ValueError(f"source={config.source!r} must get its {how[config.source]}, got none")
+    if config.rank_source in how and config.plan is None: raise ValueError(f"rank_source={config.rank_source!r} must get its {how[config.rank_source]}, got none")
 
 # %% ../nbs/06_peft.ipynb #dcf12efb
 class SoKAModel(BaseTuner):
@@ -789,6 +911,7 @@ class SoKAModel(BaseTuner):
     def _prepare_model(self, peft_config:Any, model:nn.Module)->None:
         "Settle the plan and raise every error before the first layer is replaced."
         _maybe_include_all_linear_layers(peft_config, model)
+        settle_budget(peft_config, model)
         layers = find_targets(peft_config, model)
         check_targets(layers, peft_config, model)
         keep_cpu_weights(model)

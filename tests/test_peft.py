@@ -125,7 +125,7 @@ def test_config_file():
     assert SoKAConfig(shape=[(8, 2, 2, 6), [4, 4, 4, 3]]).shape == [(8, 2, 2, 6), (4, 4, 4, 3)]
 
 
-# %% ../nbs/06_peft.ipynb #7092ecbe
+# %% ../nbs/06_peft.ipynb #f5c35b5b
 def test_plan_layers():
     c, layers = SoKAConfig(budget=1500, target_modules="all-linear"), find_targets(SoKAConfig(target_modules=["q_proj", "down_proj"]), tiny_llama())
     plan, starts = plan_layers(layers, c)
@@ -133,6 +133,20 @@ def test_plan_layers():
     assert all(k.U.shape == (plan[n].r, *k.shape[:2]) for n,k in starts.items())
     same, _ = plan_layers(layers, c)
     assert same == plan                                     # the same seed, the same plan
+    for c in (c, SoKAConfig(r=2)):
+        full, slim = (plan_layers(layers, c, factors=f) for f in (True, False))
+        assert full[0] == slim[0] and all(torch.equal(slim[1][n].S, k.S) and not slim[1][n].U.numel() for n,k in full[1].items())
+
+
+# %% ../nbs/06_peft.ipynb #13f87fbf
+def test_budget_as_a_share():
+    model = tiny_llama()
+    n = sum(p.numel() for p in model.parameters())
+    assert base_parameters(model) == n and base_parameters(llama4()) == n
+    m = get_peft_model(model, SoKAConfig(budget="2%", target_modules="all-linear"))
+    assert m.peft_config["default"].budget == n*2//100 and base_parameters(m) == n
+    assert 0.9*n*2//100 < sum(p.numel() for p in m.parameters() if p.requires_grad) <= n*2//100
+    assert SoKAConfig(budget="990000", target_modules=["q"]).budget == "990000"
 
 
 # %% ../nbs/06_peft.ipynb #be48c73c
@@ -214,6 +228,61 @@ def test_gradient_start():
             m.save_pretrained(d)
             with torch.no_grad(): assert torch.equal(PeftModel.from_pretrained(twin, d)(ids).logits, m(ids).logits)
         assert not any("soka_U" in n for n in m.state_dict()) and config.plan and "starts" not in config.to_dict()
+
+
+# %% ../nbs/06_peft.ipynb #9ca6825b
+def test_update_is_recovered():
+    from soka.kron import kron_sum
+    def tuned_llama(terms=2, shape=(8, 8, 8, 8), size=0.05, only=("q_proj", "o_proj")):
+        "The tiny Llama with an exactly Kronecker change of some layers, and that change."
+        model, change = tiny_llama(), {}
+        gen = torch.Generator().manual_seed(3)
+        for n, l in find_targets(SoKAConfig(target_modules=list(only)), model).items():
+            change[n] = size*kron_sum(torch.randn(terms, *shape[:2], generator=gen), None, torch.randn(terms, *shape[2:], generator=gen))/8
+            l.weight.data += change[n]
+        return model, change
+    tuned, change = tuned_llama()
+    for base in (tiny_llama(), tiny_llama().double()):
+        config = with_update(SoKAConfig(r=2, shape=(8, 8, 8, 8), source="update", target_modules=["q_proj", "k_proj", "o_proj"], task_type="CAUSAL_LM"), base, tuned)
+        assert set(config.plan) == set(change)                                    # k_proj was left alone
+        m = get_peft_model(base, config)
+        for n, D in change.items():
+            layer = m.base_model.model.get_submodule(n)
+            assert (layer.get_delta_weight("default") - D).abs().max() < 1e-6 and not layer.soka_dV["default"].any() and "default" not in layer.soka_U
+        assert close(out(m).float(), out(tuned), 1e-5)
+        with m.disable_adapter(): assert close(out(m).float(), out(tiny_llama()), 1e-6)
+    with tempfile.TemporaryDirectory() as d, no_svd():
+        m.save_pretrained(d)
+        assert close(out(PeftModel.from_pretrained(tiny_llama(), d)), out(tuned), 1e-5)
+
+
+# %% ../nbs/06_peft.ipynb #81e79c46
+def test_update_approached_by_budget():
+    tuned = tiny_llama()
+    gen = torch.Generator().manual_seed(5)
+    for l in find_targets(SoKAConfig(target_modules=QKV), tuned).values(): l.weight.data += 0.02*torch.randn(l.weight.shape, generator=gen)
+    errors = []
+    for budget in (1000, 4000, 12_000):
+        base = tiny_llama()
+        config = with_update(SoKAConfig(budget=budget, energy=1., shape="low-rank", source="update", target_modules=QKV), base, tuned)
+        errors.append(float((out(get_peft_model(base, config)) - out(tuned)).norm()/(out(tiny_llama()) - out(tuned)).norm()))
+    assert 1 > errors[0] > errors[1] > errors[2] and errors[2] < 0.5
+    low = get_peft_model(tiny_llama().bfloat16(), with_update(SoKAConfig(r=2, source="update", target_modules=QKV), tiny_llama(), tuned), autocast_adapter_dtype=False)
+    assert next(iter(soka_layers(low).values())).soka_dU["default"].dtype == torch.float32 and out(low).isfinite().all()
+
+
+# %% ../nbs/06_peft.ipynb #85ac1cc6
+def test_rank_source():
+    batches = [dict(input_ids=IDS, labels=IDS)]
+    def both(**kw): return with_gradients(SoKAConfig(budget=1500, target_modules=QKV, **kw), tiny_llama(), batches)
+    by_weight, by_gradient = get_peft_model(tiny_llama(), SoKAConfig(budget=1500, target_modules=QKV)).peft_config["default"].plan, both(source="gradient").plan
+    assert by_weight != by_gradient
+    for kw, plan in ((dict(source="gradient", rank_source="weight"), by_weight), (dict(source="weight", rank_source="gradient"), by_gradient),
+                     (dict(source="zero", rank_source="gradient"), by_gradient)):
+        config = both(**kw)
+        m = get_peft_model(tiny_llama(), config)
+        assert config.plan == plan and hasattr(config, "starts") == (kw["source"] == "gradient") and torch.equal(out(m), out(tiny_llama()))
+        assert any("soka_U" in n for n in m.state_dict()) == (kw["source"] == "weight")
 
 
 # %% ../nbs/06_peft.ipynb #755e975d
@@ -738,14 +807,26 @@ assert type(m.base_model) is soka.peft.SoKAModel
 
 # %% ../nbs/06_peft.ipynb #fc7e64f6
 def test_bad_settings():
+    with pytest.raises(ValueError, match="source='update' must get its update first"): get_peft_model(tiny_llama(), SoKAConfig(source="update", target_modules=QKV))
+    with pytest.raises(ValueError, match="rank_source='gradient' must get its gradients first"): get_peft_model(tiny_llama(), SoKAConfig(rank_source="gradient", target_modules=QKV))
+    with pytest.raises(ValueError, match="target_modules must be given .* got None for None"): settle_targets(SoKAConfig(), nn.Sequential(nn.Linear(4, 4)))
+    assert {n.rpartition(".")[2] for n in settle_targets(SoKAConfig(), tiny_llama())[1]} == {"q_proj", "v_proj"}
+    with pytest.raises(ValueError, match="source must be 'update'"): with_update(SoKAConfig(target_modules=QKV), tiny_llama(), tiny_llama())
+    for other, text in ((tiny_llama(), "tuned must differ from the base in a targeted layer, got the same weights in all 6"),
+                        (tiny_llama(num_key_value_heads=4), r"got \(64, 64\) for model.layers.0.self_attn.k_proj of \(32, 64\) \(4 of 6 differ\)"),
+                        (tiny_llama(num_hidden_layers=1), r"got none for model.layers.1.self_attn.q_proj of \(64, 64\)")):
+        with pytest.raises(ValueError, match=text): with_update(SoKAConfig(source="update", r=1, target_modules=QKV), tiny_llama(), other)
+    with pytest.raises(ValueError, match="budget must be at least 1 parameter, got '0.000001%'"): get_peft_model(tiny_llama(), SoKAConfig(budget="0.000001%", target_modules=QKV))
     with pytest.raises(ValueError, match="must get its gradients first"): get_peft_model(tiny_llama(), SoKAConfig(source="gradient", target_modules=["q_proj"]))
     with pytest.raises(ValueError, match="source must be 'gradient'"): with_gradients(SoKAConfig(target_modules=["q_proj"]), tiny_llama(), [])
     with pytest.raises(ValueError, match="at least one batch"): with_gradients(SoKAConfig(source="gradient", target_modules=["q_proj"]), tiny_llama(), [])
-    for kw, text in ((dict(source="noise"), "source must be one of 'weight', 'gradient', 'zero', got 'noise'"), (dict(mode="half"), "mode must be one of"),
+    for kw, text in ((dict(source="noise"), "source must be one of 'weight', 'gradient', 'update', 'zero', got 'noise'"), (dict(mode="half"), "mode must be one of"),
                      (dict(criterion="knee"), "criterion must be one of"), (dict(bias="some"), "bias must be one of"),
                      (dict(energy=0), r"energy must be in \(0, 1\], got 0"), (dict(energy=1.1), "energy"), (dict(energy=float("nan")), "energy"),
                      (dict(energy="much"), "energy"), (dict(r=0), "r must be None or an integer of at least 1, got 0"), (dict(r=True), "r must"),
-                     (dict(r=2.0), "r must"), (dict(budget=0), "budget must"), (dict(r_max=-1), "r_max must"), (dict(r_min=0), "r_min must"),
+                     (dict(r=2.0), "r must"), (dict(budget=0), "budget must be None, an integer of at least 1 or a text like '0.015%', got 0"),
+                     (dict(budget="much"), "budget must be a number of parameters or a percentage, got 'much'"), (dict(budget="0%"), "budget must be at least 1"),
+                     (dict(rank_source="zero"), "rank_source must be one of 'weight', 'gradient', 'update', got 'zero'"), (dict(r_max=-1), "r_max must"), (dict(r_min=0), "r_min must"),
                      (dict(max_madds=0), "max_madds must"), (dict(seed="a"), "seed must be an integer"), (dict(soka_dropout=1), r"soka_dropout must be in \[0, 1\)"),
                      (dict(soka_dropout=-0.1), "soka_dropout"), (dict(shape="square"), "shape must be"), (dict(shape=8), "shape must be"),
                      (dict(plan=[1, 2]), "plan must map")):
@@ -757,6 +838,7 @@ def test_bad_pairs():
     for kw, text in ((dict(r=2, budget=1000), "give r or budget, not both, got r=2, budget=1000"), (dict(soka_dropout=0.1, mode="residual"), "soka_dropout needs"),
                      (dict(budget=100, rank_pattern={"q": 1}), "a budget sets the ranks"), (dict(budget=100, r_min=2), "a budget sets the ranks"),
                      (dict(r_min=3, r_max=2), "r_max must be at least r_min = 3, got 2"), (dict(start_saved=True), "must carry its plan"),
+                     (dict(source="update", rank_source="gradient"), "must not need gradient and update both, got 'update' and 'gradient'"),
                      (dict(target_modules="q", layers_to_transform=[0]), "need a list of target_modules")):
         with pytest.raises(ValueError, match=text): SoKAConfig(**kw)
 
