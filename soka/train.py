@@ -31,6 +31,7 @@ from tqdm.auto import tqdm
 from transformers import (AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedTokenizerBase, PrinterCallback, SchedulerType,
                           Trainer, TrainerCallback, TrainingArguments, set_seed)
 from .data import Collator, DataReport, check_tokenizer, encode_rows, heldout_split, load_rows
+from .dynamic import DynamicRank
 from .evaluate import mean_nll, token_nll
 from .peft import SoKAConfig, with_gradients
 from .problems import base_path, word_problems
@@ -95,6 +96,8 @@ class TrainConfig:
     max_madds: float | None = setting(None, "adapter", "most multiply-adds of a term, in units of a rank-1 term's")
     plan: str | None = setting(None, "adapter", "JSON file written by soka plan; shape and rank come from it")
     dropout: float = setting(0.0, "adapter", "dropout on the adapter's input, in [0, 1)")
+    dynamic_every: int | None = setting(None, "adapter", "steps after which terms move to the layers that use theirs, again and again; null keeps the ranks")
+    dynamic_tolerance: float = setting(0.001, "adapter", "dynamic_every: most that a layer's change may move then, as a share of its norm, in [0, 1)")
     epochs: float = setting(1.0, "optimisation", "passes over the data")
     max_steps: int | None = setting(None, "optimisation", "steps to take; overrides epochs")
     batch_size: int = setting(32, "optimisation", "examples per device and forward")
@@ -143,7 +146,7 @@ def check_config(c:TrainConfig)->None:
     for key, known in (("method", METHODS_TO_TRAIN), ("quantize", QUANTIZERS), ("dtype", DTYPES), ("lr_scheduler", [s.value for s in SchedulerType])):
         _choice(key, getattr(c, key), known)
     for key in ("r", "r_max", "data_rows", "max_steps", "batch_size", "gradient_accumulation", "eval_steps", "save_steps", "save_total_limit",
-                "logging_steps", "threads", "gradient_batches"):
+                "logging_steps", "threads", "gradient_batches", "dynamic_every"):
         if getattr(c, key) is not None and getattr(c, key) < 1: raise ValueError(f"{key} must be at least 1, got {getattr(c, key)}")
     _check_ranges(c)
     _check_together(c)
@@ -152,7 +155,7 @@ def check_config(c:TrainConfig)->None:
 def _check_ranges(c:TrainConfig)->None:
     for key in ("learning_rate", "max_grad_norm", "epochs"):
         if not (getattr(c, key) > 0 and math.isfinite(getattr(c, key))): raise ValueError(f"{key} must be positive, got {getattr(c, key)}")
-    for key in ("warmup_ratio", "dropout"):
+    for key in ("warmup_ratio", "dropout", "dynamic_tolerance"):
         if not 0 <= getattr(c, key) < 1: raise ValueError(f"{key} must be in [0, 1), got {getattr(c, key)}")
     for key in ("weight_decay", "eval_rows"):
         if not getattr(c, key) >= 0: raise ValueError(f"{key} must be at least 0, got {getattr(c, key)}")
@@ -163,6 +166,8 @@ def _check_together(c:TrainConfig)->None:
     if c.method != "soka" and c.r is None and c.budget is None: raise ValueError(f"method {c.method} needs r or budget, got neither")
     if c.method != "soka" and c.plan is not None: raise ValueError(f"plan is for method soka, got {c.method}")
     if c.source == "gradient" and c.plan is not None: raise ValueError(f"source gradient makes its own plan, got plan {c.plan!r}")
+    if c.dynamic_every is not None and (c.method != "soka" or c.source == "weight"):
+        raise ValueError(f"dynamic_every needs method soka with a source other than weight, got method {c.method} with source {c.source}")
     if c.method == "pissa" and c.quantize == "int8": raise NotImplementedError("method pissa needs quantize nf4, fp4 or none, got int8")
     if c.plan is not None and not Path(c.plan).is_file(): raise FileNotFoundError(f"plan must be a file that exists, got {c.plan!r}")
     if c.data == "problems" and c.data_rows is None: raise ValueError("data 'problems' needs data_rows, got null")
@@ -366,12 +371,12 @@ def adapter_config(
 def build_model(
     config:TrainConfig,                        # settings
     data:Any=None,                             # encoded training rows, for source gradient
-    checkpoint:str|None=None,                  # where a run with source gradient goes on from
+    checkpoint:str|None=None,                  # where a run goes on from
 )->tuple[PeftModel, PreTrainedTokenizerBase]:  # model with adapter, tokenizer
     "The base with the adapter of `method`, ready to train."
     base, tokenizer = load_frozen(config)
     set_seed(config.seed)   # LoRA's start is random, and every process must draw the same
-    if checkpoint and config.method == "soka" and config.source == "gradient":
+    if checkpoint and config.method == "soka" and config.source != "weight":
         return PeftModel.from_pretrained(base, checkpoint, is_trainable=True), tokenizer
     model: Any = get_peft_model(base, adapter_config(config, base, tokenizer, data))
     if config.method == "pissa" and config.quantize != "none": quantize_layers(model, config)
@@ -524,6 +529,7 @@ def make_trainer(
                       compute_metrics=nll_metric, preprocess_logits_for_metrics=to_nll)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(RunLog())
+    if config.dynamic_every: trainer.add_callback(DynamicRank(config.dynamic_every, tolerance=config.dynamic_tolerance, seed=config.seed))
     return trainer
 
 # %% ../nbs/10_train.ipynb #94553ec1
@@ -765,6 +771,8 @@ def _run(trainer:Trainer, config:TrainConfig, record:dict, checkpoint:str|None, 
     model: Any = trainer.model
     log = next(c for c in trainer.callback_handler.callbacks if isinstance(c, RunLog))
     record = end_record(record, trainer, log, time.perf_counter() - began)
+    dynamic = next((c for c in trainer.callback_handler.callbacks if isinstance(c, DynamicRank)), None)
+    if dynamic: record |= {"adapter": describe_adapter(model, config), "dynamic": dynamic.history}
     if main_process():
         save_adapter(model, config, record)
         plot_run(record).savefig(Path(config.output_dir)/"run.png")

@@ -58,9 +58,9 @@ def test_pissa_starts_at_the_base():
     ids = torch.arange(20)[None]
     base, _ = load_frozen(TrainConfig(quantize="none", dtype="float32"))
     want = base(ids).logits
-    for quantize, tol in (("none", 1e-3), ("nf4", 2.)):
+    for quantize, tol in (("none", 1e-5), ("nf4", 0.3)):
         model, _ = build_model(TrainConfig(method="pissa", quantize=quantize, r=4, dtype="float32"))
-        assert (model(ids).logits - want).abs().max() < tol
+        assert (model(ids).logits - want).norm() < tol*want.norm()
 
 
 # %% ../nbs/10_train.ipynb #ce70f0d8
@@ -172,6 +172,21 @@ def test_gradient_start_trains_resumes_and_loads():
     assert layer_ranks(whole.model) != layer_ranks(build_model(tiny())[0])
 
 
+# %% ../nbs/10_train.ipynb #3a93b11d
+def test_dynamic_run_resumes_and_loads():
+    import pytest
+    import torch
+    settings = dict(source="zero", dynamic_every=1, dynamic_tolerance=0.5, quantize="none")
+    whole, c = run(tiny(**settings)), tiny(**settings)
+    with pytest.raises(KeyboardInterrupt): run(c, [Stop()])
+    resumed, loaded = run(c), load_run(c.output_dir)
+    one, two, three = ({k: v for k,v in r.model.state_dict().items() if "soka_" in k} for r in (whole, resumed, loaded))
+    assert one and all(torch.equal(v, two[k]) and torch.equal(v, three[k]) for k,v in one.items())
+    for key in ("log", "eval", "adapter", "dynamic"): assert whole.record[key] == resumed.record[key]
+    ranks = [h["ranks"] for h in whole.record["dynamic"]]
+    assert len(ranks) == 3 and ranks[0] != ranks[-1] == {n: r for n,r in layer_ranks(loaded.model).items() if r} and all(h["lost"] <= 0.5 for h in whole.record["dynamic"])
+
+
 # %% ../nbs/10_train.ipynb #49294202
 def test_first_batches():
     import torch
@@ -238,7 +253,10 @@ def test_setting_errors():
         (dict(eval_rows=-1), ValueError, "eval_rows must be at least 0, got -1"), (dict(r=1, budget=9), ValueError, "give r or budget, not both, got r=1, budget=9"),
         (dict(method="lora"), ValueError, "method lora needs r or budget"), (dict(method="lora", r=1, plan="p"), ValueError, "plan is for method soka, got lora"),
         (dict(method="pissa", r=1, quantize="int8"), NotImplementedError, "method pissa needs quantize nf4, fp4 or none, got int8"),
-        (dict(gradient_batches=0), ValueError, "gradient_batches must be at least 1, got 0"),
+        (dict(gradient_batches=0), ValueError, "gradient_batches must be at least 1, got 0"), (dict(dynamic_every=0, source="zero"), ValueError, "dynamic_every must be at least 1, got 0"),
+        (dict(dynamic_tolerance=1.), ValueError, r"dynamic_tolerance must be in \[0, 1\), got 1.0"),
+        (dict(dynamic_every=5), ValueError, "dynamic_every needs method soka with a source other than weight, got method soka with source weight"),
+        (dict(dynamic_every=5, method="lora", r=1, source="zero"), ValueError, "got method lora with source zero"),
         (dict(plan="p", source="gradient"), ValueError, "source gradient makes its own plan, got plan 'p'"), (dict(plan="none.json"), FileNotFoundError, "plan must be a file that exists, got 'none.json'"), (dict(data_rows=None), ValueError, "data 'problems' needs data_rows"), (dict(batch_size=1.5), TypeError, "batch_size must be int, got 1.5"),
         (dict(resume=1), TypeError, "resume must be bool, got 1"), (dict(r=True), TypeError, "r must be int or null, got True"),
         (dict(learning_rate="fast"), TypeError, "learning_rate must be float, got 'fast'"), (dict(data=[1.5]), TypeError, "data must be str or int, got 1.5")):
