@@ -41,16 +41,26 @@ def methods(base):
 GOALS = [("SoKA at LoRA r=8's count", "LoRA r=8", 1.05), ("SoKA one balanced term", "LoRA r=1", 1.20),
          ("SoKA at LoKr's count", "LoKr", 0.70)]
 
+def arms_that_run(base, ids):
+    "The methods ready to step, and what stops the others: PEFT has no PiSSA start for a 4-bit base, and its LoKr cannot multiply with one."
+    steps, errors = {}, {}
+    for n, c in methods(base).items():
+        try:
+            step = Step(adapt(copy.deepcopy(base), c)[0], ids)
+            step()
+            steps[n] = step
+        except (TypeError, RuntimeError) as e: errors[n] = str(e).splitlines()[0]
+    return steps, errors
+
 def step_times(base, repeats):
     "Seconds per optimizer step of every method, methods in alternation."
-    ids = torch.randint(0, base.config.vocab_size, (BATCH, SEQ))
-    models = {n: adapt(copy.deepcopy(base), c)[0] for n,c in methods(base).items()}
-    times = alternate({n: Step(m, ids) for n,m in models.items()}, repeats)
-    return dict(trainable={n: trainable(m) for n,m in models.items()}, seconds=times,
+    steps, errors = arms_that_run(base, torch.randint(0, base.config.vocab_size, (BATCH, SEQ)))
+    times = alternate(steps, repeats)
+    return dict(trainable={n: trainable(s.model) for n,s in steps.items()}, seconds=times, errors=errors,
                 to_lora={n: ratio(times, n, "LoRA r=8") for n in times},
-                goals=[dict(method=a, against=b, goal=g, **ratio(times, a, b)) for a,b,g in GOALS],
+                goals=[dict(method=a, against=b, goal=g, **ratio(times, a, b)) for a,b,g in GOALS if a in times and b in times],
                 terms=[[*l.soka_V["default"].shape, *l.soka_dU["default"].shape[1:]]
-                       for l in models["SoKA at LoRA r=8's count"].modules() if isinstance(l, SoKALayer)])
+                       for l in steps["SoKA at LoRA r=8's count"].model.modules() if isinstance(l, SoKALayer)])
 
 def memory(base):
     "Most bytes held during one step beyond the model, for SoKA and LoRA at equal parameters; bytes the adapter saves."

@@ -123,11 +123,12 @@ def candidate_shapes(
     out_features:int,  # rows of the matrix
     in_features:int,   # columns of the matrix
 )->list[KronShape]:
-    "The dial `n1 = m2 = s` up to the balanced shape, and all shapes with as few parameters, cheapest to apply first."
+    "The dial `n1 = m2 = s` up to the balanced shape, that shape, and the cheapest with as few parameters; cheapest to apply first."
     best, side = balanced_shape(out_features, in_features), isqrt(out_features*in_features)
-    dial = [s for s in _all_shapes(out_features, in_features)
-            if s.n1*s.m2 <= side and (s.n1 == s.m2 or s.params == best.params)]
-    return sorted({*dial, best}, key=lambda s: (s.madds(), s.n1, s.m2))
+    def cost(s): return s.madds(), s.n1, s.m2
+    dial = [s for s in _all_shapes(out_features, in_features) if s.n1 == s.m2 and s.n1*s.m2 <= side]
+    lean = min((s for s in _all_shapes(out_features, in_features) if s.params == best.params), key=cost)
+    return sorted({*dial, lean, best}, key=cost)
 
 # %% ../nbs/01_kron.ipynb #73cd2779
 def _check_factors(U, V):
