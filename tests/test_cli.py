@@ -12,15 +12,6 @@ def test_read_flag():
     with pytest.raises(TypeError, match="epochs must be float, got 'many'"): read_flag("epochs", "many")
 
 
-# %% ../nbs/11_cli.ipynb #8ed8ef82
-def test_make_plan():
-    from soka.train import TrainConfig, total_params
-    rows, model = make_plan(TrainConfig(budget=9000, quantize="none", threads=1))
-    assert sum(r.params for r in rows) == model.get_nb_trainable_parameters()[0] <= 9000 and len(rows) == 28
-    assert all(r.params == r.r*r.shape.params and 0 <= r.energy <= 1 and (r.energy > 0) == (r.r > 0) for r in rows)
-    assert plan_table(rows, total_params(model)).count("\n") == 29 and len(pick_layers(rows)) == 3
-
-
 # %% ../nbs/11_cli.ipynb #d3138b7b
 import contextlib
 import io
@@ -70,6 +61,25 @@ def test_demo():
         with pytest.raises(RuntimeError, match="the reloaded adapter must score as before saving, 0.0%, got 50.0%"): demo(config)
     assert json.loads((folder/"run.json").read_text())["exact_match"]["after"] == 0
     assert (folder/"mine.txt").exists() and not (folder/"checkpoint-99").exists() and (folder/"adapter").is_dir()
+
+
+# %% ../nbs/11_cli.ipynb #3c4beee7
+def test_extract_a_merged_run():
+    import json
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+    from soka.problems import base_path
+    result = tiny_run(quantize="none", eval_rows=0, max_steps=4, learning_rate=0.1)
+    folder, ids = Path(result.record["settings"]["output_dir"]), torch.arange(2, 40)[None]
+    merge(folder/"adapter", folder/"m", dtype="float32")
+    code, text = silent("extract", "--base", "base", "--tuned", folder/"m", "--budget", "1%", "--out", folder/"x", "--threads", 1)
+    record = json.loads((folder/"x"/"update.json").read_text())
+    assert code == 0 and record["base"] == "base" and record["tuned"] == "m" and 0 <= record["error"] < 1 and f"error {record['error']:.2%} of the whole" in text
+    base = AutoModelForCausalLM.from_pretrained(base_path(), dtype=torch.float32)
+    with torch.no_grad():
+        before, goal = base(ids).logits, AutoModelForCausalLM.from_pretrained(folder/"m", dtype=torch.float32)(ids).logits
+        assert (PeftModel.from_pretrained(base, str(folder/"x"))(ids).logits - goal).norm() < (before - goal).norm()
 
 
 # %% ../nbs/11_cli.ipynb #600b2e27
@@ -148,6 +158,9 @@ def test_command_errors():
     assert "out must be a folder that can be written" in fails("plan", "base", "--out", folder/"adapter_config.json")
     assert "folder must hold a finished run" in fails("evaluate", folder) and "got lora" in fails("plan", "base", "--method", "lora", "--r", 1)
     assert "source must be weight or zero, got gradient" in fails("plan", "base", "--source", "gradient")
+    assert "--base" in fails("extract", "--tuned", "base", "--out", folder/"x")
+    assert "update is extracted for method soka, got lora" in fails("extract", "--base", "base", "--tuned", "base", "--out", folder/"x", "--method", "lora", "--r", 1)
+    assert "got the same weights in all 28" in fails("extract", "--base", "base", "--tuned", "base", "--out", folder/"x", "--r", 1)
     assert "run must be a folder with a finished run" in fails("record", folder, folder/"r.json")
     with pytest.raises(FileNotFoundError): main(["train", "no.yaml", "--debug"])
 
