@@ -154,7 +154,7 @@ def demo_config(
     **overrides:Any,             # other settings
 )->TrainConfig:
     "The demonstration's settings, those of recipes/demo.yaml."
-    return TrainConfig(**{"budget": 20_480, "threads": 1, "output_dir": output_dir, **overrides})
+    return TrainConfig(**{"budget": 20_480, "source": "gradient", "threads": 1, "output_dir": output_dir, **overrides})
 
 # %% ../nbs/11_cli.ipynb #c7b5d557
 def in_fresh_process(folder:str|Path)->dict[str, float]:

@@ -12,7 +12,7 @@ from .kron import KronShape, check_shape, kron_sum, rearrange
 
 # %% auto #0
 __all__ = ['METHODS', 'KPSVD', 'fix_signs', 'as_kpsvd', 'reconstruct', 'check_matrix', 'working_copy', 'orthonormal',
-           'krylov_bases', 'basis_values', 'krylov_svd', 'exact_svd', 'kpsvd', 'grow_kpsvd']
+           'krylov_bases', 'basis_values', 'leading_triplets', 'krylov_svd', 'exact_svd', 'kpsvd', 'grow_kpsvd']
 
 # %% ../nbs/02_kpsvd.ipynb #99dc3f25
 class KPSVD(NamedTuple):
@@ -121,6 +121,20 @@ def basis_values(
     return torch.linalg.eigvalsh((B/scale) @ (B/scale).T).clamp(min=0).flip(0).sqrt()*scale
 
 # %% ../nbs/02_kpsvd.ipynb #46c3ba26
+def leading_triplets(
+    B:Tensor,                       # the matrix seen from a basis, shape (k, m2*n2)
+    r:int,                          # number of triplets, in 1..k
+)->tuple[Tensor, Tensor, Tensor]:   # U (k, r), S (r,), Vh (r, m2*n2)
+    "From the eigenvectors of `B @ B.T` in float64 while the values stay within a factor of 100; from the SVD where they fall further."
+    scale = float(B.abs().max()) or 1.
+    b = (B/scale).double()
+    S2, U = torch.linalg.eigh(b @ b.T)
+    S, U = S2.flip(0)[:r].clamp(min=0).sqrt(), U.flip(1)[:, :r]
+    if S[-1] > 1e-2*S[0]: return U.to(B.dtype), (S*scale).to(B.dtype), ((U/S).T @ b).to(B.dtype)
+    U, S, Vh = torch.linalg.svd(B, full_matrices=False)     # squares would lose the small ones
+    return U[:, :r], S[:r], Vh[:r]
+
+# %% ../nbs/02_kpsvd.ipynb #deee884d
 def krylov_svd(
     R:Tensor,                       # matrix, shape (m1*n1, m2*n2), float32 or float64
     want:Callable[[Tensor], int],   # from the values so far, descending, to the number of triplets wanted
@@ -136,8 +150,8 @@ def krylov_svd(
         r = min(want(S), *R.shape)
         held = float(S[:r].double().square().sum())
         if r == r0 and r + block <= Q.shape[1] and held - held0 <= tol*held: break
-    U, S, Vh = torch.linalg.svd(B, full_matrices=False)
-    return Q @ U[:, :r], S[:r], Vh[:r]
+    U, S, Vh = leading_triplets(B, r)
+    return Q @ U, S, Vh
 
 # %% ../nbs/02_kpsvd.ipynb #af540378
 METHODS = ("auto", "exact", "randomized")
