@@ -90,7 +90,8 @@ def _factor_kernel(g, x, U, V, gU, gV, T, r, m1, n1, m2, n2, x1, x2, g1, g2, uk,
     tl.store(gV + own*m2*n2 + i2[:, None]*n2 + j2[None, :], sumV, mask=(i2[:, None] < m2) & (j2[None, :] < n2))
 
 # %% ../nbs/12_kernels.ipynb #f5231ae2
-INTERPRETED = HAS_TRITON and not isinstance(_load, triton.JITFunction)  # TRITON_INTERPRET=1 when Triton was imported
+# TRITON_INTERPRET=1 both when Triton was imported and when this module was: in between it runs neither way
+INTERPRETED = HAS_TRITON and not any(isinstance(f, triton.JITFunction) for f in (_load, tl.zeros))
 
 # %% ../nbs/12_kernels.ipynb #6ff0bece
 def tile_of(

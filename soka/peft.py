@@ -238,7 +238,7 @@ class SoKAConfig(PeftConfig):
     energy: float = field(default=0.9, metadata={"help": "Share of a layer's energy to keep, in (0, 1]."})
     criterion: Optional[str] = field(default=None, metadata={"help": "'energy', 'elbow', 'both' (the smaller); None: both, or energy with a budget."})
     r_min: int = field(default=1, metadata={"help": "Fewest terms per layer (without a budget)."})
-    r_max: Optional[int] = field(default=None, metadata={"help": "Most terms per layer; None: 8, or with a budget one and a half even shares, at least 4."})
+    r_max: Optional[int] = field(default=None, metadata={"help": "Most terms per layer; None: 8, or with a budget one and a half even shares, at least 8."})
     max_madds: Optional[float] = field(default=None, metadata={"help": "Most multiply-adds of a term, as a multiple of a LoRA term's."})
     source: str = field(default="weight", metadata={"help": "What the factors start from: 'weight', 'gradient' (see with_gradients), 'update' (see with_update) or 'zero'."})
     rank_source: Optional[str] = field(default=None, metadata={"help": "Whose spectra set shapes and ranks: 'weight', 'gradient' or 'update'; None: as source, or weight for 'zero'."})
@@ -433,7 +433,7 @@ def starts_by_budget(
     keep:Callable[[KPSVD], KPSVD]=whole_term,  # what to keep of a layer
 )->dict[str, KPSVD]:
     "All layers compete for the budget's parameters."
-    def most(W): return c.r_max or max(4, min(ceil(1.5*share/sum(W.shape)), *W.shape))   # a window no layer should need to outgrow
+    def most(W): return c.r_max or min(max(8, ceil(1.5*share/sum(W.shape))), *W.shape)   # a window no layer should need to outgrow
     starts = {n: keep(layer_start(n, W, c, most(W))) for n,W in matrices}
     whole = sum(k.total for k in starts.values()) if (c.rank_source or c.source) == "update" else 0.   # one change: its parts are not rescaled
     caps = {n: select_rank(k.S, k.total, energy=c.energy, criterion=c.criterion or "energy") for n,k in starts.items()}
