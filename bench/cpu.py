@@ -1,6 +1,6 @@
 """Step time, memory, start and load of SoKA beside PEFT's methods on a small Llama, one CPU thread.
 
-    python bench/cpu.py [--repeats 7] [--only step memory start load layer growth]
+    python bench/cpu.py [--repeats 7] [--only step nf4 memory start load layer growth profile]
 
 Writes nbs/records/bench-cpu.json; nbs/experiments/speed.ipynb shows it.
 """
@@ -132,10 +132,20 @@ def growth(base, repeats):
     frozen = sum(m.in_features*m.out_features for m in base.model.layers.modules() if isinstance(m, torch.nn.Linear))
     return dict(shapes=out, frozen_madds_per_token=frozen)
 
+def where_time_goes(base):
+    "Milliseconds by operator in one step, of a balanced term and of LoRA r=1: what the difference is made of."
+    ids, out = torch.randint(0, base.config.vocab_size, (BATCH, SEQ)), {}
+    for n in ("SoKA one balanced term", "LoRA r=1"):
+        step = Step(adapt(copy.deepcopy(base), methods(base)[n])[0], ids)
+        step()
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as p: step()
+        out[n] = {e.key: round(e.self_cpu_time_total/1e3, 2) for e in sorted(p.key_averages(), key=lambda e: -e.self_cpu_time_total)[:40]}
+    return out
+
 if __name__ == "__main__":
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("--repeats", type=int, default=7)
-    p.add_argument("--only", nargs="*", default=["step", "nf4", "memory", "start", "load", "layer", "growth"])
+    p.add_argument("--only", nargs="*", default=["step", "nf4", "memory", "start", "load", "layer", "growth", "profile"])
     args = p.parse_args()
     torch.set_num_threads(1)
     logging.disable(logging.WARNING)
@@ -143,7 +153,7 @@ if __name__ == "__main__":
     base = llama()
     parts = dict(step=lambda: step_times(base, args.repeats), nf4=lambda: step_times(quantize(copy.deepcopy(base)), args.repeats),
                  memory=lambda: memory(base), start=lambda: starts(base, args.repeats), load=lambda: loads(base, args.repeats),
-                 layer=lambda: one_layer(3), growth=lambda: growth(base, args.repeats))
+                 layer=lambda: one_layer(3), profile=lambda: where_time_goes(quantize(copy.deepcopy(base))), growth=lambda: growth(base, args.repeats))
     f = RECORDS/"bench-cpu.json"
     record = json.loads(f.read_text()) if f.exists() else {}
     record.pop("machine", None)
