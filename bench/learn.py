@@ -21,6 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, get_cosine_schedul
 
 from soka.data import Collator, encode_rows, load_rows
 from soka.evaluate import answer_nll
+from soka.dynamic import recompress_model
 from soka.peft import SoKAConfig, with_gradients
 
 RATES = [5e-3, 1e-2, 2e-2, 4e-2, 8e-2]
@@ -31,14 +32,19 @@ FULL = "lora r=4"                           # its parameters are 100%; every sok
 ARMS = {
     "lora r=4": dict(method="lora", r=4), "pissa r=4": dict(method="lora", r=4, init_lora_weights="pissa"),
     "lora r=3": dict(method="lora", r=3),
-    "weight, balanced": dict(shape="balanced", r=3), "weight, s=1": dict(shape="s=1", r=3), "weight, s=2": dict(shape="s=2", r=3),
-    "weight, s=4": dict(shape="s=4", r=3), "weight, s=8": dict(shape="s=8", r=3), "weight, auto": dict(shape="auto", r=3),
-    "weight, auto, budget": dict(shape="auto", budget=0.75),
     "zero, s=1": dict(shape="s=1", r=3, source="zero"), "zero, balanced": dict(shape="balanced", r=3, source="zero"),
-    "gradient, s=1": dict(shape="s=1", r=3, source="gradient"), "gradient, auto": dict(shape="auto", r=3, source="gradient"),
-    "gradient, auto, budget": dict(shape="auto", budget=0.75, source="gradient"),
+    "weight, s=1": dict(shape="s=1", r=3, source="weight"), "weight, s=2": dict(shape="s=2", r=3, source="weight"),
+    "weight, s=4": dict(shape="s=4", r=3, source="weight"), "weight, s=8": dict(shape="s=8", r=3, source="weight"),
+    "weight, balanced": dict(shape="balanced", r=3, source="weight"), "weight, auto": dict(shape="auto", r=3, source="weight"),
+    "weight, auto, budget": dict(shape="auto", budget=0.75, source="weight"),
+    "weight shapes, first gradient": dict(shape="auto", r=3), "first gradient, s=1": dict(shape="s=1", r=3), "first gradient, s=1, r=2": dict(shape="s=1", r=2),
+    "first gradient, s=1, r=4": dict(shape="s=1", r=4), "first gradient, s=1, dynamic": dict(shape="s=1", r=3, dynamic=25),
+    "gradient, s=1": dict(shape="s=1", r=3, source="gradient"), "gradient, s=2": dict(shape="s=2", r=3, source="gradient"),
+    "gradient, s=4": dict(shape="s=4", r=3, source="gradient"), "gradient, s=8": dict(shape="s=8", r=3, source="gradient"),
+    "gradient, balanced": dict(shape="balanced", r=3, source="gradient"), "gradient, auto": dict(shape="auto", r=3, source="gradient"),
     "gradient, s=1, budget": dict(shape="s=1", budget=0.75, source="gradient"),
-    "gradient, s=4": dict(shape="s=4", r=3, source="gradient"), "gradient, balanced": dict(shape="balanced", r=3, source="gradient"),
+    "gradient, auto, budget": dict(shape="auto", budget=0.75, source="gradient"),
+    "gradient, auto, budget, 90% energy": dict(shape="auto", budget=0.75, source="gradient", energy=0.9),
 }
 
 class Task:
@@ -66,12 +72,13 @@ def build(task, arm, seed):
     "The adapted model of one arm."
     torch.manual_seed(seed)
     kw, model = dict(ARMS[arm]), task.model()
+    kw.pop("dynamic", None)
     if kw.pop("method", "soka") == "lora": return get_peft_model(model, LoraConfig(lora_alpha=kw["r"], target_modules="all-linear", **kw))
     if "budget" in kw:
         full = trainable(get_peft_model(task.model(), LoraConfig(r=ARMS[FULL]["r"], target_modules="all-linear")))
         kw["budget"] = int(kw["budget"]*full)
     config = SoKAConfig(target_modules="all-linear", seed=seed, **kw)
-    if config.source == "gradient": config = with_gradients(config, model, task.batches(seed, GRADIENT_BATCHES))
+    if "source" in kw and config.source == "gradient": config = with_gradients(config, model, task.batches(seed, GRADIENT_BATCHES))
     return get_peft_model(model, config)
 
 def run(task, arm, rate, seed, part):
@@ -82,13 +89,15 @@ def run(task, arm, rate, seed, part):
     optimizer = torch.optim.AdamW(params, rate, weight_decay=0.)
     schedule = get_cosine_schedule_with_warmup(optimizer, WARMUP, STEPS)
     losses, norms = [], []
-    for b in task.batches(seed, STEPS):
+    every = ARMS[arm].get("dynamic")
+    for step, b in enumerate(task.batches(seed, STEPS)):
         loss = model(**b).loss
         optimizer.zero_grad()
         loss.backward()
         norms.append(float(torch.nn.utils.clip_grad_norm_(params, 1.)))
         optimizer.step()
         schedule.step()
+        if every and (step + 1) % every == 0 and step + 1 < STEPS: recompress_model(model, trainable(model), optimizer=optimizer, seed=step)
         losses.append(loss.item())
     return dict(arm=arm, rate=rate, seed=seed, part=part, nll=task.nll(model, getattr(task, part)), trainable=trainable(model),
                 losses=[round(v, 4) for v in losses], norms=[round(v, 4) for v in norms], seconds=round(time.perf_counter() - t, 1))

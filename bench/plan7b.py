@@ -77,7 +77,7 @@ def plan(folder):
     found = {}
     for name, kw in (("by energy", dict(criterion="energy", r_max=R_MAX)), ("by budget", dict(budget=990_000*layers//32))):
         t = time.perf_counter()
-        rows = plan_checkpoint(checkpoint, SoKAConfig(target_modules="all-linear", **kw))
+        rows = plan_checkpoint(checkpoint, SoKAConfig(source="weight", target_modules="all-linear", **kw))
         found[name] = {"seconds": time.perf_counter() - t, "parameters": sum(r.params for r in rows), "terms": sum(r.r for r in rows),
                        "rows": {r.name: [*r.shape, r.r] for r in rows}}
     return {"plans": found, "peak_bytes_before": before, "peak_bytes": peak()}

@@ -154,7 +154,7 @@ def demo_config(
     **overrides:Any,             # other settings
 )->TrainConfig:
     "The demonstration's settings, those of recipes/demo.yaml."
-    return TrainConfig(**{"budget": 20_480, "source": "gradient", "threads": 1, "output_dir": output_dir, **overrides})
+    return TrainConfig(**{"budget": 20_480, "threads": 1, "output_dir": output_dir, **overrides})
 
 # %% ../nbs/11_cli.ipynb #c7b5d557
 def in_fresh_process(folder:str|Path)->dict[str, float]:
@@ -253,7 +253,7 @@ def plan_command(args:argparse.Namespace)->None:
 # %% ../nbs/11_cli.ipynb #d04d188f
 def extract_command(args:argparse.Namespace)->None:
     "Turn a full fine-tune into an adapter on its base."
-    config = TrainConfig(**{"source": "update", "energy": 1.0, **given_settings(args)})   # what a budget can hold, it should
+    config = TrainConfig(**{"source": "update", "energy": 1., **given_settings(args)})   # what a budget can hold, it should
     if config.method != "soka": raise ValueError(f"an update is extracted for method soka, got {config.method}")
     if config.threads: torch.set_num_threads(config.threads)
     check_new_folder(args.out)

@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from .kron import KronShape, check_shape, kron_change, kron_sum
-from .kpsvd import KPSVD, check_matrix, kpsvd
+from .kpsvd import KPSVD, check_matrix, kpsvd, leading
 from .quant import dense_weight, features, keep_cpu_weights, restore_weight, set_dense_weight, weight_state
 from .rank import CRITERIA, choose_shape, select_rank
 
@@ -65,7 +65,7 @@ def decompose(
     k = kpsvd(W, term, None if criterion == "gavish-donoho" else min(4*r_max, term.max_rank), seed=seed)
     r = select_rank(k.S, k.total, energy=energy, criterion=criterion, r_min=r_min, r_max=r_max,
                     size=(term.m1*term.n1, term.m2*term.n2))
-    return k._replace(U=k.U[:r], S=k.S[:r], V=k.V[:r])
+    return leading(k, r)
 
 # %% ../nbs/05_core.ipynb #4c7cac0f
 def start_factors(

@@ -11,7 +11,7 @@ from torch import Tensor
 from .kron import KronShape, check_shape, kron_sum, rearrange
 
 # %% auto #0
-__all__ = ['METHODS', 'KPSVD', 'fix_signs', 'as_kpsvd', 'reconstruct', 'check_matrix', 'working_copy', 'orthonormal',
+__all__ = ['METHODS', 'KPSVD', 'leading', 'fix_signs', 'as_kpsvd', 'reconstruct', 'check_matrix', 'working_copy', 'orthonormal',
            'krylov_bases', 'basis_values', 'leading_triplets', 'krylov_svd', 'exact_svd', 'kpsvd', 'grow_kpsvd']
 
 # %% ../nbs/02_kpsvd.ipynb #99dc3f25
@@ -27,6 +27,14 @@ class KPSVD(NamedTuple):
     def energy(self)->float:
         "Fraction of `total` that the terms hold; 1 for a zero matrix."
         return float(self.S.double().square().sum())/self.total if self.total else 1.
+
+# %% ../nbs/02_kpsvd.ipynb #8253f743
+def leading(
+    k:KPSVD,   # a decomposition
+    r:int,     # terms to keep, at least 0
+)->KPSVD:
+    "The first `r` terms, in memory of their own."
+    return k._replace(U=k.U[:r].clone(), S=k.S[:r].clone(), V=k.V[:r].clone())
 
 # %% ../nbs/02_kpsvd.ipynb #ad5bcc06
 def fix_signs(

@@ -5,6 +5,7 @@
 # %% ../nbs/06_peft.ipynb #7dc5728a
 from __future__ import annotations
 import copy
+import json
 import os
 import re
 import warnings
@@ -31,21 +32,23 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from .core import MODES, SOURCES, change_weight, check_choice, decompose, start_change, start_factors
-from .kpsvd import KPSVD, kpsvd
+from .kpsvd import KPSVD, kpsvd, leading
+from .first import first_gradient
 from .kron import KronShape, check_shape, kron_change, kron_linear, kron_sum
 from .quant import dense_weight, features, keep_cpu_weights, kind, restore_weight, set_dense_weight, weight_state
-from .rank import Spectrum, allocate, parse_budget, select_rank
+from .rank import Spectrum, allocate, choose_shape, parse_budget, select_rank
 
 # %% auto #0
 __all__ = ['SOKA_TYPE', 'BIASES', 'PLAN_CRITERIA', 'NOTE', 'add_peft_type', 'whole', 'number', 'LayerPlan', 'read_plan',
-           'write_plan', 'check_plan', 'check_rule', 'check_numbers', 'check_together', 'as_shape', 'add_note',
-           'plan_tensors', 'check_tensors', 'check_folder', 'SoKAConfig', 'base_features', 'base_weight', 'supported',
-           'base_of', 'find_targets', 'shared_with', 'check_targets', 'base_parameters', 'settle_budget', 'pattern',
-           'layer_start', 'leading', 'without_factors', 'whole_term', 'starts_by_layer', 'starts_by_budget',
-           'plan_layers', 'check_batches', 'groups', 'Taps', 'add_gradients', 'loss_gradients', 'with_matrices',
-           'settle_targets', 'targets_for', 'with_gradients', 'check_same_layers', 'changed_layers', 'with_update',
-           'blank_start', 'new_change', 'SoKAFactors', 'SoKABase', 'SoKALayer', 'SoKAPeftLinear', 'soka_layers',
-           'release_starts', 'load_starts', 'check_has_start', 'SoKAModel', 'register']
+           'write_plan', 'read_plan_file', 'check_plan', 'check_rule', 'check_numbers', 'check_together', 'as_shape',
+           'add_note', 'plan_tensors', 'check_tensors', 'check_folder', 'SoKAConfig', 'base_features', 'base_weight',
+           'supported', 'base_of', 'find_targets', 'shared_with', 'check_targets', 'base_parameters', 'settle_budget',
+           'pattern', 'layer_start', 'without_factors', 'whole_term', 'starts_by_layer', 'starts_by_budget', 'shaped',
+           'plan_layers', 'shape_for', 'plan_only', 'fitting_plan', 'check_batches', 'groups', 'Taps', 'add_gradients',
+           'loss_gradients', 'with_matrices', 'settle_targets', 'targets_for', 'with_gradients', 'check_same_layers',
+           'changed_layers', 'with_update', 'blank_start', 'zero_start', 'new_change', 'SoKAFactors', 'SoKABase',
+           'SoKALayer', 'SoKAPeftLinear', 'soka_layers', 'release_starts', 'load_starts', 'check_has_start',
+           'SoKAModel', 'register']
 
 # %% ../nbs/06_peft.ipynb #db635c82
 def add_peft_type(
@@ -101,6 +104,17 @@ def write_plan(
     "The plan as a config holds it."
     return {n: [*p.shape, p.r] for n,p in plan.items()}
 
+# %% ../nbs/06_peft.ipynb #15131e9e
+def read_plan_file(
+    path:str|os.PathLike,   # JSON file
+)->dict[str, list[int]]:    # [m1, n1, m2, n2, r] by layer name
+    "The plan that `soka plan` wrote."
+    if not Path(path).is_file(): raise FileNotFoundError(f"plan must be a file that exists, got {str(path)!r}")
+    try: plan = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as e: raise ValueError(f"plan must be JSON, {str(path)!r} has: {e}") from e
+    if not isinstance(plan, dict): raise ValueError(f"plan must be layer names with [m1, n1, m2, n2, r], got {type(plan).__name__} in {str(path)!r}")
+    return plan
+
 # %% ../nbs/06_peft.ipynb #ea8e7fdd
 def check_plan(
     name:str,          # layer
@@ -138,7 +152,7 @@ def check_numbers(
     if isinstance(c.budget, str): parse_budget(c.budget, 10**18)   # what a percentage comes to is known with the model
     else: check_rule("budget", c.budget, c.budget is None or (whole(c.budget) and c.budget >= 1), "None, an integer of at least 1 or a text like '0.015%'")
     check_rule("r_min", c.r_min, whole(c.r_min) and c.r_min >= 1, "an integer of at least 1")
-    check_rule("energy", c.energy, number(c.energy) and 0 < c.energy <= 1, "in (0, 1]")
+    check_rule("energy", c.energy, c.energy is None or (number(c.energy) and 0 < c.energy <= 1), "in (0, 1]")
     check_rule("max_madds", c.max_madds, c.max_madds is None or (number(c.max_madds) and c.max_madds > 0), "None or a number above 0")
     check_rule("soka_dropout", c.soka_dropout, number(c.soka_dropout) and 0 <= c.soka_dropout < 1, "in [0, 1)")
     check_rule("seed", c.seed, whole(c.seed), "an integer")
@@ -153,6 +167,7 @@ def check_together(
         raise ValueError(f"a budget sets the ranks: no rank_pattern or r_min with it, got {c.rank_pattern}, r_min={c.r_min}")
     if c.r_max is not None and c.r_max < c.r_min: raise ValueError(f"r_max must be at least r_min = {c.r_min}, got {c.r_max}")
     if c.soka_dropout and c.mode == "residual": raise ValueError(f"soka_dropout needs mode='delta', got {c.soka_dropout} with mode='residual'")
+    if c.mode == "residual" and c.source != "weight": raise ValueError(f"mode='residual' needs source='weight', got {c.source!r}")
     if {c.source, c.rank_source} == {"gradient", "update"}:
         raise ValueError(f"source and rank_source must not need gradient and update both, got {c.source!r} and {c.rank_source!r}")
     if c.start_saved and c.plan is None: raise ValueError("a saved adapter (start_saved) must carry its plan, got None")
@@ -165,6 +180,7 @@ def as_shape(
 )->Any:      # lists of four integers as tuples
     "A shape setting as it was before JSON turned its tuples into lists."
     rule = "(m1, n1, m2, n2), 'auto', 'low-rank', 'balanced', like 's=4', or a list of such"
+    if v is None: return v
     if isinstance(v, str): check_rule("shape", v, bool(re.fullmatch(r"auto|low-rank|balanced|s=[1-9]\d*", v)), rule)
     elif not isinstance(v, (tuple, list)): check_rule("shape", v, False, rule)
     elif all(whole(i) for i in v): return tuple(v)
@@ -233,15 +249,15 @@ def check_folder(
 class SoKAConfig(PeftConfig):
     "Settings of SoKA: swap it in for `LoraConfig`."
     r: Optional[int] = field(default=None, metadata={"help": "Kronecker terms per layer; None lets the spectrum decide."})
-    shape: Any = field(default="auto", metadata={"help": "(m1, n1, m2, n2), 'auto' (the one that captures most), 'low-rank', 'balanced', like 's=4', or a list of such."})
+    shape: Any = field(default=None, metadata={"help": "(m1, n1, m2, n2), 'auto' (the one that captures most), 'low-rank', 'balanced', like 's=4', or a list of such; None: auto, or low-rank where weights plan for a start that is not theirs."})
     budget: Optional[Union[int, str]] = field(default=None, metadata={"help": "Trainable parameters over all layers, shared out by energy: a number, or a share of the base as '0.015%'."})
-    energy: float = field(default=0.9, metadata={"help": "Share of a layer's energy to keep, in (0, 1]."})
+    energy: Optional[float] = field(default=None, metadata={"help": "Share of a layer's energy to keep, in (0, 1]; None: 0.9, or with a budget 1."})
     criterion: Optional[str] = field(default=None, metadata={"help": "'energy', 'elbow', 'both' (the smaller); None: both, or energy with a budget."})
     r_min: int = field(default=1, metadata={"help": "Fewest terms per layer (without a budget)."})
     r_max: Optional[int] = field(default=None, metadata={"help": "Most terms per layer; None: 8, or with a budget one and a half even shares, at least 8."})
     max_madds: Optional[float] = field(default=None, metadata={"help": "Most multiply-adds of a term, as a multiple of a LoRA term's."})
-    source: str = field(default="weight", metadata={"help": "What the factors start from: 'weight', 'gradient' (see with_gradients), 'update' (see with_update) or 'zero'."})
-    rank_source: Optional[str] = field(default=None, metadata={"help": "Whose spectra set shapes and ranks: 'weight', 'gradient' or 'update'; None: as source, or weight for 'zero'."})
+    source: Any = field(default=None, metadata={"help": "What the factors start from: 'gradient' (of the first step, or see with_gradients), 'weight', 'update' (see with_update) or 'zero'; None: gradient, or weight in residual mode."})
+    rank_source: Optional[str] = field(default=None, metadata={"help": "Whose spectra set shapes and ranks: 'weight', 'gradient' or 'update'; None: those of the batches or the update given, else the weight's."})
     mode: str = field(default="delta", metadata={"help": "'delta' leaves the base untouched, 'residual' subtracts the start from it."})
     seed: int = field(default=0, metadata={"help": "Seed of the randomized KPSVD and of a zero start."})
     target_modules: Optional[Union[list[str], str]] = field(default=None, metadata={"help": "As in LoraConfig."})
@@ -254,12 +270,14 @@ class SoKAConfig(PeftConfig):
     rank_pattern: dict = field(default_factory=dict, metadata={"help": "Layer name or regex -> number of terms."})
     shape_pattern: dict = field(default_factory=dict, metadata={"help": "Layer name or regex -> (m1, n1, m2, n2)."})
     init_weights: bool = field(default=True, metadata={"help": "False starts the changes at random: not the identity, for tests."})
-    plan: Optional[dict] = field(default=None, metadata={"help": "Layer name -> [m1, n1, m2, n2, r]; layers not named are left alone."})
+    plan: Any = field(default=None, metadata={"help": "Layer name -> [m1, n1, m2, n2, r], or a file from soka plan; layers not named are left alone."})
     start_saved: bool = field(default=False, metadata={"help": "True in a saved adapter: the start comes from the file, no SVD is run."})
 
     def __post_init__(self)->None:
         super().__post_init__()
         self.peft_type = SOKA_TYPE
+        if self.source is None: self.source = "weight" if self.mode == "residual" else "gradient"
+        if isinstance(self.plan, (str, os.PathLike)): self.plan = read_plan_file(self.plan)
         for name, known in (("source", SOURCES), ("mode", MODES), ("bias", BIASES)): check_choice(name, getattr(self, name), known)
         if self.criterion is not None: check_choice("criterion", self.criterion, PLAN_CRITERIA)
         if self.rank_source is not None: check_choice("rank_source", self.rank_source, ("weight", "gradient", "update"))
@@ -392,16 +410,9 @@ def layer_start(
     **kw:Any,            # more for `decompose`
 )->KPSVD:
     "The terms that a layer starts from."
-    shape = pattern(c.shape_pattern, name, c.shape)
-    try: return decompose(W, r=r, shape=shape, energy=c.energy, max_madds=c.max_madds, seed=c.seed, **kw)
+    shape = pattern(c.shape_pattern, name, c.shape or "auto")
+    try: return decompose(W, r=r, shape=shape, energy=c.energy or 0.9, max_madds=c.max_madds, seed=c.seed, **kw)
     except ValueError as e: raise ValueError(f"{e}; layer {name}") from e
-
-def leading(
-    k:KPSVD,   # a decomposition
-    r:int,     # terms to keep
-)->KPSVD:
-    "The first `r` terms, in memory of their own."
-    return k._replace(U=k.U[:r].clone(), S=k.S[:r].clone(), V=k.V[:r].clone())
 
 # %% ../nbs/06_peft.ipynb #18a0f5f8
 def without_factors(
@@ -436,11 +447,21 @@ def starts_by_budget(
     def most(W): return c.r_max or min(max(8, ceil(1.5*share/sum(W.shape))), *W.shape)   # a window no layer should need to outgrow
     starts = {n: keep(layer_start(n, W, c, most(W))) for n,W in matrices}
     whole = sum(k.total for k in starts.values()) if (c.rank_source or c.source) == "update" else 0.   # one change: its parts are not rescaled
-    caps = {n: select_rank(k.S, k.total, energy=c.energy, criterion=c.criterion or "energy") for n,k in starts.items()}
+    caps = {n: select_rank(k.S, k.total, energy=c.energy or 1., criterion=c.criterion or "energy") for n,k in starts.items()}
     ranks = allocate({n: Spectrum(k.shape, k.S, whole or k.total) for n,k in starts.items()}, int(c.budget or 0), caps)
     return {n: leading(k, ranks[n]) for n,k in starts.items()}
 
-# %% ../nbs/06_peft.ipynb #7092ecbe
+# %% ../nbs/06_peft.ipynb #45d9bb71
+def shaped(
+    config:SoKAConfig,
+)->SoKAConfig:      # the same if its shape is given, else a copy
+    "The shape setting by which weights are decomposed."
+    if config.shape is not None: return config
+    config = copy.copy(config)
+    config.shape = "auto" if config.source == "weight" else "low-rank"
+    return config
+
+# %% ../nbs/06_peft.ipynb #f2522751
 def plan_layers(
     layers:dict[str, nn.Module],  # layer name -> base layer
     config:SoKAConfig,
@@ -449,12 +470,48 @@ def plan_layers(
     factors:bool=True,            # False: spectra only, factors of no size
 )->tuple[dict[str, LayerPlan], dict[str, KPSVD]]:   # both by layer name
     "Shape and rank of every layer, and the terms they start from."
+    if matrices is None: config = shaped(config)
     each = ((n, base_weight(l)) for n,l in layers.items()) if matrices is None else matrices
     bar = tqdm(each, total=len(layers), desc="KPSVD", unit="layer", disable=len(layers) < 9, leave=False)
     keep = whole_term if factors else without_factors
     if config.budget is None: starts = starts_by_layer(bar, config, keep)
     else: starts = starts_by_budget(bar, config, int(config.budget)/len(layers), keep)
     return {n: LayerPlan(k.shape, len(k.S)) for n,k in starts.items()}, starts
+
+# %% ../nbs/06_peft.ipynb #96de9cad
+def shape_for(
+    name:str,            # layer
+    W:Tensor,            # its weight, shape (out_features, in_features)
+    c:SoKAConfig,
+    r:int,               # number of terms
+)->LayerPlan:
+    "The best shape for a given number of terms."
+    try: term = choose_shape(W, pattern(c.shape_pattern, name, c.shape), min(r, 8), c.max_madds, c.seed)
+    except ValueError as e: raise ValueError(f"{e}; layer {name}") from e
+    if r > term.max_rank: raise ValueError(f"rank must be in 1..{term.max_rank} for shape {tuple(term)}, got {r}; layer {name}")
+    return LayerPlan(term, r)
+
+def plan_only(
+    layers:dict[str, nn.Module],  # layer name -> base layer
+    config:SoKAConfig,
+)->dict[str, LayerPlan]:          # by layer name
+    "Shape and rank of every layer from its weight, without factors."
+    config = shaped(config)
+    ranks = {n: pattern(config.rank_pattern, n, config.r) for n in layers}
+    if config.budget is not None or None in ranks.values(): return plan_layers(layers, config, factors=False)[0]
+    return {n: shape_for(n, base_weight(l), config, ranks[n]) for n,l in layers.items()}
+
+def fitting_plan(
+    plan:dict,                    # layer name -> [m1, n1, m2, n2, r]
+    layers:dict[str, nn.Module],  # layer name -> base layer
+)->dict[str, LayerPlan]:          # a `ValueError` if it does not fit
+    "A given plan, checked against the layers it is for."
+    plan = read_plan(plan)
+    if not any(p.r for p in plan.values()): raise ValueError(f"plan must give a term to at least one layer, got none in {len(plan)}")
+    for n, p in plan.items():
+        if n not in layers: raise ValueError(f"plan must name targeted layers of the model, got {n!r}")
+        check_plan(n, p, *base_features(layers[n]))
+    return plan
 
 # %% ../nbs/06_peft.ipynb #d9321401
 def check_batches(
@@ -536,12 +593,12 @@ def with_matrices(
 )->SoKAConfig:                     # the same
     "Plan from the matrices or the weights, terms to start from out of the matrices where `source` says so."
     starts:dict[str, KPSVD] = {}
-    if (config.rank_source or config.source) == name:
+    if config.plan is None and (config.rank_source or config.source) == name:
         plan, starts = plan_layers(layers, config, matrices(layers), factors=config.source == name)
     else:
-        plan, _ = plan_layers(layers, config, factors=False)
-        used = {n: l for n,l in layers.items() if plan[n].r}
-        starts = {n: kpsvd(W, plan[n].shape, plan[n].r, seed=config.seed) for n,W in matrices(used)}
+        plan = plan_only(layers, config) if config.plan is None else fitting_plan(config.plan, layers)
+        used = {n: l for n,l in layers.items() if n in plan and plan[n].r}
+        starts = {n: kpsvd(W, plan[n].shape, plan[n].r, seed=config.seed) for n,W in matrices(used)} if config.source == name else {}
     config.plan = write_plan(plan)
     if config.source == name: config.__dict__["starts"] = starts   # no field: it does not go into adapter_config.json
     return config
@@ -625,6 +682,14 @@ def blank_start(
     (m1,n1,m2,n2), r = plan
     return tuple(torch.full(s, float("nan"), device="cpu") for s in ((r, m1, n1), (r, m2, n2), (r,)))  # type: ignore[return-value]
 
+def zero_start(
+    plan:LayerPlan,  # shape and rank
+)->KPSVD:            # of as many terms, all zero
+    "What a zero start decomposes: nothing."
+    (m1,n1,m2,n2), r = plan
+    U, V, S = (torch.zeros(s, device="cpu") for s in ((r, m1, n1), (r, m2, n2), (r,)))
+    return KPSVD(U, S, V, plan.shape, 0.)
+
 # %% ../nbs/06_peft.ipynb #1fe58ce9
 def new_change(
     shape:tuple[int, ...],  # of the factor
@@ -640,7 +705,7 @@ def new_change(
 class SoKAFactors(BaseTunerLayer):
     "What one layer stores: changes are parameters, starts are buffers, each by adapter name."
     adapter_layer_names = ("soka_dU", "soka_dV")
-    other_param_names = ("soka_U", "soka_V", "soka_S", "soka_dropout", "soka_mode", "soka_wanted", "soka_pending", "scaling")
+    other_param_names = ("soka_U", "soka_V", "soka_S", "soka_dropout", "soka_mode", "soka_wanted", "soka_pending", "soka_waiting", "scaling")
 
     def __init__(self, base_layer:nn.Module, **kwargs:Any)->None:
         self.base_layer = base_layer
@@ -655,6 +720,7 @@ class SoKAFactors(BaseTunerLayer):
         self.soka_mode:dict[str, str] = {}       # how the base is stored now: "delta" or "residual"
         self.soka_wanted:dict[str, str] = {}     # the config's mode
         self.soka_pending:dict[str, bool] = {}   # starts that a file has yet to fill
+        self.soka_waiting:dict[str, bool] = {}   # starts that the first gradient has yet to fill
         self.scaling:dict[str, float] = {}
         self.merged_adapters:list[str] = []
         self._disable_adapters, self.kwargs, self._unmerged = False, kwargs, None
@@ -663,7 +729,9 @@ class SoKAFactors(BaseTunerLayer):
                      inference_mode:bool=False, **kwargs:Any)->None:
         "Add an adapter; without a `start` there is room for one, to be filled from a file."
         zero = config.source != "weight"
-        U0, V0, S = blank_start(plan) if start is None else (*start_factors(start, config.source, seed), start.S.clone())
+        waits = config.source == "gradient" and (start is None or not start.total)   # for a file or for the first gradient
+        source = "zero" if waits else config.source
+        U0, V0, S = blank_start(plan) if start is None else (*start_factors(start, source, seed), start.S.clone())
         dU = None if start is None or not config.init_weights else start_change(start, config.source)
         if not zero: self.soka_U[adapter_name] = U0
         self.soka_V[adapter_name], self.soka_S[adapter_name] = V0, S
@@ -677,6 +745,7 @@ class SoKAFactors(BaseTunerLayer):
         self.scaling[adapter_name], self.soka_mode[adapter_name] = 1., "delta"
         self.soka_wanted[adapter_name] = "delta" if zero else config.mode
         if start is None: self.soka_pending[adapter_name] = True
+        if waits: self.soka_waiting[adapter_name] = True
         self._move_adapter_to_device_of_base_layer(adapter_name)
         self.set_adapter(self.active_adapters, inference_mode=inference_mode)
 
@@ -717,7 +786,20 @@ class SoKABase(SoKAFactors):
             raise RuntimeError(f"start of adapter {name!r} must be loaded from its file before use (start_saved=True), got an empty one; "
                                "load with PeftModel.from_pretrained, or set start_saved=False to compute it anew")
         del self.soka_pending[name]
+        if bool(self.soka_S[name].any()): self.soka_waiting.pop(name, None)
         self.after_load(name)
+
+    def waits(self, name:str)->bool:
+        "Is this pass to fill the start? Not once the factors have changed."
+        dU, dV = self.soka_dU[name], self.soka_dV[name]
+        if name not in self.soka_waiting or not (torch.is_grad_enabled() and dU.requires_grad): return False
+        if bool(dU.any()) or bool(dV.any()): del self.soka_waiting[name]
+        return name in self.soka_waiting
+
+    def wait_for_gradient(self, name:str, x:Tensor, y:Tensor)->Tensor:
+        "The output, which is the base's as long as the start waits."
+        V0, S, waiting = self.soka_V[name], self.soka_S[name], self.soka_waiting
+        return first_gradient(x, y, self.soka_dU[name], self.soka_dV[name], V0, S, lambda: name in waiting, lambda: waiting.pop(name, None) and None)
 
     def start_weight(self, name:str)->Tensor:
         "Dense `sum_k kron(U0, V0)`, (out_features, in_features)."
@@ -816,6 +898,7 @@ class SoKAPeftLinear(nn.Module, SoKALayer):
         "The output so far, (..., out_features), plus what one adapter adds to it."
         dU, dV, U0, V0 = self.factors(name)
         x, scale, delta = self.soka_dropout[name](x), self.scaling[name], self.soka_mode[name] == "delta"
+        if name in self.soka_waiting and self.waits(name): return self.wait_for_gradient(name, x if scale == 1 else scale*x, y)
         if scale == 1: return kron_change(x, dU, dV, U0, V0, delta=delta, base=y)
         y = y + scale*kron_change(x, dU, dV, U0, V0).to(y.dtype)
         return y if delta or U0 is None else y + kron_linear(x, U0, V0).to(y.dtype)
@@ -887,10 +970,10 @@ def check_has_start(
     config:SoKAConfig,
     starts:dict[str, KPSVD],   # that came with it
 )->None:
-    "A start or a plan from gradients or from an update cannot be computed from the model alone."
+    "An update, or a plan from gradients, cannot be computed from the model alone; a start from the gradient can wait for it."
     how = {"gradient": "gradients first: config = soka.peft.with_gradients(config, model, batches)",
            "update": "update first: config = soka.peft.with_update(config, model, tuned)"}
-    if config.source in how and not starts and not config.start_saved: raise ValueError(f"source={config.source!r} must get its {how[config.source]}, got none")
+    if config.source == "update" and not starts and not config.start_saved: raise ValueError(f"source='update' must get its {how['update']}, got none")
     if config.rank_source in how and config.plan is None: raise ValueError(f"rank_source={config.rank_source!r} must get its {how[config.rank_source]}, got none")
 
 # %% ../nbs/06_peft.ipynb #dcf12efb
@@ -918,11 +1001,10 @@ class SoKAModel(BaseTuner):
         self._starts = vars(peft_config).pop("starts", {})
         check_has_start(peft_config, self._starts)
         if peft_config.plan is None:
-            plan, self._starts = plan_layers(layers, peft_config)
+            if peft_config.source == "weight": plan, self._starts = plan_layers(layers, peft_config)
+            else: plan = plan_only(layers, peft_config)
             peft_config.plan = write_plan(plan)
-        for n, p in read_plan(peft_config.plan).items():
-            if n not in layers: raise ValueError(f"plan must name targeted layers of the model, got {n!r}")
-            check_plan(n, p, *base_features(layers[n]))
+        fitting_plan(peft_config.plan, layers)
 
     def _create_and_replace(self, peft_config:Any, adapter_name:str, target:nn.Module, target_name:str, parent:nn.Module,
                             current_key:str, **kwargs:Any)->None:
@@ -930,7 +1012,8 @@ class SoKAModel(BaseTuner):
         plan = read_plan({n: v for n,v in (c.plan or {}).items() if n == k}).get(k)
         if plan is None or plan.r == 0: return                   # the budget had nothing for this layer
         start = self._starts.pop(k, None)
-        if start is None and not c.start_saved: start = kpsvd(base_weight(base_of(target)), plan.shape, plan.r, seed=c.seed)
+        if start is None and not c.start_saved:
+            start = kpsvd(base_weight(base_of(target)), plan.shape, plan.r, seed=c.seed) if c.source == "weight" else zero_start(plan)
         kw = dict(get_quantization_kwargs(self), seed=c.seed + crc32(k.encode()))   # layers of one shape get different zero starts
         if isinstance(target, SoKALayer): target.update_layer(adapter_name, plan, start, c, **kw)
         else:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
 from .kpsvd import kpsvd
 from .kron import KronShape
-from .peft import SoKAConfig, base_features, check_plan, plan_layers, read_plan, settle_targets, without_factors
+from .peft import SoKAConfig, base_features, fitting_plan, plan_layers, settle_targets, shaped, without_factors
 from .quant import bnb, dense_weight, kind, quantize_linear
 from .train import TrainConfig, compute_dtype, model_path, plot_ranks
 
@@ -136,15 +136,11 @@ def plan_checkpoint(
     stored:Callable[[Tensor], Tensor]=lambda W: W,    # from `as_stored`
 )->list[PlanRow]:                                     # a row per layer
     "Shape and terms of every layer as training would choose them, with one weight in memory at a time."
-    needs = {config.source, config.rank_source} & {"gradient", "update"}
-    if needs: raise ValueError(f"a plan is made from weights, source must be weight or zero, got {needs.pop()}")
+    if config.rank_source not in (None, "weight"): raise ValueError(f"a plan is made from weights, rank_source must be weight, got {config.rank_source}")
     config, layers = settle_targets(config, c.model)
-    if config.plan is None: _, found = plan_layers(layers, config, weights(c, list(layers), stored), factors=False)
+    if config.plan is None: _, found = plan_layers(layers, shaped(config), weights(c, list(layers), stored), factors=False)
     else:
-        given = read_plan(config.plan)
-        for n, p in given.items():
-            if n not in layers: raise ValueError(f"plan must name targeted layers of the model, got {n!r}")
-            check_plan(n, p, *base_features(layers[n]))
+        given = fitting_plan(config.plan, layers)
         found = {n: without_factors(kpsvd(W, given[n].shape, given[n].r, seed=config.seed))
                  for n,W in weights(c, [n for n,p in given.items() if p.r], stored)}
     return [PlanRow(n, k.shape, len(k.S), k.energy if len(k.S) else 0., len(k.S)*k.shape.params, len(k.S)*k.shape.madds()) for n,k in found.items()]

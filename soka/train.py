@@ -33,6 +33,7 @@ from transformers import (AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfi
 from .data import Collator, DataReport, check_tokenizer, encode_rows, heldout_split, load_rows
 from .dynamic import DynamicRank
 from .evaluate import mean_nll, token_nll
+from .core import MODES, SOURCES
 from .peft import SoKAConfig, with_gradients
 from .problems import base_path, word_problems
 from .quant import bnb, features, keep_cpu_weights, quantize_linear
@@ -41,9 +42,9 @@ from .rank import parse_budget
 # %% auto #0
 __all__ = ['METHODS_TO_TRAIN', 'QUANTIZERS', 'DTYPES', 'SIDE_SETTINGS', 'CARD', 'setting', 'TrainConfig', 'check_type',
            'check_config', 'make_config', 'read_recipe', 'load_splits', 'this_process', 'model_path', 'compute_dtype',
-           'load_tokenizer', 'quantization', 'check_4bit', 'load_frozen', 'prepare', 'total_params', 'read_plan_file',
-           'soka_config', 'lora_config', 'quantize_layers', 'first_batches', 'adapter_config', 'build_model',
-           'main_process', 'read_record', 'check_output', 'last_checkpoint', 'schedule_arguments', 'report_arguments',
+           'load_tokenizer', 'quantization', 'check_4bit', 'load_frozen', 'prepare', 'total_params', 'soka_config',
+           'lora_config', 'quantize_layers', 'first_batches', 'adapter_config', 'build_model', 'main_process',
+           'read_record', 'check_output', 'last_checkpoint', 'schedule_arguments', 'report_arguments',
            'training_arguments', 'to_nll', 'nll_metric', 'log_line', 'RunLog', 'make_trainer', 'versions', 'commit',
            'hardware', 'peak_memory', 'layer_ranks', 'describe_adapter', 'start_record', 'end_record', 'write_record',
            'rank_grid', 'plot_ranks', 'plot_run', 'load_code', 'model_card', 'save_adapter', 'save_start', 'RunResult',
@@ -86,10 +87,11 @@ class TrainConfig:
     target_modules: str | list[str] = setting("all-linear", "adapter", "layers to adapt: all-linear, a list of name endings, or a regex")
     r: int | None = setting(None, "adapter", "terms per layer (lora, pissa: rank); null leaves it to budget or spectrum")
     budget: int | str | None = setting(None, "adapter", "trained parameters over all layers, as 990000 or a share of the base as 1%")
-    shape: str | list[int] = setting("auto", "adapter", "[m1, n1, m2, n2], auto (what captures most energy), low-rank, balanced, or s=4 and the like")
-    energy: float = setting(0.9, "adapter", "share of a layer's energy beyond which no term is added, in (0, 1]")
+    shape: str | list[int] | None = setting(None, "adapter", "[m1, n1, m2, n2], auto (what captures most energy), low-rank, balanced, or s=4 and the like; null: auto, or low-rank where weights plan for another start")
+    energy: float | None = setting(None, "adapter", "share of a layer's energy beyond which no term is added, in (0, 1]; null: 0.9, or 1 with a budget")
     criterion: str | None = setting(None, "adapter", "energy, elbow or both; null: both, or energy with a budget")
-    source: str = setting("weight", "adapter", "what the factors start from: weight, gradient or zero")
+    source: str | None = setting(None, "adapter", "what the factors start from: gradient, weight or zero; null: gradient, or weight with mode residual")
+    rank_source: str | None = setting(None, "adapter", "whose spectra set shape and rank: gradient or weight; null: as source, or weight for zero")
     gradient_batches: int = setting(8, "adapter", "source gradient: batches, from the start of the data, whose mean gradient is decomposed")
     mode: str = setting("delta", "adapter", "delta leaves the base untouched, residual subtracts the start from it")
     r_max: int | None = setting(None, "adapter", "most terms per layer; null: 8, or with a budget a few even shares")
@@ -118,7 +120,9 @@ class TrainConfig:
     tensorboard: bool = setting(False, "run", "also write TensorBoard files (needs the tensorboard package)")
     threads: int | None = setting(None, "run", "CPU threads; null leaves PyTorch's choice, 1 is often fastest for a small model")
 
-    def __post_init__(self)->None: check_config(self)
+    def __post_init__(self)->None:
+        if self.source is None: self.source = "weight" if self.mode == "residual" else "gradient"
+        check_config(self)
 
 # %% ../nbs/10_train.ipynb #f82e2669
 def check_type(
@@ -143,7 +147,8 @@ def _choice(key:str, value:Any, known:Sequence)->None:
 def check_config(c:TrainConfig)->None:
     "Raise at the first setting that has the wrong type or value."
     for key, hint in get_type_hints(TrainConfig).items(): setattr(c, key, check_type(key, getattr(c, key), hint))
-    for key, known in (("method", METHODS_TO_TRAIN), ("quantize", QUANTIZERS), ("dtype", DTYPES), ("lr_scheduler", [s.value for s in SchedulerType])):
+    for key, known in (("method", METHODS_TO_TRAIN), ("quantize", QUANTIZERS), ("dtype", DTYPES), ("lr_scheduler", [s.value for s in SchedulerType]),
+                       ("source", SOURCES), ("mode", MODES)):
         _choice(key, getattr(c, key), known)
     for key in ("r", "r_max", "data_rows", "max_steps", "batch_size", "gradient_accumulation", "eval_steps", "save_steps", "save_total_limit",
                 "logging_steps", "threads", "gradient_batches", "dynamic_every"):
@@ -165,7 +170,7 @@ def _check_together(c:TrainConfig)->None:
     if c.r is not None and c.budget is not None: raise ValueError(f"give r or budget, not both, got r={c.r}, budget={c.budget}")
     if c.method != "soka" and c.r is None and c.budget is None: raise ValueError(f"method {c.method} needs r or budget, got neither")
     if c.method != "soka" and c.plan is not None: raise ValueError(f"plan is for method soka, got {c.method}")
-    if c.source == "gradient" and c.plan is not None: raise ValueError(f"source gradient makes its own plan, got plan {c.plan!r}")
+    if c.plan is not None and c.rank_source is not None: raise ValueError(f"give plan or rank_source, not both, got {c.plan!r} and {c.rank_source!r}")
     if c.dynamic_every is not None and (c.method != "soka" or c.source == "weight"):
         raise ValueError(f"dynamic_every needs method soka with a source other than weight, got method {c.method} with source {c.source}")
     if c.method == "pissa" and c.quantize == "int8": raise NotImplementedError("method pissa needs quantize nf4, fp4 or none, got int8")
@@ -291,25 +296,14 @@ def total_params(
     return sum(p.numel()*(2*p.element_size() if type(p).__name__ == "Params4bit" else 1) for n,p in model.named_parameters() if not p.requires_grad)
 
 # %% ../nbs/10_train.ipynb #fd62c9a8
-def read_plan_file(
-    path:str|Path,          # JSON file
-)->dict[str, list[int]]:    # [m1, n1, m2, n2, r] by layer name
-    "The plan that `soka plan` wrote."
-    try: plan = json.loads(Path(path).read_text(encoding="utf-8"))
-    except json.JSONDecodeError as e: raise ValueError(f"plan must be JSON, {str(path)!r} has: {e}") from e
-    if not isinstance(plan, dict): raise ValueError(f"plan must be layer names with [m1, n1, m2, n2, r], got {type(plan).__name__} in {str(path)!r}")
-    return plan
-
-# %% ../nbs/10_train.ipynb #18d79212
 def soka_config(
     config:TrainConfig,  # settings
     total:int,           # parameters of the base, what a budget's percentage is of
 )->SoKAConfig:
     "The settings of `soka.peft`."
-    plan = None if config.plan is None else read_plan_file(config.plan)
-    same = {k: getattr(config, k) for k in ("r", "energy", "criterion", "source", "mode", "r_max", "max_madds", "seed", "target_modules")}
-    return SoKAConfig(**same, budget=None if config.budget is None else parse_budget(config.budget, total), plan=plan, soka_dropout=config.dropout,
-                      shape=config.shape if isinstance(config.shape, str) else tuple(config.shape), task_type="CAUSAL_LM")
+    same = {k: getattr(config, k) for k in ("r", "energy", "criterion", "source", "rank_source", "mode", "r_max", "max_madds", "seed", "target_modules", "plan")}
+    return SoKAConfig(**same, budget=None if config.budget is None else parse_budget(config.budget, total), soka_dropout=config.dropout,
+                      shape=tuple(config.shape) if isinstance(config.shape, list) else config.shape, task_type="CAUSAL_LM")
 
 # %% ../nbs/10_train.ipynb #8bb66d78
 def lora_config(
@@ -364,7 +358,8 @@ def adapter_config(
     if config.method != "soka": made: Any = lora_config(config, base)
     else: made = soka_config(config, total_params(base))
     made.base_model_name_or_path, made.revision = model_path(config.model), config.revision
-    if config.method != "soka" or config.source != "gradient": return made
+    if config.method != "soka" or "gradient" not in (config.source, config.rank_source): return made
+    if data is None and config.rank_source != "gradient": return made   # the start waits for the first step
     return with_gradients(made, base, [] if data is None else first_batches(config, tokenizer, data, base.device))
 
 # %% ../nbs/10_train.ipynb #58a442ed

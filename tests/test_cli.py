@@ -157,7 +157,7 @@ def test_command_errors():
     assert "out must be a folder that can be written" in fails("merge", folder, "--out", folder/"adapter_config.json")
     assert "out must be a folder that can be written" in fails("plan", "base", "--out", folder/"adapter_config.json")
     assert "folder must hold a finished run" in fails("evaluate", folder) and "got lora" in fails("plan", "base", "--method", "lora", "--r", 1)
-    assert "source must be weight or zero, got gradient" in fails("plan", "base", "--source", "gradient")
+    assert "rank_source must be weight, got gradient" in fails("plan", "base", "--rank_source", "gradient")
     assert "--base" in fails("extract", "--tuned", "base", "--out", folder/"x")
     assert "update is extracted for method soka, got lora" in fails("extract", "--base", "base", "--tuned", "base", "--out", folder/"x", "--method", "lora", "--r", 1)
     assert "got the same weights in all 28" in fails("extract", "--base", "base", "--tuned", "base", "--out", folder/"x", "--r", 1)

@@ -63,6 +63,6 @@ def test_mismatched_checkpoints():
                         (llama(num_key_value_heads=4), r"got \(64, 64\) for model.layers.0.self_attn.k_proj of \(32, 64\) \(4 of 14 differ\)"),
                         (llama(), "tuned must differ from the base in a targeted layer, got the same weights in all 14")):
         with pytest.raises(ValueError, match=text): extract(base, folder_of(other), SoKAConfig(source="update", r=1, target_modules="all-linear"), out)
-    with pytest.raises(ValueError, match="must be 'update' to extract one, got 'weight' and None"): extract(base, base, SoKAConfig(target_modules="all-linear"), out)
+    with pytest.raises(ValueError, match="must be 'update' to extract one, got 'gradient' and None"): extract(base, base, SoKAConfig(target_modules="all-linear"), out)
     with pytest.raises(ValueError, match="plan must be left to the update, got one of 1 layers"): extract(base, base, SoKAConfig(source="update", plan={"a": [1]*5}), out)
     with pytest.raises(ValueError, match="got 'update' and 'weight'"): extract(base, base, SoKAConfig(source="update", rank_source="weight", target_modules="all-linear"), out)

@@ -3,6 +3,15 @@
 import pytest
 from soka.kpsvd import *
 
+# %% ../nbs/02_kpsvd.ipynb #eb54bff4
+def test_leading_terms_in_memory_of_their_own():
+    import torch
+    k = kpsvd(torch.randn(12, 30), (4, 6, 3, 5), 5)
+    two = leading(k, 2)
+    assert len(two.S) == 2 and torch.equal(two.V, k.V[:2]) and two.total == k.total
+    assert two.U.untyped_storage().nbytes() == two.U.numel()*4 and len(leading(k, 0).S) == 0
+
+
 # %% ../nbs/02_kpsvd.ipynb #aa788fde
 def test_planted_sum():
     import torch

@@ -98,6 +98,23 @@ def test_plan_round_trip():
     assert plan["a"].params == 3*(8*2 + 2*6)
 
 
+# %% ../nbs/06_peft.ipynb #ef6cb9ae
+def test_read_plan_file():
+    import json
+    import pytest
+    def plan_file(tmp_path, text):
+        (tmp_path/"plan.json").write_text(text)
+        return tmp_path/"plan.json"
+    import tempfile
+    from pathlib import Path
+    with tempfile.TemporaryDirectory() as d:
+        path = plan_file(Path(d), json.dumps({"a": [8, 2, 2, 6, 3]}))
+        assert read_plan_file(path) == SoKAConfig(plan=str(path)).plan == {"a": [8, 2, 2, 6, 3]}
+        for text, rule in (("{", "plan must be JSON"), ("[1]", "got list"), ("\ud800".encode("utf-16", "surrogatepass").hex(), "plan must be JSON")):
+            with pytest.raises(ValueError, match=rule): read_plan_file(plan_file(Path(d), text))
+        with pytest.raises(FileNotFoundError, match="plan must be a file that exists, got 'nowhere.json'"): SoKAConfig(plan="nowhere.json")
+
+
 # %% ../nbs/06_peft.ipynb #2dc827f7
 def test_check_plan():
     check_plan("a", LayerPlan(KronShape(8, 2, 2, 6), 12), 16, 12)
@@ -123,6 +140,18 @@ def test_config_file():
         c = SoKAConfig.from_pretrained(d)
     assert c.shape == (8, 2, 2, 6) and c.shape_pattern == {"a": (1, 2, 3, 4)} and c.target_modules == {"q"} and not c.start_saved
     assert SoKAConfig(shape=[(8, 2, 2, 6), [4, 4, 4, 3]]).shape == [(8, 2, 2, 6), (4, 4, 4, 3)]
+
+
+# %% ../nbs/06_peft.ipynb #4c3891de
+def test_plan_only():
+    layers = find_targets(SoKAConfig(target_modules=["q_proj", "down_proj"]), tiny_llama())
+    assert all(p.shape.n1 == 1 == p.shape.m2 for p in plan_only(layers, SoKAConfig(r=2)).values()) and shaped(SoKAConfig(source="weight")).shape == "auto"
+    for c in (SoKAConfig(r=2), SoKAConfig(r=2, source="weight"), SoKAConfig(budget=1500), SoKAConfig(), SoKAConfig(r=3, rank_pattern={"q_proj": 1}, shape_pattern={"down": "balanced"})):
+        assert plan_only(layers, c) == plan_layers(layers, c)[0]
+    with pytest.raises(ValueError, match="s must divide .* got 7; layer model.layers.0.self_attn.q_proj"): plan_only(layers, SoKAConfig(r=2, shape="s=7"))
+    assert fitting_plan({"model.layers.0.self_attn.q_proj": [64, 1, 1, 64, 2]}, layers) == {"model.layers.0.self_attn.q_proj": ((64, 1, 1, 64), 2)}
+    with pytest.raises(ValueError, match="at least one layer, got none in 1"): fitting_plan({"model.layers.0.self_attn.q_proj": [64, 1, 1, 64, 0]}, layers)
+    with pytest.raises(ValueError, match="plan must name targeted layers of the model, got 'nowhere'"): fitting_plan({"nowhere": [64, 1, 1, 64, 2]}, layers)
 
 
 # %% ../nbs/06_peft.ipynb #f5c35b5b
@@ -180,7 +209,7 @@ def test_same_as_core():
     x, W = torch.randn(5, 12, dtype=torch.float64), base.weight.detach().clone()
     for mode in ("delta", "residual"):
         core = SoKALinear.from_linear(copy.deepcopy(base), r=3, shape=(4, 2, 4, 6), mode=mode)
-        net = get_peft_model(nn.Sequential(copy.deepcopy(base)), SoKAConfig(r=3, shape=(4, 2, 4, 6), mode=mode, target_modules=["0"]))
+        net = get_peft_model(nn.Sequential(copy.deepcopy(base)), SoKAConfig(r=3, shape=(4, 2, 4, 6), source="weight", mode=mode, target_modules=["0"]))
         layer = net.base_model.model[0]
         for f, g in ((layer.soka_dU, core.soka_dU), (layer.soka_dV, core.soka_dV)): f["default"].data = g.data = torch.randn_like(g)
         dense = W + layer.get_delta_weight("default").double()
@@ -205,6 +234,60 @@ def test_parameter_count():
     want = sum(p.params for p in read_plan(m.peft_config["default"].plan).values())
     assert sum(p.numel() for p in m.parameters() if p.requires_grad) == want
     assert not {"soka_U", "soka_V", "soka_S"} & {n.split(".")[-2] for n,_ in m.named_parameters()}       # starts are buffers
+
+
+# %% ../nbs/06_peft.ipynb #3855ea89
+def test_start_from_the_first_gradient():
+    ids = torch.randint(0, 64, (4, 12), generator=torch.Generator().manual_seed(1))
+    batch = dict(input_ids=ids, labels=ids)
+    kw = dict(r=2, shape="s=2", target_modules="all-linear", task_type="CAUSAL_LM")
+    def starts(m): return {n: l.soka_V["default"].clone() for n,l in soka_layers(m).items()}
+    for make, checkpointing in ((tiny_llama, None), (tiny_llama, True), (tiny_llama, False), (llama4, None)):
+        early = get_peft_model(make(), with_gradients(SoKAConfig(source="gradient", rank_source="weight", **kw), make(), [batch]))
+        m = get_peft_model(make(), SoKAConfig(**kw))
+        if checkpointing is not None:
+            m.gradient_checkpointing_enable(dict(use_reentrant=checkpointing))
+            m.enable_input_require_grads()
+            m.train()
+        random = starts(m)
+        with m.disable_adapter(): base = out(m)
+        assert torch.equal(out(m), base) and m.peft_config["default"].source == "gradient"
+        with tempfile.TemporaryDirectory() as d:
+            m.save_pretrained(d)
+            loaded = PeftModel.from_pretrained(make(), d, is_trainable=True)
+        for model in (m, loaded, early): model(**batch).loss.backward()
+        for n, V in starts(early).items():
+            for model in (m, loaded):
+                assert not torch.equal(starts(model)[n], random[n])
+                torch.testing.assert_close(starts(model)[n], V, atol=2e-2, rtol=0)
+        for (n, p), (_, q) in zip(m.named_parameters(), early.named_parameters()):
+            if p.requires_grad: torch.testing.assert_close(p.grad, q.grad, atol=1e-2*float(q.grad.abs().max()) + 1e-8, rtol=1e-2, msg=n)
+        assert not any(l.soka_waiting for l in soka_layers(m).values())
+
+
+# %% ../nbs/06_peft.ipynb #ca148807
+def test_a_changed_or_frozen_adapter_does_not_wait():
+    ids = torch.randint(0, 64, (4, 12), generator=torch.Generator().manual_seed(1))
+    m = get_peft_model(tiny_llama(), SoKAConfig(r=1, target_modules=QKV))
+    m.add_adapter("other", SoKAConfig(r=1, target_modules=QKV))
+    layer = next(iter(soka_layers(m).values()))
+    layer.soka_dU["default"].data.fill_(0.1)
+    kept = layer.soka_V["default"].clone()
+    m(input_ids=ids, labels=ids).loss.backward()
+    assert torch.equal(layer.soka_V["default"], kept) and "other" in layer.soka_waiting and "default" not in layer.soka_waiting
+    with pytest.raises(ValueError, match="update first"): get_peft_model(tiny_llama(), SoKAConfig(source="update", target_modules=QKV))
+
+
+# %% ../nbs/06_peft.ipynb #d93005b9
+def test_a_given_plan_with_gradients():
+    ids = torch.randint(0, 64, (4, 12), generator=torch.Generator().manual_seed(1))
+    plan = {"model.layers.0.self_attn.q_proj": [8, 8, 8, 8, 2], "model.layers.1.self_attn.q_proj": [64, 1, 1, 64, 0]}
+    c = with_gradients(SoKAConfig(plan=plan, target_modules=QKV), tiny_llama(), [dict(input_ids=ids, labels=ids)])
+    m = get_peft_model(tiny_llama(), c)
+    layer = m.base_model.model.model.layers[0].self_attn.q_proj
+    assert c.plan == m.peft_config["default"].plan and list(soka_layers(m)) == ["base_model.model.model.layers.0.self_attn.q_proj"]
+    assert layer.soka_S["default"].all() and not layer.soka_waiting
+    with pytest.raises(ValueError, match="targeted layers"): with_gradients(SoKAConfig(plan={"x": [8, 8, 8, 8, 1]}, target_modules=QKV), tiny_llama(), [dict(input_ids=ids, labels=ids)])
 
 
 # %% ../nbs/06_peft.ipynb #ef476bab
@@ -475,7 +558,7 @@ def test_status():
 
 # %% ../nbs/06_peft.ipynb #48689ae3
 def test_save_load():
-    for kw in (dict(), dict(mode="residual"), dict(source="zero"), dict(budget=1500, r=None), dict(bias="all")):
+    for kw in (dict(), dict(source="weight"), dict(mode="residual"), dict(source="zero"), dict(budget=1500, r=None), dict(bias="all")):
         m = trained(**kw)
         with tempfile.TemporaryDirectory() as d, no_svd():
             m.save_pretrained(d)
@@ -485,7 +568,7 @@ def test_save_load():
                 assert close(out(again), out(m), 1e-5) and (kw.get("bias") or not flags(again))
                 with again.disable_adapter(): assert kw.get("bias") or torch.equal(out(again), out(tiny_llama()))
         assert config["start_saved"] and config["plan"] == m.peft_config["default"].plan
-        assert {k.split(".")[-1] for k in file} - {"bias"} == {"soka_dU", "soka_dV", "soka_V", "soka_S"} | (set() if kw.get("source") else {"soka_U"})
+        assert {k.split(".")[-1] for k in file} - {"bias"} == {"soka_dU", "soka_dV", "soka_V", "soka_S"} | ({"soka_U"} if m.peft_config["default"].source == "weight" else set())
 
 
 # %% ../nbs/06_peft.ipynb #e172e938
@@ -590,7 +673,7 @@ def test_config_is_not_changed():
 # %% ../nbs/06_peft.ipynb #3a804ac8
 def test_plan_by_hand():
     plan = {"model.layers.0.self_attn.q_proj": [8, 8, 8, 8, 2], "model.layers.1.self_attn.q_proj": [64, 1, 1, 64, 0]}
-    m = get_peft_model(tiny_llama(), SoKAConfig(target_modules=QKV, plan=plan))
+    m = get_peft_model(tiny_llama(), SoKAConfig(target_modules=QKV, source="weight", plan=plan))
     layers = {n: l for n,l in m.base_model.model.named_modules() if isinstance(l, SoKALayer)}
     assert list(layers) == ["model.layers.0.self_attn.q_proj"] and torch.equal(out(m), out(tiny_llama()))
     assert next(iter(layers.values())).soka_U["default"].shape == (2, 8, 8)
@@ -817,8 +900,8 @@ def test_bad_settings():
                         (tiny_llama(num_hidden_layers=1), r"got none for model.layers.1.self_attn.q_proj of \(64, 64\)")):
         with pytest.raises(ValueError, match=text): with_update(SoKAConfig(source="update", r=1, target_modules=QKV), tiny_llama(), other)
     with pytest.raises(ValueError, match="budget must be at least 1 parameter, got '0.000001%'"): get_peft_model(tiny_llama(), SoKAConfig(budget="0.000001%", target_modules=QKV))
-    with pytest.raises(ValueError, match="must get its gradients first"): get_peft_model(tiny_llama(), SoKAConfig(source="gradient", target_modules=["q_proj"]))
-    with pytest.raises(ValueError, match="source must be 'gradient'"): with_gradients(SoKAConfig(target_modules=["q_proj"]), tiny_llama(), [])
+    with pytest.raises(ValueError, match="mode='residual' needs source='weight', got 'zero'"): SoKAConfig(mode="residual", source="zero")
+    with pytest.raises(ValueError, match="source must be 'gradient'"): with_gradients(SoKAConfig(source="weight", target_modules=["q_proj"]), tiny_llama(), [])
     with pytest.raises(ValueError, match="at least one batch"): with_gradients(SoKAConfig(source="gradient", target_modules=["q_proj"]), tiny_llama(), [])
     for kw, text in ((dict(source="noise"), "source must be one of 'weight', 'gradient', 'update', 'zero', got 'noise'"), (dict(mode="half"), "mode must be one of"),
                      (dict(criterion="knee"), "criterion must be one of"), (dict(bias="some"), "bias must be one of"),
@@ -899,7 +982,7 @@ def test_bad_folders():
         f, c = Path(d, "adapter_model.safetensors"), Path(d, "adapter_config.json")
         whole_file, tensors, config = f.read_bytes(), load_file(f), json.loads(c.read_text())
         save_file({k: v for k,v in tensors.items() if not k.endswith("0.self_attn.q_proj.soka_dU")}, f)
-        folder_error(d, ValueError, "must hold every tensor of the plan, 1 of 30 are missing: model.layers.0.self_attn.q_proj.soka_dU")
+        folder_error(d, ValueError, "must hold every tensor of the plan, 1 of 24 are missing: model.layers.0.self_attn.q_proj.soka_dU")
         save_file({k: v[:1].clone() for k,v in tensors.items()}, f)
         folder_error(d, ValueError, r"adapter tensor .* must have shape \(2, .*got \(1, ")
         for size in (len(whole_file)//2, 100, 4, 0):

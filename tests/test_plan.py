@@ -77,7 +77,7 @@ def test_planted_shapes_are_found():
         planted[n] = (M//s, s, s, N//s), r
         W = kron_sum(torch.randn(r, M//s, s, generator=gen), None, torch.randn(r, s, N//s, generator=gen))
         l.weight.data = W/W.norm() + 0.1*torch.randn(M, N, generator=gen)/(M*N)**.5
-    rows = plan_checkpoint(open_checkpoint(saved(model, max_shard_size="50KB")), SoKAConfig(criterion="energy", r_max=4, target_modules=["q_proj", "o_proj", "up_proj"]))
+    rows = plan_checkpoint(open_checkpoint(saved(model, max_shard_size="50KB")), SoKAConfig(source="weight", criterion="energy", r_max=4, target_modules=["q_proj", "o_proj", "up_proj"]))
     assert {r.name: (tuple(r.shape), r.r) for r in rows} == planted
 
 
@@ -181,7 +181,7 @@ def test_bad_checkpoints():
         k = q.replace("q_proj", "k_proj")
         other = Path(saved(LlamaForCausalLM(LlamaConfig(**SMALL | dict(num_key_value_heads=4)))))
         read_weight(Checkpoint(other, c.model, open_checkpoint(str(other)).files), k)
-    with pytest.raises(ValueError, match="a plan is made from weights, source must be weight or zero, got update"): plan_checkpoint(c, SoKAConfig(source="update", target_modules=["q_proj"]))
+    with pytest.raises(ValueError, match="a plan is made from weights, rank_source must be weight, got gradient"): plan_checkpoint(c, SoKAConfig(rank_source="gradient", target_modules=["q_proj"]))
     with pytest.raises(ValueError, match="plan must name targeted layers of the model, got 'nowhere'"): plan_checkpoint(c, SoKAConfig(plan={"nowhere": [1]*5}, target_modules=["q_proj"]))
     with pytest.raises(ValueError, match="r in 0..64, got 65"): plan_checkpoint(c, SoKAConfig(plan={q: [8, 8, 8, 8, 65]}, target_modules=["q_proj"]))
     with pytest.raises(FileNotFoundError, match="model must be a local folder or a hub id that can be reached, got 'no/such/folder'"): open_checkpoint("no/such/folder")
