@@ -916,6 +916,7 @@ def load_starts(
     "Starts from a file, put where a residual adapter needs them."
     for n, m in soka_layers(model).items():
         U, V = (state_dict.get(f"{n}.{part}.{name}") for part in ("soka_U", "soka_V"))
+        if m.soka_wanted.get(name) == "residual": state_dict.pop(f"{n}.base_layer.weight", None)   # PEFT saves a targeted head's base, here less its start
         if name in m.soka_V and V is not None: m.load_start(name, U, V)
 
 # %% ../nbs/06_peft.ipynb #0e24a9d2

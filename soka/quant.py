@@ -187,9 +187,10 @@ def cost_text(
 
 def warn_of_cost(
     costs:Sequence[WriteCost],  # none for a float base: no warning
+    instead:str="soka.residual.merge_dequantized(model) merges without it",
 )->None:
     "Say what a merge into a quantized base cost, and what would have cost nothing."
-    if costs: warnings.warn(cost_text(costs) + "; soka.residual.merge_dequantized(model) merges without it", stacklevel=3)
+    if costs: warnings.warn(f"{cost_text(costs)}; {instead}", stacklevel=3)
 
 # %% ../nbs/04_quant.ipynb #6e0cae22
 def weight_state(
