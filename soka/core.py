@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from .kron import KronShape, check_shape, kron_change, kron_sum
 from .kpsvd import KPSVD, check_matrix, kpsvd, leading
-from .quant import dense_weight, features, keep_cpu_weights, restore_weight, set_dense_weight, weight_state
+from .quant import dense_weight, features, keep_cpu_weights, restore_weight, set_dense_weight, warn_of_cost, weight_state, write_cost
 from .rank import CRITERIA, choose_shape, select_rank
 
 # %% auto #0
@@ -241,7 +241,9 @@ class SoKALinear(KronChange):
         "Add the change to the base's weight; a quantized base is quantized again, which costs accuracy."
         if self.merged: return
         kept = weight_state(self.base)
-        set_dense_weight(self.base, dense_weight(self.base) + self.added_weight())   # refuses what is not finite
+        wanted = dense_weight(self.base) + self.added_weight()
+        set_dense_weight(self.base, wanted)   # refuses what is not finite
+        if kept is not None: warn_of_cost([write_cost(wanted, dense_weight(self.base), self.delta_weight())], "a float base merges without it")
         self.merged, self._unmerged = True, kept
 
     def unmerge(self)->None:

@@ -35,20 +35,21 @@ from .core import MODES, SOURCES, change_weight, check_choice, decompose, start_
 from .kpsvd import KPSVD, kpsvd, leading
 from .first import first_gradient
 from .kron import KronShape, check_shape, kron_change, kron_linear, kron_sum
-from .quant import dense_weight, features, keep_cpu_weights, kind, restore_weight, set_dense_weight, weight_state
+from .quant import (WriteCost, dense_weight, features, keep_cpu_weights, kind, restore_weight, set_dense_weight, warn_of_cost,
+                        weight_state, write_cost)
 from .rank import Spectrum, allocate, choose_shape, parse_budget, select_rank
 
 # %% auto #0
 __all__ = ['SOKA_TYPE', 'BIASES', 'PLAN_CRITERIA', 'NOTE', 'add_peft_type', 'whole', 'number', 'LayerPlan', 'read_plan',
            'write_plan', 'read_plan_file', 'check_plan', 'check_rule', 'check_numbers', 'check_together', 'as_shape',
-           'add_note', 'plan_tensors', 'check_tensors', 'check_folder', 'SoKAConfig', 'base_features', 'base_weight',
-           'supported', 'base_of', 'find_targets', 'shared_with', 'check_targets', 'base_parameters', 'settle_budget',
-           'pattern', 'layer_start', 'without_factors', 'whole_term', 'starts_by_layer', 'starts_by_budget', 'shaped',
-           'plan_layers', 'shape_for', 'plan_only', 'fitting_plan', 'check_batches', 'groups', 'Taps', 'add_gradients',
-           'loss_gradients', 'with_matrices', 'settle_targets', 'targets_for', 'with_gradients', 'check_same_layers',
-           'changed_layers', 'with_update', 'blank_start', 'zero_start', 'new_change', 'SoKAFactors', 'SoKABase',
-           'SoKALayer', 'SoKAPeftLinear', 'soka_layers', 'release_starts', 'load_starts', 'check_has_start',
-           'SoKAModel', 'register']
+           'add_note', 'plan_tensors', 'check_tensors', 'check_folder', 'SoKAConfig', 'reader_of', 'base_features',
+           'base_weight', 'supported', 'base_of', 'find_targets', 'shared_with', 'check_targets', 'base_parameters',
+           'settle_budget', 'pattern', 'layer_start', 'without_factors', 'whole_term', 'starts_by_layer',
+           'starts_by_budget', 'shaped', 'plan_layers', 'shape_for', 'plan_only', 'fitting_plan', 'check_batches',
+           'groups', 'Taps', 'add_gradients', 'loss_gradients', 'with_matrices', 'settle_targets', 'targets_for',
+           'with_gradients', 'check_same_layers', 'changed_layers', 'with_update', 'blank_start', 'zero_start',
+           'new_change', 'SoKAFactors', 'SoKABase', 'SoKALayer', 'SoKAPeftLinear', 'soka_layers', 'merge_costs',
+           'release_starts', 'load_starts', 'check_has_start', 'warn_of_base', 'SoKAModel', 'register']
 
 # %% ../nbs/06_peft.ipynb #db635c82
 def add_peft_type(
@@ -170,6 +171,8 @@ def check_together(
     if c.mode == "residual" and c.source != "weight": raise ValueError(f"mode='residual' needs source='weight', got {c.source!r}")
     if {c.source, c.rank_source} == {"gradient", "update"}:
         raise ValueError(f"source and rank_source must not need gradient and update both, got {c.source!r} and {c.rank_source!r}")
+    if c.base_quant is not None and (c.mode, c.source) != ("residual", "weight"):
+        raise ValueError(f"base_quant needs mode='residual' and source='weight', got {c.mode!r} and {c.source!r}")
     if c.start_saved and c.plan is None: raise ValueError("a saved adapter (start_saved) must carry its plan, got None")
     if isinstance(c.target_modules, str) and (c.layers_to_transform is not None or c.layers_pattern is not None):
         raise ValueError(f"layers_to_transform and layers_pattern need a list of target_modules, got the string {c.target_modules!r}")
@@ -271,6 +274,7 @@ class SoKAConfig(PeftConfig):
     shape_pattern: dict = field(default_factory=dict, metadata={"help": "Layer name or regex -> (m1, n1, m2, n2)."})
     init_weights: bool = field(default=True, metadata={"help": "False starts the changes at random: not the identity, for tests."})
     plan: Any = field(default=None, metadata={"help": "Layer name -> [m1, n1, m2, n2, r], or a file from soka plan; layers not named are left alone."})
+    base_quant: Optional[dict] = field(default=None, metadata={"help": "Set by soka.residual: how the base was quantized after the start was taken out of its floats."})
     start_saved: bool = field(default=False, metadata={"help": "True in a saved adapter: the start comes from the file, no SVD is run."})
 
     def __post_init__(self)->None:
@@ -301,13 +305,19 @@ class SoKAConfig(PeftConfig):
         if self.start_saved: add_note(save_directory)
 
 # %% ../nbs/06_peft.ipynb #ec9daa26
+def reader_of(
+    layer:nn.Module,  # that soka does not know
+)->Any:               # PEFT's quantization backend, None if PEFT does not know the layer either
+    "What reads the layer's weight; torchao's is not asked to write here, so it gets nothing to write with."
+    return resolve_quantization_backend(layer, get_apply_tensor_subclass=lambda: None)
+
 def base_features(
     layer:nn.Module,     # of any kind
 )->tuple[int, int]:      # (out_features, in_features)
     "Size of a layer that soka or one of PEFT's quantization backends knows; `NotImplementedError` for others."
     try: return features(layer)
     except NotImplementedError:
-        if getattr(resolve_quantization_backend(layer), "layer_type", None) != "linear": raise
+        if getattr(reader_of(layer), "layer_type", None) != "linear": raise
         n, m = _get_in_out_features(layer)
         return int(m or 0), int(n or 0)
 
@@ -317,7 +327,7 @@ def base_weight(
     "Dense weight of the layer."
     try: return dense_weight(layer)
     except NotImplementedError:
-        backend = resolve_quantization_backend(layer)
+        backend = reader_of(layer)
         if backend is None: raise
         return backend.get_base_weight(layer).float()
 
@@ -724,6 +734,7 @@ class SoKAFactors(BaseTunerLayer):
         self.scaling:dict[str, float] = {}
         self.merged_adapters:list[str] = []
         self._disable_adapters, self.kwargs, self._unmerged = False, kwargs, None
+        self.merge_cost:Optional[WriteCost] = None   # of the last merge, on a quantized base
 
     def update_layer(self, adapter_name:str, plan:LayerPlan, start:Optional[KPSVD], config:SoKAConfig, seed:int=0,
                      inference_mode:bool=False, **kwargs:Any)->None:
@@ -774,6 +785,19 @@ class SoKABase(SoKAFactors):
         "Is the base a 4-bit or 8-bit layer?"
         base = self.get_base_layer()
         return supported(base) and kind(base) in ("4bit", "8bit")
+
+    def stored_state(self)->Any:
+        "What puts the base back bit for bit; None for floats."
+        base = self.get_base_layer()
+        if supported(base): return weight_state(base)
+        return base, dict(base._parameters)
+
+    def put_back(self, state:Any)->None:
+        "Undo whatever was written since `state` was taken."
+        base = self.get_base_layer()
+        if supported(base): return restore_weight(base, state)
+        self.base_layer, params = state                    # a backend may have replaced the layer itself
+        self.base_layer._parameters.update(params)
 
     def factors(self, name:str)->tuple[Tensor, Tensor, Optional[Tensor], Tensor]:
         "dU, dV, U0 (None for a zero start) and V0 of an adapter."
@@ -847,11 +871,15 @@ class SoKALayer(SoKABase):
         return self.scaling[name]*change_weight(dU.float(), dV.float(), None if U0 is None else U0.float(), V0.float())
 
     @torch.no_grad()
+    def change_sum(self, names:list[str])->Tensor:
+        "Dense sum of the adapters' changes, without any start."
+        return sum((self.change_of(n) for n in names), torch.zeros(self.out_features, self.in_features, device=self.soka_V[names[0]].device))
+
+    @torch.no_grad()
     def merged_weight(self, names:list[str])->Tensor:
         "What merging adds to the base: the changes, and a residual adapter's start."
-        D = torch.zeros(self.out_features, self.in_features, device=self.soka_V[names[0]].device)
+        D = self.change_sum(names)
         for n in names:
-            D += self.change_of(n)
             if self.soka_mode[n] == "residual": D += self.start_weight(n)
         return D
 
@@ -916,23 +944,25 @@ class SoKAPeftLinear(nn.Module, SoKALayer):
         return y
 
     def merge(self, safe_merge:bool=False, adapter_names:Optional[list[str]]=None)->None:
-        "Add adapters to the base weight; a quantized one is quantized again, which costs some accuracy."
+        "Add adapters to the base weight; a quantized one is quantized again, which costs what `merge_cost` says."
         names = [n for n in check_adapters_to_merge(self, adapter_names) if n in self.soka_dU]
         if not names: return
         base, add = self.get_base_layer(), self.merged_weight(names)
         if safe_merge and not torch.isfinite(base_weight(base) + add).all():
             raise ValueError(f"merged weight must be finite, got NaNs or infinities from adapter {', '.join(names)}")
-        if self.quantized and not self.merged: self._unmerged = weight_state(base)
+        if not self.merged: self._unmerged = self.stored_state()
+        wanted = None if self._unmerged is None else base_weight(base) + add
         self.shift_base(add)
+        if wanted is not None: self.merge_cost = write_cost(wanted, base_weight(self.get_base_layer()), self.change_sum(names))
         self.merged_adapters += names
 
     def unmerge(self)->None:
         "Take merged adapters out again: exactly on a quantized base, up to rounding on a float one."
         if not self.merged: return warnings.warn("Already unmerged. Nothing to do.", stacklevel=2)
-        if self._unmerged is not None: restore_weight(self.get_base_layer(), self._unmerged)
+        if self._unmerged is not None: self.put_back(self._unmerged)
         else: self.shift_base(-self.merged_weight(self.merged_adapters))
         self.merged_adapters.clear()
-        self._unmerged = None
+        self._unmerged = self.merge_cost = None
 
     def supports_lora_conversion(self, adapter_name:str="default")->bool:
         "The change is a matrix added to the weight, so PEFT can turn it into LoRA."
@@ -946,6 +976,12 @@ def soka_layers(
 )->dict[str, SoKALayer]:      # by module name
     "Every layer that carries SoKA adapters."
     return {n: m for n,m in model.named_modules() if isinstance(m, SoKALayer)}
+
+def merge_costs(
+    layers:dict[str, SoKALayer],  # by name
+)->list[WriteCost]:               # of those with a quantized base
+    "What merging has cost each layer."
+    return [m.merge_cost for m in layers.values() if m.merge_cost is not None]
 
 def release_starts(
     model:nn.Module,
@@ -963,6 +999,7 @@ def load_starts(
     "Starts from a file, put where a residual adapter needs them."
     for n, m in soka_layers(model).items():
         U, V = (state_dict.get(f"{n}.{part}.{name}") for part in ("soka_U", "soka_V"))
+        if m.soka_wanted.get(name) == "residual": state_dict.pop(f"{n}.base_layer.weight", None)   # PEFT saves a targeted head's base, here less its start
         if name in m.soka_V and V is not None: m.load_start(name, U, V)
 
 # %% ../nbs/06_peft.ipynb #0e24a9d2
@@ -977,6 +1014,16 @@ def check_has_start(
     if config.rank_source in how and config.plan is None: raise ValueError(f"rank_source={config.rank_source!r} must get its {how[config.rank_source]}, got none")
 
 # %% ../nbs/06_peft.ipynb #dcf12efb
+def warn_of_base(
+    config:SoKAConfig,
+    layers:dict[str, nn.Module],  # layer name -> base layer
+)->None:
+    "A base that was quantized whole is not the one that an adapter of `soka.residual` was trained on."
+    if config.base_quant and config.start_saved and any(supported(l) and kind(l) in ("4bit", "8bit") for l in layers.values()):
+        warnings.warn("adapter was trained on a base quantized after its start was taken out: load it with soka.residual.load_residual to have "
+                      "that base again, here it only comes near", stacklevel=2)
+
+# %% ../nbs/06_peft.ipynb #249693d5
 class SoKAModel(BaseTuner):
     "A model whose linear layers carry SoKA adapters (Chong & Qu 2025)."
     prefix:str = "soka_"
@@ -998,6 +1045,7 @@ class SoKAModel(BaseTuner):
         layers = find_targets(peft_config, model)
         check_targets(layers, peft_config, model)
         keep_cpu_weights(model)
+        warn_of_base(peft_config, layers)
         self._starts = vars(peft_config).pop("starts", {})
         check_has_start(peft_config, self._starts)
         if peft_config.plan is None:
@@ -1027,7 +1075,15 @@ class SoKAModel(BaseTuner):
                                      adapter_names:Optional[list[str]]=None)->Any:
         "As PEFT does; residual adapters that are not merged give their starts back first."
         release_starts(self.model, keep=(adapter_names or self.active_adapters) if merge else [])
-        return super()._unload_and_optionally_merge(merge, progressbar, safe_merge, adapter_names)  # type: ignore[func-returns-value]
+        layers = soka_layers(self.model)
+        out = super()._unload_and_optionally_merge(merge, progressbar, safe_merge, adapter_names)  # type: ignore[func-returns-value]
+        if merge: warn_of_cost(merge_costs(layers))
+        return out
+
+    def merge_adapter(self, adapter_names:Optional[list[str]]=None, safe_merge:bool=False)->None:
+        "As PEFT does, with one line on what it cost on a quantized base."
+        super().merge_adapter(adapter_names, safe_merge)
+        warn_of_cost(merge_costs(soka_layers(self.model)))
 
     def _cast_adapter_dtype(self, adapter_name:str, autocast_adapter_dtype:bool=True)->None:
         for m in soka_layers(self.model).values() if autocast_adapter_dtype else (): m.cast(adapter_name)

@@ -4,14 +4,16 @@
 
 # %% ../nbs/04_quant.ipynb #26c35b51
 from __future__ import annotations
-from typing import Any
+import warnings
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
 # %% auto #0
 __all__ = ['QUANT_TYPES', 'kind', 'features', 'bnb', 'quantize_linear', 'dense_weight', 'check_packing', 'keep_cpu_weights',
-           'int8_scales', 'relative_error', 'stored_dtype', 'check_weight', 'set_dense_weight', 'weight_state',
-           'restore_weight']
+           'int8_scales', 'relative_error', 'stored_dtype', 'check_weight', 'set_dense_weight', 'WriteCost',
+           'write_cost', 'cost_text', 'warn_of_cost', 'weight_state', 'restore_weight']
 
 # %% ../nbs/04_quant.ipynb #964c5ef3
 def kind(
@@ -22,7 +24,7 @@ def kind(
     if "Linear4bit" in names: return "4bit"
     if "Linear8bitLt" in names: return "8bit"
     if "Conv1D" in names: return "conv1d"
-    if isinstance(layer, nn.Linear): return "linear"
+    if isinstance(layer, nn.Linear) and not type(layer.weight).__module__.startswith("torchao"): return "linear"
     raise NotImplementedError(f"layer must be nn.Linear, Conv1D, Linear4bit or Linear8bitLt, got {type(layer).__name__}")
 
 # %% ../nbs/04_quant.ipynb #22276940
@@ -158,6 +160,37 @@ def set_dense_weight(
         l.weight = bnb().nn.Int8Params(W.cpu(), requires_grad=False, has_fp16_weights=False).to(w.device)
         l.state.CB = l.state.SCB = None
     else: w.copy_(W.T if k == "conv1d" else W)
+
+# %% ../nbs/04_quant.ipynb #ad11ef21
+class WriteCost(NamedTuple):
+    "What quantizing a weight again lost, as squared Frobenius norms."
+    lost:float    # of the difference between the weight wanted and the weight stored
+    change:float  # of the trained change that was to be merged
+    weight:float  # of the weight wanted
+
+def write_cost(
+    wanted:Tensor,   # weight to be stored, shape (out_features, in_features)
+    stored:Tensor,   # what the layer holds afterwards, same shape
+    change:Tensor,   # the trained part of `wanted`, same shape
+)->WriteCost:
+    "What one layer lost."
+    return WriteCost(*(float(torch.linalg.vector_norm(M, dtype=torch.float64))**2 for M in (wanted - stored, change, wanted)))
+
+# %% ../nbs/04_quant.ipynb #c206efed
+def cost_text(
+    costs:Sequence[WriteCost],  # of the layers merged, at least one
+)->str:
+    "One line over all layers."
+    lost, change, weight = (sum(c)**0.5 for c in zip(*costs))
+    share = f"{lost/change:.0%} of the change's" if change else "and the change is zero"
+    return f"merging quantized {len(costs)} layer{'s'*(len(costs) > 1)} again: error {lost/weight:.2%} of the weights' norm, {share}"
+
+def warn_of_cost(
+    costs:Sequence[WriteCost],  # none for a float base: no warning
+    instead:str="soka.residual.merge_dequantized(model) merges without it",
+)->None:
+    "Say what a merge into a quantized base cost, and what would have cost nothing."
+    if costs: warnings.warn(f"{cost_text(costs)}; {instead}", stacklevel=3)
 
 # %% ../nbs/04_quant.ipynb #6e0cae22
 def weight_state(

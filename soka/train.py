@@ -43,12 +43,12 @@ from .rank import parse_budget
 __all__ = ['METHODS_TO_TRAIN', 'QUANTIZERS', 'DTYPES', 'SIDE_SETTINGS', 'CARD', 'setting', 'TrainConfig', 'check_type',
            'check_config', 'make_config', 'read_recipe', 'load_splits', 'this_process', 'model_path', 'compute_dtype',
            'load_tokenizer', 'quantization', 'check_4bit', 'load_frozen', 'prepare', 'total_params', 'soka_config',
-           'lora_config', 'quantize_layers', 'first_batches', 'adapter_config', 'build_model', 'main_process',
-           'read_record', 'check_output', 'last_checkpoint', 'schedule_arguments', 'report_arguments',
-           'training_arguments', 'to_nll', 'nll_metric', 'log_line', 'RunLog', 'make_trainer', 'versions', 'commit',
-           'hardware', 'peak_memory', 'layer_ranks', 'describe_adapter', 'start_record', 'end_record', 'write_record',
-           'rank_grid', 'plot_ranks', 'plot_run', 'load_code', 'model_card', 'save_adapter', 'save_start', 'RunResult',
-           'load_run', 'encode_splits', 'train']
+           'lora_config', 'quantize_layers', 'first_batches', 'adapter_config', 'residual_on_quantized', 'on_residual',
+           'build_model', 'main_process', 'read_record', 'check_output', 'last_checkpoint', 'schedule_arguments',
+           'report_arguments', 'training_arguments', 'to_nll', 'nll_metric', 'log_line', 'RunLog', 'make_trainer',
+           'versions', 'commit', 'hardware', 'peak_memory', 'layer_ranks', 'describe_adapter', 'start_record',
+           'end_record', 'write_record', 'rank_grid', 'plot_ranks', 'plot_run', 'load_code', 'model_card',
+           'save_adapter', 'save_start', 'RunResult', 'load_run', 'encode_splits', 'train']
 
 # %% ../nbs/10_train.ipynb #8e53f783
 METHODS_TO_TRAIN = ("soka", "lora", "pissa")
@@ -94,6 +94,7 @@ class TrainConfig:
     rank_source: str | None = setting(None, "adapter", "whose spectra set shape and rank: gradient or weight; null: as source, or weight for zero")
     gradient_batches: int = setting(8, "adapter", "source gradient: batches, from the start of the data, whose mean gradient is decomposed")
     mode: str = setting("delta", "adapter", "delta leaves the base untouched, residual subtracts the start from it")
+    iterations: int = setting(5, "adapter", "mode residual on a quantized base: times to decompose and quantize each layer, see soka.residual")
     r_max: int | None = setting(None, "adapter", "most terms per layer; null: 8, or with a budget a few even shares")
     max_madds: float | None = setting(None, "adapter", "most multiply-adds of a term, in units of a rank-1 term's")
     plan: str | None = setting(None, "adapter", "JSON file written by soka plan; shape and rank come from it")
@@ -151,7 +152,7 @@ def check_config(c:TrainConfig)->None:
                        ("source", SOURCES), ("mode", MODES)):
         _choice(key, getattr(c, key), known)
     for key in ("r", "r_max", "data_rows", "max_steps", "batch_size", "gradient_accumulation", "eval_steps", "save_steps", "save_total_limit",
-                "logging_steps", "threads", "gradient_batches", "dynamic_every"):
+                "logging_steps", "threads", "gradient_batches", "dynamic_every", "iterations"):
         if getattr(c, key) is not None and getattr(c, key) < 1: raise ValueError(f"{key} must be at least 1, got {getattr(c, key)}")
     _check_ranges(c)
     _check_together(c)
@@ -362,7 +363,28 @@ def adapter_config(
     if data is None and config.rank_source != "gradient": return made   # the start waits for the first step
     return with_gradients(made, base, [] if data is None else first_batches(config, tokenizer, data, base.device))
 
-# %% ../nbs/10_train.ipynb #58a442ed
+# %% ../nbs/10_train.ipynb #1e4bea19
+def residual_on_quantized(config:TrainConfig)->bool:
+    "Is the base to be quantized after the adapter's start has been taken out?"
+    return config.method == "soka" and config.mode == "residual" and config.source == "weight" and config.quantize != "none"
+
+def on_residual(
+    config:TrainConfig,       # settings
+    base:Any,                 # from `load_frozen`
+    saved:str|None=None,      # folder of an adapter; None for a new one
+    *,
+    trainable:bool=True,      # should a saved adapter go on training?
+)->PeftModel:
+    "The base with a residual adapter, made from the floats of the checkpoint."
+    from soka.plan import open_checkpoint                         # imported here, since both import this module
+    from soka.residual import load_residual, quantize_residual
+    floats = open_checkpoint(config.model, config.revision)
+    if saved: return load_residual(base, saved, floats, is_trainable=trainable)
+    made:Any = soka_config(config, total_params(base))
+    made.base_model_name_or_path, made.revision = model_path(config.model), config.revision
+    return quantize_residual(base, made, floats, iterations=config.iterations)
+
+# %% ../nbs/10_train.ipynb #7f260aa8
 def build_model(
     config:TrainConfig,                        # settings
     data:Any=None,                             # encoded training rows, for source gradient
@@ -373,6 +395,7 @@ def build_model(
     set_seed(config.seed)   # LoRA's start is random, and every process must draw the same
     if checkpoint and config.method == "soka" and config.source != "weight":
         return PeftModel.from_pretrained(base, checkpoint, is_trainable=True), tokenizer
+    if residual_on_quantized(config): return on_residual(config, base, checkpoint), tokenizer
     model: Any = get_peft_model(base, adapter_config(config, base, tokenizer, data))
     if config.method == "pissa" and config.quantize != "none": quantize_layers(model, config)
     return model, tokenizer
@@ -667,6 +690,7 @@ def load_code(config:TrainConfig)->str:
     "The lines that load the adapter."
     soka = ["import soka.peft  # registers the method with PEFT"] if config.method == "soka" else []
     if config.model == "base": return "\n".join([*soka, "from soka.train import load_run", "model, tokenizer, record = load_run(\"FOLDER OF THE RUN\")"])
+    if residual_on_quantized(config): return "\n".join([*soka, "from soka.residual import load_residual", f"model = load_residual({config.model!r}, \"THIS FOLDER\")"])
     lines = ["from peft import PeftModel", "from transformers import AutoModelForCausalLM", f"base = AutoModelForCausalLM.from_pretrained({config.model!r})"]
     return "\n".join([*soka, *lines, "model = PeftModel.from_pretrained(base, \"THIS FOLDER\")"])
 
@@ -716,7 +740,9 @@ def load_run(
     if record is None or record["status"] != "finished": raise ValueError(f"folder must hold a finished run, got {str(folder)!r}")
     config = make_config({**record["settings"], "method": "soka"})   # PiSSA, too, was saved for the ordinary base
     base, tokenizer = load_frozen(config)
-    return RunResult(PeftModel.from_pretrained(base, str(Path(folder)/"adapter")).eval(), tokenizer, record)
+    adapter = str(Path(folder)/"adapter")
+    model = on_residual(config, base, adapter, trainable=False) if residual_on_quantized(make_config(record["settings"])) else PeftModel.from_pretrained(base, adapter)
+    return RunResult(model.eval(), tokenizer, record)
 
 # %% ../nbs/10_train.ipynb #02d7ec28
 def encode_splits(config:TrainConfig, tokenizer:PreTrainedTokenizerBase)->tuple[tuple[Any, Any], tuple[DataReport, DataReport|None]]:

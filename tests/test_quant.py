@@ -11,6 +11,18 @@ def test_kind_and_features():
         assert (kind(layer), features(layer)) == want
 
 
+# %% ../nbs/04_quant.ipynb #ab53d647
+def test_torchao_is_left_to_peft():
+    import os
+    import pytest
+    from torch import nn
+    quantization = pytest.importorskip("torchao.quantization") if "PYTEST_CURRENT_TEST" in os.environ else None
+    if quantization is not None:
+        layer = nn.Sequential(nn.Linear(64, 32))
+        quantization.quantize_(layer, quantization.Int8WeightOnlyConfig())
+        with pytest.raises(NotImplementedError, match="got Linear"): kind(layer[0])
+
+
 # %% ../nbs/04_quant.ipynb #2928ad98
 def test_nf4_is_its_definition():
     import pytest, torch
@@ -86,6 +98,20 @@ def test_eight_bits_by_the_definition():
     steps, error = dense_weight(layer)/step, (dense_weight(layer) - Wt).abs()
     torch.testing.assert_close(steps, steps.round(), atol=1e-4, rtol=0)   # whole steps, and no other is nearer
     assert bool((error <= .501*step).all())
+
+
+# %% ../nbs/04_quant.ipynb #56d20825
+def test_cost_of_writing():
+    import pytest, torch, warnings
+    W0, W1, D0 = torch.zeros(2, 2), torch.full((2, 2), 2.), torch.ones(2, 2)
+    assert write_cost(W1, W0, D0) == WriteCost(16., 4., 16.)
+    text = cost_text([WriteCost(1., 4., 400.), WriteCost(3., 0., 0.)])
+    assert text == "merging quantized 2 layers again: error 10.00% of the weights' norm, 100% of the change's"
+    assert "the change is zero" in cost_text([WriteCost(1., 0., 4.)])
+    with pytest.warns(UserWarning, match="1 layer again: error 100.00%.*merge_dequantized"): warn_of_cost([WriteCost(4., 4., 4.)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_cost([])
 
 
 # %% ../nbs/04_quant.ipynb #38a86843

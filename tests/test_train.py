@@ -154,6 +154,25 @@ def test_resumed_equals_uninterrupted():
     for key in ("log", "eval"): assert whole.record[key] == resumed.record[key]
 
 
+# %% ../nbs/10_train.ipynb #a57d7c69
+def test_residual_run_resumes_and_loads():
+    import pytest
+    import torch
+    import soka.residual
+    def again(*args, **kw): raise AssertionError("starts were computed again")
+    settings = dict(mode="residual", iterations=2)
+    whole, c = run(tiny(**settings)), tiny(**settings)
+    assert "load_residual" in load_code(tiny(model="org/name", **settings)) and "load_residual" not in load_code(tiny(model="org/name"))
+    with pytest.raises(KeyboardInterrupt): run(c, [Stop()])
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr(soka.residual, "quantize_residual", again)
+        resumed, loaded = run(c), load_run(c.output_dir)
+    one, two, three = ({k: v for k,v in r.model.state_dict().items() if "soka_" in k or k.endswith("base_layer.weight")} for r in (whole, resumed, loaded))
+    assert one and any("base_layer" in k for k in one) and all(torch.equal(v, two[k]) and torch.equal(v, three[k]) for k,v in one.items())
+    for key in ("log", "eval", "adapter"): assert whole.record[key] == resumed.record[key]
+    assert whole.model.peft_config["default"].base_quant["iterations"] == 2
+
+
 # %% ../nbs/10_train.ipynb #92755906
 def test_gradient_start_trains_resumes_and_loads():
     import pytest
@@ -253,7 +272,7 @@ def test_setting_errors():
         (dict(eval_rows=-1), ValueError, "eval_rows must be at least 0, got -1"), (dict(r=1, budget=9), ValueError, "give r or budget, not both, got r=1, budget=9"),
         (dict(method="lora"), ValueError, "method lora needs r or budget"), (dict(method="lora", r=1, plan="p"), ValueError, "plan is for method soka, got lora"),
         (dict(method="pissa", r=1, quantize="int8"), NotImplementedError, "method pissa needs quantize nf4, fp4 or none, got int8"),
-        (dict(gradient_batches=0), ValueError, "gradient_batches must be at least 1, got 0"), (dict(dynamic_every=0, source="zero"), ValueError, "dynamic_every must be at least 1, got 0"),
+        (dict(iterations=0), ValueError, "iterations must be at least 1, got 0"), (dict(gradient_batches=0), ValueError, "gradient_batches must be at least 1, got 0"), (dict(dynamic_every=0, source="zero"), ValueError, "dynamic_every must be at least 1, got 0"),
         (dict(dynamic_tolerance=1.), ValueError, r"dynamic_tolerance must be in \[0, 1\), got 1.0"),
         (dict(dynamic_every=5, source="weight"), ValueError, "dynamic_every needs method soka with a source other than weight, got method soka with source weight"),
         (dict(dynamic_every=5, method="lora", r=1, source="zero"), ValueError, "got method lora with source zero"),
