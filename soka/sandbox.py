@@ -15,6 +15,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -367,7 +368,10 @@ def defined_names(
 )->list[str]:     # sorted
     "Names that the top level of a program binds by def, class or assignment."
     found: set[str] = set()
-    for s in ast.parse(program).body:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")   # about "\\w" and the like
+        tree = ast.parse(program)
+    for s in tree.body:
         if isinstance(s, (ast.FunctionDef, ast.ClassDef)): found.add(s.name)
         elif isinstance(s, (ast.Assign, ast.AnnAssign)): found |= {n.id for n in ast.walk(s) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     return sorted(found)
