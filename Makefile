@@ -58,8 +58,9 @@ run: $(STAMP)
 sync: $(STAMP)
 	python tools/sync.py
 
-# pin what a fresh install with CONSTRAINTS= has
+# pin what a fresh install with CONSTRAINTS= has, the extra `eval` included
 constraints: $(STAMP)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev,eval]'
 	python tools/constraints.py > constraints.txt
 
 clean:

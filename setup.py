@@ -31,7 +31,7 @@ setup(
         "Programming Language :: Python :: 3",
     ],
     packages=find_packages(include=[cfg["lib_path"], cfg["lib_path"] + ".*"]),
-    package_data={cfg["lib_name"]: ["py.typed", "base/*"]},
+    package_data={cfg["lib_name"]: ["py.typed", "base/*", "evals/*"]},
     python_requires=">=" + cfg["min_python"],
     install_requires=requirements("requirements"),
     extras_require={"eval": requirements("eval_requirements"), "dev": requirements("dev_requirements")},

@@ -1,4 +1,5 @@
-"Settings for every test: no display, no network, one thread, and when `slow` and `cuda` tests run."
+"Settings for every test: no display, no network, one thread, and when tests with a mark run."
+import importlib.util
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -19,6 +20,14 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: runs only with --slow")
     config.addinivalue_line("markers", "cuda: runs only where torch sees a CUDA device")
+    config.addinivalue_line("markers", "bwrap: runs only where bubblewrap can isolate a program")
+    config.addinivalue_line("markers", "lmeval: runs only where the extra `eval` is installed")
+
+def why_no_sandbox():
+    "The reason why programs cannot run isolated here, or None."
+    from soka.sandbox import find_mode
+    try: return find_mode() and None
+    except RuntimeError as e: return str(e)
 
 def pytest_collection_modifyitems(config, items):
     for item in items:
@@ -26,3 +35,8 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.skip(reason="slow: give --slow"))
         if "cuda" in item.keywords and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+    missing = {"bwrap": why_no_sandbox, "lmeval": lambda: None if importlib.util.find_spec("lm_eval") else "needs the extra: pip install soka[eval]"}
+    for mark, reason in missing.items():
+        marked = [item for item in items if mark in item.keywords]
+        if marked and (why := reason()):
+            for item in marked: item.add_marker(pytest.mark.skip(reason=why))

@@ -98,6 +98,41 @@ def test_commands():
     assert (folder/"plan"/"plan.png").stat().st_size < 50_000
 
 
+# %% ../nbs/11_cli.ipynb #d92ac16b
+def test_likelihood_on_tasks():
+    import json
+    import pytest
+    import torch
+    from soka.problems import word_problems
+    result = tiny_run(quantize="none", max_steps=8, learning_rate=0.05)
+    run = Path(result.record["settings"]["output_dir"])
+    (run/"gsm8k.jsonl").write_text("".join(json.dumps(r) + "\n" for r in word_problems(6, 3, "test")))
+    def nll(name, *flags):
+        code, text = silent("eval", name, "--tasks", "gsm8k", "--data", f"gsm8k={run/'gsm8k.jsonl'}", "--measures", "nll", "--out", run/"s.json", "--limit", 5, *flags)
+        made = json.loads((run/"s.json").read_text())
+        assert code == 0 and "5 references" in text and made["tasks"]["gsm8k"]["data"] == "gsm8k.jsonl" and str(run) not in (run/"s.json").read_text()
+        return made
+    trained, adapter = nll(run), nll(run/"adapter", "--template", "plain", "--quantize", "none")
+    base, small = nll("base", "--template", "plain", "--quantize", "none"), nll(run/"adapter", "--template", "plain")
+    assert trained["adapter"] == "run" and trained["settings"]["template"] == "plain" and (base["adapter"], small["quantize"]) == (None, "nf4")
+    of = lambda r: r["tasks"]["gsm8k"]["nll"]
+    assert of(trained) == pytest.approx(of(adapter), abs=1e-5) and of(trained) < of(base) - 0.05 and 1e-5 < abs(of(small) - of(adapter)) < 0.3
+
+
+# %% ../nbs/11_cli.ipynb #d0d608a5
+@pytest.mark.lmeval
+def test_answers_on_tasks():
+    import json
+    from soka.problems import word_problems
+    run = Path(tiny_run(quantize="nf4").record["settings"]["output_dir"])
+    (run/"gsm8k.jsonl").write_text("".join(json.dumps(r) + "\n" for r in word_problems(6, 3, "test")))
+    code, text = silent("eval", run, "--tasks", "gsm8k", "--data", run, "--max-new-tokens", 12, "--out", run/"made"/"s.json", "--num-fewshot", 1, "--shots", run, "--limit", 4)
+    made = json.loads((run/"made"/"s.json").read_text())
+    assert code == 0 and "gsm8k   exact_match" in text and made["tasks"]["gsm8k"]["scores"]["exact_match"]["value"] == 0 and made["quantize"] == "nf4"
+    assert {"torch", "peft", "lm-eval"} <= set(made["versions"]) and made["settings"]["num_fewshot"] == 1 and made["cut_prompts"] == 0
+    assert len((run/"made"/"s.samples.jsonl").read_text().splitlines()) == 4
+
+
 # %% ../nbs/11_cli.ipynb #4c39f96d
 def test_record_to_keep():
     import json
@@ -161,6 +196,8 @@ def test_command_errors():
     assert "--base" in fails("extract", "--tuned", "base", "--out", folder/"x")
     assert "update is extracted for method soka, got lora" in fails("extract", "--base", "base", "--tuned", "base", "--out", folder/"x", "--method", "lora", "--r", 1)
     assert "got the same weights in all 28" in fails("extract", "--base", "base", "--tuned", "base", "--out", folder/"x", "--r", 1)
+    assert "a task must be one of gsm8k, math, mbpp, got 'gsm9k'" in fails("eval", "base", "--tasks", "gsm9k") and "measures must be some of" in fails("eval", "base", "--measures", "speed")
+    assert "data must be a folder" in fails("eval", "base", "--measures", "nll", "--data", "gsm8k=a", "gsm8k=b") and "got 'no.jsonl'" in fails("eval", "base", "--tasks", "math", "--measures", "nll", "--data", "no.jsonl")
     assert "run must be a folder with a finished run" in fails("record", folder, folder/"r.json")
     with pytest.raises(FileNotFoundError): main(["train", "no.yaml", "--debug"])
 
