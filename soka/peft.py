@@ -46,8 +46,8 @@ __all__ = ['SOKA_TYPE', 'BIASES', 'PLAN_CRITERIA', 'NOTE', 'TASK_HEADS', 'add_pe
            'plan_layers', 'check_batches', 'groups', 'Taps', 'add_gradients', 'loss_gradients', 'with_matrices',
            'settle_targets', 'targets_for', 'with_gradients', 'check_same_layers', 'changed_layers', 'with_update',
            'blank_start', 'new_change', 'SoKAFactors', 'SoKABase', 'SoKALayer', 'row_groups', 'SoKAPeftLinear',
-           'soka_layers', 'own_weight', 'release_starts', 'check_rows', 'give_rows', 'load_starts', 'check_has_start',
-           'copy_config', 'SoKAModel', 'register']
+           'soka_layers', 'own_weight', 'release_starts', 'check_rows', 'give_rows', 'load_starts', 'keep_dtypes',
+           'check_has_start', 'copy_config', 'SoKAModel', 'register']
 
 # %% ../nbs/06_peft.ipynb #db635c82
 def add_peft_type(
@@ -932,6 +932,16 @@ def load_starts(
         U, V = (state_dict.get(f"{n}.{part}.{name}") for part in ("soka_U", "soka_V"))
         if name in m.soka_V and V is not None: m.load_start(name, U, V)
 
+def keep_dtypes(
+    model:nn.Module,
+    name:str,                        # adapter
+    state_dict:dict[str, Tensor],    # with the names of the model; changed
+)->None:
+    "Changes from a file, in the dtype that the adapter has in the model."
+    for n, m in soka_layers(model).items():
+        for k, p in ((f"{n}.{part}.{name}", getattr(m, part)[name]) for part in m.adapter_layer_names if name in m.soka_dU):
+            if k in state_dict: state_dict[k] = state_dict[k].to(p.dtype)
+
 # %% ../nbs/06_peft.ipynb #0e24a9d2
 def check_has_start(
     config:SoKAConfig,
@@ -966,6 +976,7 @@ class SoKAModel(BaseTuner):
         "As PEFT does, with a config of its own."
         self.peft_config[adapter_name] = copy_config(self.peft_config[adapter_name])
         self._starts:dict[str, KPSVD] = {}
+        self._new = adapter_name          # the one that may yet be cast
         try: super().inject_adapter(model, adapter_name, *args, **kwargs)
         finally: self._starts = {}
         vars(self.peft_config[adapter_name])["start_saved"] = True   # from here on the start lies in the model, and in files saved from it
@@ -1021,7 +1032,9 @@ class SoKAModel(BaseTuner):
         return super()._unload_and_optionally_merge(merge, progressbar, safe_merge, adapter_names)  # type: ignore[func-returns-value]
 
     def _cast_adapter_dtype(self, adapter_name:str, autocast_adapter_dtype:bool=True)->None:
-        for m in soka_layers(self.model).values() if autocast_adapter_dtype else (): m.cast(adapter_name)
+        "A new adapter to float32; PEFT asks at every load, too, where a trainer's choice must stand, or a resumed run differs."
+        new, self._new = self._new == adapter_name, ""
+        for m in soka_layers(self.model).values() if autocast_adapter_dtype and new else (): m.cast(adapter_name)
 
     @classmethod
     def _remap_adapter_state_dict_for_load(cls, model:nn.Module, config:Any, adapter_name:str, state_dict:dict[str, Tensor])->dict[str, Tensor]:
@@ -1029,6 +1042,7 @@ class SoKAModel(BaseTuner):
         check_tensors({k: v.shape for k,v in state_dict.items()}, config)
         state_dict = super()._remap_adapter_state_dict_for_load(model, config, adapter_name, state_dict)
         load_starts(model, adapter_name, state_dict)
+        keep_dtypes(model, adapter_name, state_dict)
         return state_dict
 
     def add_weighted_adapter(self, *args:Any, **kwargs:Any)->None:

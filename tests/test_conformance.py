@@ -660,6 +660,23 @@ def test_second_residual_starts_from_the_whole_weight():
         assert close(a.start_weight("b"), b.start_weight("default")) and close(a.start_weight("b"), a.start_weight("default"))
 
 
+# %% ../nbs/18_conformance.ipynb #0f21f067
+def test_loading_keeps_the_dtype():
+    for dtype in (torch.bfloat16, torch.float32):
+        c = Case("Llama", "SoKA")
+        m = made(c)
+        for p in own(m).values(): p.data = p.data.to(dtype)
+        with tempfile.TemporaryDirectory() as d:
+            m.save_pretrained(d)
+            want = {n: p.clone() for n, p in own(m).items()}
+            fill(m, seed=8).load_adapter(d, "default", is_trainable=True)
+            assert all(p.dtype == dtype and torch.equal(p, want[n]) for n, p in own(m).items()) and training(m) == set(own(m))
+            for low in (False, True):
+                again = PeftModel.from_pretrained(c.base(), d, low_cpu_mem_usage=low)
+                again.load_adapter(d, "b", low_cpu_mem_usage=low)
+                assert {p.dtype for n in ("default", "b") for p in own(again, n).values()} == {torch.float32}
+
+
 # %% ../nbs/18_conformance.ipynb #4226ea73
 def test_task_types():
     from peft import TaskType
