@@ -2,12 +2,15 @@
 import base64
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT/"tools"))
@@ -327,3 +330,10 @@ def test_docs_uses_quarto_where_it_is_on_path(project, tmp_path):
     assert r.returncode == 0, r.stderr
     assert (project/"_docs/index.html").read_text() == "page\n" and "preview" not in r.stdout
     assert (project/"_proc/_quarto.yml").exists() and (project/"_proc/sidebar.yml").exists()
+
+def test_ci_installs_the_oldest_peft_that_settings_allow():
+    flow = (ROOT/".github/workflows/test.yaml").read_text()
+    sed = re.search(r"peft==\$\((.*?)\)\"", flow)[1]
+    oldest = subprocess.run(sed, shell=True, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    assert re.fullmatch(r"\d+\.\d+(\.\d+)?", oldest) and f"    peft>={oldest}\n" in (ROOT/"settings.ini").read_text()
+    assert Version(version("peft")) >= Version(oldest)
