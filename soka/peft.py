@@ -10,6 +10,7 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from math import ceil
@@ -23,7 +24,7 @@ from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_PREFIX_MAPPIN
 from peft.tuners._buffer_dict import BufferDict
 from peft.tuners.tuners_utils import (BaseTuner, BaseTunerLayer, _get_in_out_features, _maybe_include_all_linear_layers,
                                       check_adapters_to_merge, check_target_module_exists)
-from peft.utils import (TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING, PeftType, get_quantization_kwargs,
+from peft.utils import (TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING, AuxiliaryTrainingWrapper, PeftType, get_quantization_kwargs,
                         register_peft_method, resolve_quantization_backend)
 from peft.utils.error import NoMatchingPeftModuleError
 from peft.utils.other import get_pattern_key
@@ -40,16 +41,17 @@ from .quant import (WriteCost, dense_weight, features, keep_cpu_weights, kind, r
 from .rank import Spectrum, allocate, choose_shape, parse_budget, select_rank
 
 # %% auto #0
-__all__ = ['SOKA_TYPE', 'BIASES', 'PLAN_CRITERIA', 'NOTE', 'add_peft_type', 'whole', 'number', 'LayerPlan', 'read_plan',
-           'write_plan', 'read_plan_file', 'check_plan', 'check_rule', 'check_numbers', 'check_together', 'as_shape',
-           'add_note', 'plan_tensors', 'check_tensors', 'check_folder', 'SoKAConfig', 'reader_of', 'base_features',
-           'base_weight', 'supported', 'base_of', 'find_targets', 'shared_with', 'check_targets', 'base_parameters',
-           'settle_budget', 'pattern', 'layer_start', 'without_factors', 'whole_term', 'starts_by_layer',
-           'starts_by_budget', 'shaped', 'plan_layers', 'shape_for', 'plan_only', 'fitting_plan', 'check_batches',
-           'groups', 'Taps', 'add_gradients', 'loss_gradients', 'with_matrices', 'settle_targets', 'targets_for',
-           'with_gradients', 'check_same_layers', 'changed_layers', 'with_update', 'blank_start', 'zero_start',
-           'new_change', 'SoKAFactors', 'SoKABase', 'SoKALayer', 'SoKAPeftLinear', 'soka_layers', 'merge_costs',
-           'release_starts', 'load_starts', 'check_has_start', 'warn_of_base', 'SoKAModel', 'register']
+__all__ = ['SOKA_TYPE', 'BIASES', 'PLAN_CRITERIA', 'NOTE', 'TASK_HEADS', 'add_peft_type', 'whole', 'number', 'LayerPlan',
+           'read_plan', 'write_plan', 'read_plan_file', 'check_plan', 'check_rule', 'check_numbers', 'check_together',
+           'as_shape', 'add_note', 'plan_tensors', 'check_tensors', 'check_folder', 'SoKAConfig', 'reader_of',
+           'base_features', 'base_weight', 'supported', 'base_of', 'find_targets', 'shared_with', 'check_targets',
+           'base_parameters', 'settle_budget', 'pattern', 'layer_start', 'without_factors', 'whole_term',
+           'starts_by_layer', 'starts_by_budget', 'shaped', 'plan_layers', 'shape_for', 'plan_only', 'fitting_plan',
+           'check_batches', 'groups', 'Taps', 'add_gradients', 'loss_gradients', 'with_matrices', 'settle_targets',
+           'targets_for', 'with_gradients', 'check_same_layers', 'changed_layers', 'with_update', 'blank_start',
+           'zero_start', 'new_change', 'SoKAFactors', 'SoKABase', 'SoKALayer', 'row_groups', 'SoKAPeftLinear',
+           'soka_layers', 'merge_costs', 'own_weight', 'release_starts', 'check_rows', 'give_rows', 'load_starts',
+           'keep_dtypes', 'check_has_start', 'warn_of_base', 'copy_config', 'SoKAModel', 'register']
 
 # %% ../nbs/06_peft.ipynb #db635c82
 def add_peft_type(
@@ -504,12 +506,13 @@ def shape_for(
 def plan_only(
     layers:dict[str, nn.Module],  # layer name -> base layer
     config:SoKAConfig,
+    weights:Optional[Iterable[tuple[str, Tensor]]]=None,  # layer name, weight, one at a time; None reads them
 )->dict[str, LayerPlan]:          # by layer name
     "Shape and rank of every layer from its weight, without factors."
-    config = shaped(config)
+    config, weights = shaped(config), weights or ((n, base_weight(l)) for n,l in layers.items())
     ranks = {n: pattern(config.rank_pattern, n, config.r) for n in layers}
-    if config.budget is not None or None in ranks.values(): return plan_layers(layers, config, factors=False)[0]
-    return {n: shape_for(n, base_weight(l), config, ranks[n]) for n,l in layers.items()}
+    if config.budget is not None or None in ranks.values(): return plan_layers(layers, config, weights, factors=False)[0]
+    return {n: shape_for(n, W, config, ranks[n]) for n,W in weights}
 
 def fitting_plan(
     plan:dict,                    # layer name -> [m1, n1, m2, n2, r]
@@ -910,6 +913,15 @@ class SoKALayer(SoKABase):
             if name in self.scaling: self.scaling[name] = 1. if scale is None else self.scaling[name]/scale
 
 # %% ../nbs/06_peft.ipynb #c2a62d16
+def row_groups(
+    names:list[str],   # adapter of each row
+    x:Tensor,          # the batch, first dimension the rows
+)->dict[str, Tensor]:  # name -> its rows, shape (number of them,)
+    "The rows that each adapter of a mixed batch takes."
+    if len(names) != len(x): raise ValueError(f"adapter_names must name one adapter for each row of the layer's input, got {len(names)} for {len(x)} rows")
+    return {n: torch.tensor([i for i, m in enumerate(names) if m == n], device=x.device) for n in dict.fromkeys(names)}
+
+# %% ../nbs/06_peft.ipynb #5550fd20
 class SoKAPeftLinear(nn.Module, SoKALayer):
     "SoKA on a linear layer of any kind, under PEFT."
     active_adapters:Any   # PEFT's; named here because torch types every unknown name as a tensor or a module
@@ -931,16 +943,24 @@ class SoKAPeftLinear(nn.Module, SoKALayer):
         y = y + scale*kron_change(x, dU, dV, U0, V0).to(y.dtype)
         return y if delta or U0 is None else y + kron_linear(x, U0, V0).to(y.dtype)
 
-    def forward(self, x:Tensor, *args:Any, **kwargs:Any)->Tensor:
-        "Base output plus every active adapter's."
-        if self.disable_adapters and self.merged: self.unmerge()
-        on = [] if self.disable_adapters or self.merged else [n for n in self.active_adapters if n in self.soka_dU]
-        for name in on: self.factors(name)      # a start that was just loaded may go into the base: before the base is used
-        y = self.base_layer(x, *args, **kwargs)
+    def plus(self, x:Tensor, y:Tensor, on:Iterable[str])->Tensor:
+        "Base output plus what the adapters `on` add, and the starts that resting residual ones took out of the base."
         for name in on: y = self.added(name, x, y)
         for name, mode in self.soka_mode.items():
             if mode == "residual" and name not in on and name not in self.merged_adapters:
                 y = y + kron_linear(x, self.soka_U[name], self.soka_V[name]).to(y.dtype)
+        return y
+
+    def forward(self, x:Tensor, *args:Any, adapter_names:Optional[list[str]]=None, **kwargs:Any)->Tensor:
+        "Base output plus every active adapter's, or for each row the one of `adapter_names`."
+        if self.disable_adapters and self.merged: self.unmerge()
+        wanted = self.active_adapters if adapter_names is None else dict.fromkeys(adapter_names)
+        on = [] if self.disable_adapters or self.merged else [n for n in wanted if n in self.soka_dU]
+        for name in on: self.factors(name)      # a start that was just loaded may go into the base: before the base is used
+        y = self.base_layer(x, *args, **kwargs)
+        if adapter_names is None: return self.plus(x, y, on)
+        for name, rows in row_groups(adapter_names, x).items():
+            y = y.index_copy(0, rows, self.plus(x[rows], y[rows], [name] if name in on else []))
         return y
 
     def merge(self, safe_merge:bool=False, adapter_names:Optional[list[str]]=None)->None:
@@ -983,6 +1003,15 @@ def merge_costs(
     "What merging has cost each layer."
     return [m.merge_cost for m in layers.values() if m.merge_cost is not None]
 
+def own_weight(
+    layer:Any,   # module with or without adapters
+)->Tensor:       # shape (out_features, in_features)
+    "Dense weight of a layer; starts that residual adapters took out of it are put back."
+    W = base_weight(base_of(layer))
+    for n, mode in layer.soka_mode.items() if isinstance(layer, SoKALayer) else ():
+        if mode == "residual": W = W + layer.start_weight(n)
+    return W
+
 def release_starts(
     model:nn.Module,
     keep:list[str],           # adapters that hold on to theirs
@@ -990,6 +1019,28 @@ def release_starts(
     "Residual adapters give their starts back to the base."
     for m in soka_layers(model).values():
         for n in [n for n in m.soka_mode if n not in keep]: m.release_start(n)
+
+def check_rows(
+    names:Any,           # adapter of each row of a batch
+    model:nn.Module,     # with adapters
+)->None:                 # a `TypeError` or `ValueError` says what is wrong
+    "Refuse a mixed batch that the model cannot run."
+    if not isinstance(names, (list, tuple)): raise TypeError(f"adapter_names must be a list of names, got {names!r}")
+    if model.training: raise ValueError("adapter_names must be given in evaluation mode, got a model in training mode")
+    layers = soka_layers(model).values()
+    unknown = sorted(set(names) - {"__base__"} - {n for m in layers for n in m.soka_dU})
+    if unknown: raise ValueError(f"adapter_names must be names of adapters or '__base__', got non-existing {', '.join(unknown)}")
+    merged = sorted({n for m in layers for n in m.merged_adapters})
+    if merged: raise ValueError(f"adapters must be unmerged before adapter_names is given, got merged {', '.join(merged)}")
+
+def give_rows(
+    names:list[str],    # adapter of each row
+    layer:nn.Module,
+    args:tuple,
+    kwargs:dict,
+)->tuple[tuple, dict]:  # what the layer is called with
+    "Before a call of a layer: tell it whose row is whose."
+    return args, kwargs | dict(adapter_names=names)
 
 def load_starts(
     model:nn.Module,
@@ -1001,6 +1052,16 @@ def load_starts(
         U, V = (state_dict.get(f"{n}.{part}.{name}") for part in ("soka_U", "soka_V"))
         if m.soka_wanted.get(name) == "residual": state_dict.pop(f"{n}.base_layer.weight", None)   # PEFT saves a targeted head's base, here less its start
         if name in m.soka_V and V is not None: m.load_start(name, U, V)
+
+def keep_dtypes(
+    model:nn.Module,
+    name:str,                        # adapter
+    state_dict:dict[str, Tensor],    # with the names of the model; changed
+)->None:
+    "Changes from a file, in the dtype that the adapter has in the model."
+    for n, m in soka_layers(model).items():
+        for k, p in ((f"{n}.{part}.{name}", getattr(m, part)[name]) for part in m.adapter_layer_names if name in m.soka_dU):
+            if k in state_dict: state_dict[k] = state_dict[k].to(p.dtype)
 
 # %% ../nbs/06_peft.ipynb #0e24a9d2
 def check_has_start(
@@ -1023,6 +1084,17 @@ def warn_of_base(
         warnings.warn("adapter was trained on a base quantized after its start was taken out: load it with soka.residual.load_residual to have "
                       "that base again, here it only comes near", stacklevel=2)
 
+TASK_HEADS = {"TOKEN_CLS": ["classifier", "score"], "QUESTION_ANS": ["qa_outputs"]}   # PEFT names them in the caller's config, after the copy
+
+def copy_config(
+    config:SoKAConfig,  # the caller's, left as it is
+)->SoKAConfig:          # a model's own, with the output layer that its task trains
+    "The settings for one model."
+    config = copy.deepcopy(config)
+    heads = [h for h in TASK_HEADS.get(config.task_type or "", ()) if h not in (config.modules_to_save or ())]
+    if heads: config.modules_to_save = [*(config.modules_to_save or ()), *heads]
+    return config
+
 # %% ../nbs/06_peft.ipynb #249693d5
 class SoKAModel(BaseTuner):
     "A model whose linear layers carry SoKA adapters (Chong & Qu 2025)."
@@ -1032,8 +1104,9 @@ class SoKAModel(BaseTuner):
 
     def inject_adapter(self, model:nn.Module, adapter_name:str, *args:Any, **kwargs:Any)->None:
         "As PEFT does, with a config of its own."
-        self.peft_config[adapter_name] = copy.deepcopy(self.peft_config[adapter_name])
+        self.peft_config[adapter_name] = copy_config(self.peft_config[adapter_name])
         self._starts:dict[str, KPSVD] = {}
+        self._new = adapter_name          # the one that may yet be cast
         try: super().inject_adapter(model, adapter_name, *args, **kwargs)
         finally: self._starts = {}
         vars(self.peft_config[adapter_name])["start_saved"] = True   # from here on the start lies in the model, and in files saved from it
@@ -1049,8 +1122,9 @@ class SoKAModel(BaseTuner):
         self._starts = vars(peft_config).pop("starts", {})
         check_has_start(peft_config, self._starts)
         if peft_config.plan is None:
-            if peft_config.source == "weight": plan, self._starts = plan_layers(layers, peft_config)
-            else: plan = plan_only(layers, peft_config)
+            weights = ((n, own_weight(model.get_submodule(n))) for n in layers)
+            if peft_config.source == "weight": plan, self._starts = plan_layers(layers, shaped(peft_config), weights)
+            else: plan = plan_only(layers, peft_config, weights)
             peft_config.plan = write_plan(plan)
         fitting_plan(peft_config.plan, layers)
 
@@ -1061,7 +1135,7 @@ class SoKAModel(BaseTuner):
         if plan is None or plan.r == 0: return                   # the budget had nothing for this layer
         start = self._starts.pop(k, None)
         if start is None and not c.start_saved:
-            start = kpsvd(base_weight(base_of(target)), plan.shape, plan.r, seed=c.seed) if c.source == "weight" else zero_start(plan)
+            start = kpsvd(own_weight(target), plan.shape, plan.r, seed=c.seed) if c.source == "weight" else zero_start(plan)
         kw = dict(get_quantization_kwargs(self), seed=c.seed + crc32(k.encode()))   # layers of one shape get different zero starts
         if isinstance(target, SoKALayer): target.update_layer(adapter_name, plan, start, c, **kw)
         else:
@@ -1071,7 +1145,19 @@ class SoKAModel(BaseTuner):
             target = layer
         if start is not None: target.take_start(adapter_name)
 
-    def _unload_and_optionally_merge(self, merge:bool=True, progressbar:bool=True, safe_merge:bool=False,
+    @contextmanager
+    def _enable_peft_forward_hooks(self, *args:Any, **kwargs:Any)->Iterator[None]:
+        "PEFT opens this around a call: a mixed batch's `adapter_names` go to every layer, one a row (each `num_beams` times)."
+        names = kwargs.get("adapter_names")
+        if names is not None: check_rows(names, self)
+        rows = [n for n in names or () for _ in range(kwargs.get("num_beams") or 1)]
+        layers = [m for m in self.modules() if isinstance(m, (SoKALayer, AuxiliaryTrainingWrapper)) and rows]
+        hooks = [m.register_forward_pre_hook(partial(give_rows, rows), with_kwargs=True) for m in layers]
+        try: yield
+        finally:
+            for h in hooks: h.remove()
+
+    def _unload_and_optionally_merge(self, merge:bool=True, progressbar:bool=False, safe_merge:bool=False,
                                      adapter_names:Optional[list[str]]=None)->Any:
         "As PEFT does; residual adapters that are not merged give their starts back first."
         release_starts(self.model, keep=(adapter_names or self.active_adapters) if merge else [])
@@ -1086,7 +1172,9 @@ class SoKAModel(BaseTuner):
         warn_of_cost(merge_costs(soka_layers(self.model)))
 
     def _cast_adapter_dtype(self, adapter_name:str, autocast_adapter_dtype:bool=True)->None:
-        for m in soka_layers(self.model).values() if autocast_adapter_dtype else (): m.cast(adapter_name)
+        "A new adapter to float32; PEFT asks at every load, too, where a trainer's choice must stand, or a resumed run differs."
+        new, self._new = self._new == adapter_name, ""
+        for m in soka_layers(self.model).values() if autocast_adapter_dtype and new else (): m.cast(adapter_name)
 
     @classmethod
     def _remap_adapter_state_dict_for_load(cls, model:nn.Module, config:Any, adapter_name:str, state_dict:dict[str, Tensor])->dict[str, Tensor]:
@@ -1094,6 +1182,7 @@ class SoKAModel(BaseTuner):
         check_tensors({k: v.shape for k,v in state_dict.items()}, config)
         state_dict = super()._remap_adapter_state_dict_for_load(model, config, adapter_name, state_dict)
         load_starts(model, adapter_name, state_dict)
+        keep_dtypes(model, adapter_name, state_dict)
         return state_dict
 
     def add_weighted_adapter(self, *args:Any, **kwargs:Any)->None:

@@ -1,4 +1,4 @@
-"""Write tests/test_<module>.py from the notebook cells marked `#| test name`.
+"""Write tests/test_<module>.py from the notebook cells marked `#| test name`; a notebook without a module names the file itself.
 
     python tools/export_tests.py [--check]
 
@@ -6,6 +6,7 @@ A marked cell becomes the body of `def test_name():`; a cell marked `#| test` al
 that is also marked `#| slow` or `#| cuda` gets that pytest mark. `--check` writes nothing and fails if a file is stale.
 """
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -27,6 +28,10 @@ def body(cell):
     "Source of `cell` without the directive lines that are left for Quarto."
     return "\n".join(s for s in cell.source.split("\n") if not s.startswith("#|")).strip("\n")
 
+def file_name(rel, mod):
+    "Name of the test file of the notebook at `rel` under nbs/, which makes the module `mod` or None: tutorials/02_b.ipynb gives test_tutorials_b.py."
+    return "test_" + re.sub(r"[./]", "_", mod or re.sub(r"(^|/)\d+[a-zA-Z0-9]*_(?=[^/]*$)", r"\1", rel.removesuffix(".ipynb"))) + ".py"
+
 def export_tests(root):
     "Text of every extracted test file, by file name."
     cfg, made = get_config(path=root), {}
@@ -36,7 +41,6 @@ def export_tests(root):
         found = [c for c in cells if "test" in c.directives_]
         if not found: continue
         mod = next((c.directives_["default_exp"][0] for c in cells if "default_exp" in c.directives_), None)
-        if mod is None: raise ValueError(f"a notebook with test cells must have a default_exp, got none in {f.name}")
         rel, names, parts, marked = f.relative_to(Path(root)/"nbs").as_posix(), set(), [], False
         for c in found:
             name, marks = " ".join(c.directives_["test"]), [m for m in flags if m in c.directives_]
@@ -47,10 +51,12 @@ def export_tests(root):
             code += f"def test_{name}():\n{indent(body(c))}" if name else body(c)
             marked |= bool(marks and name)
             parts.append(f"# %% ../nbs/{rel} #{c['id']}\n{code}\n")
-        head = [f"{MARK} File to edit: ../nbs/{rel}.", "import pytest\n" * marked + f"from {lib}.{mod} import *\n"]
-        text = "\n\n".join(head) + "\n" + "\n\n".join(parts)
-        compile(text, f"tests/test_{mod}.py", "exec")
-        made[f"test_{mod.replace('.', '_')}.py"] = text
+        imports = "import pytest\n" * marked + (f"from {lib}.{mod} import *\n" if mod else "")
+        text = "\n\n".join([f"{MARK} File to edit: ../nbs/{rel}.", *filter(None, [imports])]) + "\n" + "\n" * (not imports) + "\n\n".join(parts)
+        file = file_name(rel, mod)
+        if file in made: raise ValueError(f"two notebooks must not share a test file, got {file} again in {rel}")
+        compile(text, f"tests/{file}", "exec")
+        made[file] = text
     return made
 
 def generated(tests):
@@ -64,6 +70,7 @@ def main(root, check=False):
     stale = sorted(k for k in want.keys() | have.keys() if want.get(k) != have.get(k))
     if check: return sys.exit(f"out of date: {' '.join(stale)}; run python tools/export_tests.py" if stale else 0)
     tests.mkdir(exist_ok=True)
+    if kept := sorted(k for k in want.keys() - have.keys() if (tests/k).exists()): sys.exit(f"written by hand, so not overwritten: {' '.join(kept)}")
     for k in stale:
         if k in want: (tests/k).write_text(want[k], encoding="utf-8")
         else: (tests/k).unlink()
