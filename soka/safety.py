@@ -28,8 +28,8 @@ except ImportError: fcntl = None   # type: ignore[assignment]   # Windows
 # %% auto #0
 __all__ = ['MANIFEST', 'PART', 'NOTES', 'LOCK', 'digest', 'sync', 'files_in', 'seal', 'flaw', 'checkpoints', 'last_checkpoint',
            'keep_newest', 'take_lock', 'one_run', 'Interrupted', 'stop_signals', 'bad_gradients', 'bad_parameter',
-           'find_rows', 'write_failed', 'read_notes', 'SafeTrainer', 'finish', 'Guard', 'describe_batch', 'no_memory',
-           'memory_advice', 'check_room']
+           'find_rows', 'write_failed', 'read_notes', 'WholeLog', 'SafeTrainer', 'finish', 'Guard', 'describe_batch',
+           'no_memory', 'memory_advice', 'check_room']
 
 # %% ../nbs/19_safety.ipynb #a2266b32
 MANIFEST = "manifest.json"
@@ -230,24 +230,17 @@ def read_notes(
     return json.loads(path.read_text(encoding="utf-8")) if checkpoint and path.is_file() else {}
 
 # %% ../nbs/19_safety.ipynb #315e5b1d
-class SafeTrainer(Trainer):
-    "A `Trainer` with whole checkpoints, which takes no bad step and stops when asked."
-    writing:Path|None = None                      # where a checkpoint is being written
-    note:Callable[[], dict] = staticmethod(dict)  # more for a checkpoint's notes, read with `read_notes`
+class WholeLog(Trainer):
+    "A `Trainer` whose sum of losses since the last log entry can be saved and taken up again."
+    since = 0   # step of the last log entry
 
-    def train(self, resume_from_checkpoint:Any=None, **kw:Any)->Any:
-        "As `Trainer` does; a signal becomes `Interrupted`."
-        kept = read_notes(resume_from_checkpoint)
+    def take_up(self, checkpoint:Any)->None:
+        "Begin with what a checkpoint's notes hold, or with nothing."
+        kept = read_notes(checkpoint)
         self.since, self.partial = kept.get("since", 0), torch.tensor(kept.get("partial", 0.), device=self.args.device)
         self.seen:list[tuple[Tensor, dict]] = []   # loss and batch of every forward since the last step
-        if not any(isinstance(c, Guard) for c in self.callback_handler.callbacks): self.add_callback(Guard(self))
-        with stop_signals(repeat=self.args.world_size == 1) as self.asked: done = super().train(resume_from_checkpoint, **kw)
-        if self.asked.signum: self.leave(self.asked.signum)
-        return done
 
-    def leave(self, signum:int)->None:
-        step, folder = self.state.global_step, self.args.output_dir
-        raise Interrupted(signum, f"stopped by {signal.Signals(signum).name} after step {step}, saved as checkpoint-{step} in {folder}; the same command goes on from there")
+    def mean_partial(self)->float: return self.accelerator.gather(self.partial.reshape(1)).mean().item()
 
     def training_step(self, model:nn.Module, inputs:dict, *args:Any, **kw:Any)->Tensor:
         loss = super().training_step(model, inputs, *args, **kw)
@@ -261,7 +254,23 @@ class SafeTrainer(Trainer):
             self.since, self.partial = self.state.global_step, torch.zeros_like(self.partial)
         super().log(logs, *args, **kw)
 
-    def mean_partial(self)->float: return self.accelerator.gather(self.partial.reshape(1)).mean().item()
+# %% ../nbs/19_safety.ipynb #874a7378
+class SafeTrainer(WholeLog):
+    "A `Trainer` with whole checkpoints, which takes no bad step and stops when asked."
+    writing:Path|None = None                      # where a checkpoint is being written
+    note:Callable[[], dict] = staticmethod(dict)  # more for a checkpoint's notes, read with `read_notes`
+
+    def train(self, resume_from_checkpoint:Any=None, **kw:Any)->Any:
+        "As `Trainer` does; a signal becomes `Interrupted`."
+        self.take_up(resume_from_checkpoint)
+        if not any(isinstance(c, Guard) for c in self.callback_handler.callbacks): self.add_callback(Guard(self))
+        with stop_signals(repeat=self.args.world_size == 1) as self.asked: done = super().train(resume_from_checkpoint, **kw)
+        if self.asked.signum: self.leave(self.asked.signum)
+        return done
+
+    def leave(self, signum:int)->None:
+        step, folder = self.state.global_step, self.args.output_dir
+        raise Interrupted(signum, f"stopped by {signal.Signals(signum).name} after step {step}, saved as checkpoint-{step} in {folder}; the same command goes on from there")
 
     def _get_output_dir(self, trial:Any=None)->str: return str(self.writing or self.args.output_dir)
 

@@ -59,6 +59,8 @@ def test_one_run():
         with pytest.raises(ValueError, match=f"output_dir must be used by one run at a time, got '{folder}', in use by process {os.getpid()} on "), one_run(folder): pass
         assert os.listdir(folder) == ["run.lock"]
     assert os.listdir(folder) == []
+    from soka.cli import clear_run
+    with one_run(folder), pytest.raises(ValueError, match="one run at a time"): clear_run(folder)
     hold = "import fcntl, sys, time; f = open(sys.argv[1], 'a+'); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); time.sleep(60)"
     other = subprocess.Popen([sys.executable, "-c", hold, f"{folder}/run.lock"], stdout=subprocess.PIPE)
     other.stdout.readline()
@@ -163,23 +165,23 @@ torch.set_num_threads(1)
 log = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 KINDS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree")
 
-def strike(folder, n):
+def strike(folder, n, signum):
     done = 0
     def hook(kind, args):
         nonlocal done
         if kind in KINDS and str(args[0]).startswith(folder):
             done += 1
-            if done == n: os.kill(os.getpid(), signal.SIGKILL)
+            if done == n: os.kill(os.getpid(), signum)
     sys.addaudithook(hook)
     return lambda: done
 
 for line in sys.stdin:
-    settings, n = json.loads(line)
+    settings, n, signum = json.loads(line)
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.dup2(log, 1); os.dup2(log, 2)
-        count, code = strike(settings["output_dir"], n), 1
+        count, code = strike(settings["output_dir"], n, signum), 1
         try:
             train(TrainConfig(**settings))
             code = 0
@@ -195,6 +197,8 @@ for line in sys.stdin:
     os.close(read)
 """
 
+
+# %% ../nbs/19_safety.ipynb #8967815e
 class Runs:
     "Starts runs in processes of their own, one at a time."
     def __init__(self):
@@ -204,11 +208,11 @@ class Runs:
         env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "TOKENIZERS_PARALLELISM": "false"}
         self.server = subprocess.Popen([sys.executable, self.folder/"server.py", self.folder/"log"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
 
-    def start(self, name, die_at=0, **settings):
-        "Begin or go on with the run `name`; its process number."
+    def start(self, name, die_at=0, by=signal.SIGKILL, **settings):
+        "Begin or go on with the run `name`, which gets the signal `by` at a file operation; its process number."
         small = dict(data_rows=24, eval_rows=4, max_steps=6, batch_size=4, save_steps=1, eval_steps=3, logging_steps=2, threads=1, dtype="float32", r=1, shape="low-rank",
                      target_modules=["q_proj", "up_proj"], dropout=0.1, output_dir=str(self.folder/name))
-        print(json.dumps([{**small, **settings}, die_at]), file=self.server.stdin, flush=True)
+        print(json.dumps([{**small, **settings}, die_at, by]), file=self.server.stdin, flush=True)
         return int(self.server.stdout.readline())
 
     def wait(self):
@@ -237,6 +241,8 @@ class Runs:
         "Wait until a file of the run at hand exists."
         while not (self.folder/path).exists(): time.sleep(0.001)
 
+
+# %% ../nbs/19_safety.ipynb #1ca5a2b0
 @cache
 def runs():
     "One server for all tests, with an uninterrupted run `whole`; it ends with this process."
@@ -299,17 +305,26 @@ def test_killed_over_and_over():
 
 # %% ../nbs/19_safety.ipynb #ffc5939f
 def test_signals():
-    import json, os, signal
+    import json, signal
     for s, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
         name = s.name
-        pid = runs().start(name)
-        runs().wait_for(f"{name}/checkpoint-1")
-        os.kill(pid, s)
-        assert runs().wait()[0] == code and f"Interrupted stopped by {name} after step " in runs().log()
+        assert runs().run(name, die_at=60, by=s)[0] == code and f"Interrupted stopped by {name} after step " in runs().log()
         record = json.loads((runs().folder/name/"run.json").read_text())
         assert record["status"] == "interrupted" and record["steps"] < 6 and "the same command goes on" in record["error"]
         assert last_checkpoint(runs().folder/name).endswith(f"-{record['steps']}")
         assert runs().run(name)[0] == 0 and runs().result(name) == runs().result("whole")
+
+
+# %% ../nbs/19_safety.ipynb #9028c2ca
+def test_exit_codes():
+    import contextlib, io
+    import pytest
+    from soka import cli, safety
+    def stopped(config): raise safety.Interrupted(15, "stopped by SIGTERM after step 3")
+    err = io.StringIO()
+    with pytest.MonkeyPatch.context() as m, contextlib.redirect_stderr(err):
+        m.setattr(cli, "train", stopped)
+        assert cli.main(["train"]) == 143 and err.getvalue() == "soka: stopped by SIGTERM after step 3\n"
 
 
 # %% ../nbs/19_safety.ipynb #cea09a26
@@ -327,10 +342,14 @@ def test_damaged_checkpoint():
 
 # %% ../nbs/19_safety.ipynb #a6aa4699
 def test_two_runs_in_one_folder():
+    import os, signal, time
+    from pathlib import Path
     import pytest
-    pid = runs().start("twice")
+    pid = runs().start("twice", die_at=60, by=signal.SIGSTOP)   # it waits in the middle
     runs().wait_for("twice/checkpoint-1")
     with pytest.raises(ValueError, match=f"one run at a time, got '.*twice', in use by process {pid} on "), one_run(runs().folder/"twice"): pass
+    while "(stopped)" not in Path(f"/proc/{pid}/status").read_text(): time.sleep(0.001)
+    os.kill(pid, signal.SIGCONT)
     assert runs().wait()[0] == 0
 
 
@@ -397,7 +416,7 @@ def test_fully_sharded():
 
 
 # %% ../nbs/19_safety.ipynb #f587033e
-FLAGS = ("train --data_rows 40 --eval_rows 7 --max_steps 6 --budget 6000 --logging_steps 1 --save_steps 2 --eval_steps 6 --threads 1 --dtype float32 "
+FLAGS = ("train --data_rows 40 --eval_rows 7 --max_steps 12 --budget 6000 --logging_steps 1 --save_steps 2 --eval_steps 12 --threads 1 --dtype float32 "
          "--source gradient --gradient_batches 2").split()
 
 def one_process(folder, batch_size=4, gradient_accumulation=2):
