@@ -14,6 +14,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import fields, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -30,6 +31,7 @@ from .extract import extract, overall_error, update_table
 from .peft import base_parameters
 from .plan import as_stored, open_checkpoint, plan_checkpoint, plan_table, plot_plan, read_weight
 from .problems import exact_match, final_answer
+from .safety import PART, Interrupted, checkpoints, one_run
 from .tasks import MEASURES, TASKS, EvalSettings, check_measures, evaluate_tasks, load_docs, read_sources, scores_table
 from .train import (DTYPES, SIDE_SETTINGS, TrainConfig, check_output, check_type, compute_dtype, load_frozen, load_run, load_splits,
                         main_process, model_path, read_recipe, read_record, soka_config, train, write_record)
@@ -169,14 +171,15 @@ def load_subject(
     return Subject(PeftModel.from_pretrained(frozen, name).eval() if adapter else frozen, tokenizer, names)
 
 # %% ../nbs/11_cli.ipynb #110f32d3
-RUN_FILES = ("run.json", "run.png", "adapter", "start")
+RUN_FILES = ("run.json", "run.png", "adapter", "start", PART)
 
 # %% ../nbs/11_cli.ipynb #bccda734
 def clear_run(folder:str|Path)->None:
     "Remove what a run wrote, and nothing else."
-    for path in [Path(folder)/n for n in RUN_FILES] + list(Path(folder).glob("checkpoint-*")):
-        if path.is_dir(): shutil.rmtree(path)
-        else: path.unlink(missing_ok=True)
+    with one_run(folder) if Path(folder).is_dir() else nullcontext():   # not under a run at work
+        for path in [Path(folder)/n for n in RUN_FILES] + list(checkpoints(folder).values()):
+            if path.is_dir(): shutil.rmtree(path)
+            else: path.unlink(missing_ok=True)
 
 # %% ../nbs/11_cli.ipynb #d054f2af
 def demo_config(
@@ -449,14 +452,20 @@ def parse(argv:Sequence[str]|None)->argparse.Namespace:
 # %% ../nbs/11_cli.ipynb #e6805227
 def main(
     argv:Sequence[str]|None=None,  # arguments; None for those of the process
-)->int:                            # exit code: 0, 2 after an error, 130 when interrupted
+)->int:                            # exit code: 0, 2 after an error, 130 or 143 when stopped by a signal
     "The `soka` command."
     args = parse(argv)
     if not args.debug: quiet()
     try: args.run_command(args)
+    except Interrupted as e:
+        if main_process(): print(f"soka: {e}", file=sys.stderr)
+        return e.code
     except KeyboardInterrupt: return 130
     except Exception as e:
         if args.debug: raise
         print(f"soka: error: {' '.join(str(e).split()) or type(e).__name__}", file=sys.stderr)
         return 2
     return 0
+
+# %% ../nbs/11_cli.ipynb #fa8d3e59
+if __name__ == "__main__" and "__file__" in globals(): sys.exit(main())   # python -m soka.cli, and not this cell in a notebook

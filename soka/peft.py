@@ -813,14 +813,13 @@ class SoKABase(SoKAFactors):
             raise RuntimeError(f"start of adapter {name!r} must be loaded from its file before use (start_saved=True), got an empty one; "
                                "load with PeftModel.from_pretrained, or set start_saved=False to compute it anew")
         del self.soka_pending[name]
-        if bool(self.soka_S[name].any()): self.soka_waiting.pop(name, None)
         self.after_load(name)
 
     def waits(self, name:str)->bool:
-        "Is this pass to fill the start? Not once the factors have changed."
-        dU, dV = self.soka_dU[name], self.soka_dV[name]
+        "Is this pass to fill the start? Not if a file has filled it, nor once the factors have changed."
+        dU, dV, S = self.soka_dU[name], self.soka_dV[name], self.soka_S[name]
         if name not in self.soka_waiting or not (torch.is_grad_enabled() and dU.requires_grad): return False
-        if bool(dU.any()) or bool(dV.any()): del self.soka_waiting[name]
+        if any(bool(t.any()) for t in (dU, dV, S)): del self.soka_waiting[name]
         return name in self.soka_waiting
 
     def wait_for_gradient(self, name:str, x:Tensor, y:Tensor)->Tensor:

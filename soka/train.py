@@ -12,8 +12,10 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field, fields
+from datetime import timedelta
 from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,9 +25,11 @@ import torch
 import yaml
 import soka
 from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
+from peft import (LoraConfig, PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict, prepare_model_for_kbit_training,
+                  set_peft_model_state_dict)
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 from transformers import (AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedTokenizerBase, PrinterCallback, SchedulerType,
@@ -34,21 +38,23 @@ from .data import Collator, DataReport, check_tokenizer, encode_rows, heldout_sp
 from .dynamic import DynamicRank
 from .evaluate import mean_nll, token_nll
 from .core import MODES, SOURCES
-from .peft import SoKAConfig, with_gradients
+from .peft import SoKAConfig, soka_layers, with_gradients
 from .problems import base_path, word_problems
 from .quant import bnb, features, keep_cpu_weights, quantize_linear
 from .rank import parse_budget
+from .safety import Interrupted, SafeTrainer, check_room, last_checkpoint, memory_advice, one_run, read_notes
 
 # %% auto #0
-__all__ = ['METHODS_TO_TRAIN', 'QUANTIZERS', 'DTYPES', 'SIDE_SETTINGS', 'CARD', 'setting', 'TrainConfig', 'check_type',
-           'check_config', 'make_config', 'read_recipe', 'load_splits', 'this_process', 'model_path', 'compute_dtype',
-           'load_tokenizer', 'quantization', 'check_4bit', 'load_frozen', 'prepare', 'total_params', 'soka_config',
-           'lora_config', 'quantize_layers', 'first_batches', 'adapter_config', 'residual_on_quantized', 'on_residual',
-           'build_model', 'main_process', 'read_record', 'check_output', 'last_checkpoint', 'schedule_arguments',
-           'report_arguments', 'training_arguments', 'to_nll', 'nll_metric', 'log_line', 'RunLog', 'make_trainer',
-           'versions', 'commit', 'hardware', 'peak_memory', 'layer_ranks', 'describe_adapter', 'start_record',
-           'end_record', 'write_record', 'rank_grid', 'plot_ranks', 'plot_run', 'load_code', 'model_card',
-           'save_adapter', 'save_start', 'RunResult', 'load_run', 'encode_splits', 'train']
+__all__ = ['METHODS_TO_TRAIN', 'QUANTIZERS', 'DTYPES', 'SIDE_SETTINGS', 'BATCH_SETTINGS', 'CARD', 'setting', 'TrainConfig',
+           'check_type', 'check_config', 'make_config', 'read_recipe', 'load_splits', 'this_process', 'model_path',
+           'compute_dtype', 'load_tokenizer', 'quantization', 'check_4bit', 'load_frozen', 'prepare', 'total_params',
+           'soka_config', 'lora_config', 'quantize_layers', 'first_batches', 'adapter_config', 'residual_on_quantized',
+           'on_residual', 'one_start', 'build_model', 'rows_per_step', 'main_process', 'read_record', 'make_output',
+           'check_output', 'schedule_arguments', 'report_arguments', 'training_arguments', 'to_nll', 'nll_metric',
+           'log_line', 'RunLog', 'make_trainer', 'versions', 'commit', 'hardware', 'peak_memory', 'layer_ranks',
+           'describe_adapter', 'start_record', 'total_speed', 'end_record', 'write_record', 'rank_grid', 'plot_ranks',
+           'plot_run', 'load_code', 'model_card', 'save_adapter', 'save_start', 'RunResult', 'load_run',
+           'encode_splits', 'train', 'agreed_checkpoint', 'run_log']
 
 # %% ../nbs/10_train.ipynb #8e53f783
 METHODS_TO_TRAIN = ("soka", "lora", "pissa")
@@ -220,7 +226,8 @@ def load_splits(
 # %% ../nbs/10_train.ipynb #9f8d229c
 def this_process()->PartialState:
     "Accelerate's view of this process: its device, and the processes beside it."
-    return PartialState(cpu=not torch.accelerator.is_available())   # unless told, it overlooks other processes on a CPU
+    several = int(os.environ.get("WORLD_SIZE", 1)) > 1   # the others wait while the first decomposes, longer than NCCL's ten minutes
+    return PartialState(cpu=not torch.accelerator.is_available(), **({"timeout": timedelta(hours=2)} if several else {}))   # unless told, it overlooks other processes on a CPU
 
 # %% ../nbs/10_train.ipynb #816702cd
 def model_path(
@@ -384,7 +391,25 @@ def on_residual(
     made.base_model_name_or_path, made.revision = model_path(config.model), config.revision
     return quantize_residual(base, made, floats, iterations=config.iterations)
 
-# %% ../nbs/10_train.ipynb #7f260aa8
+# %% ../nbs/10_train.ipynb #b2387898
+def one_start(
+    make:Callable[[], PeftModel],   # makes the adapter
+    base:Any,                       # what it is made on
+)->PeftModel:                       # with the same numbers in every process
+    "SoKA's start, made by the first process and read by the others."
+    here = this_process()
+    if here.num_processes == 1: return make()
+    model = make() if here.is_main_process else None
+    sent: list[Any] = [(model.peft_config["default"], get_peft_model_state_dict(model, save_embedding_layers=False)) if model else None]
+    broadcast_object_list(sent)
+    if model is not None: return model
+    config, numbers = sent[0]   # `start_saved` is set: no SVD is run
+    model = get_peft_model(base, config)
+    set_peft_model_state_dict(model, numbers)
+    for m in soka_layers(model).values(): m.take_start("default")   # mode residual: out of the base, as in the first process
+    return model
+
+# %% ../nbs/10_train.ipynb #d4d355c0
 def build_model(
     config:TrainConfig,                        # settings
     data:Any=None,                             # encoded training rows, for source gradient
@@ -396,12 +421,24 @@ def build_model(
     if checkpoint and config.method == "soka" and config.source != "weight":
         return PeftModel.from_pretrained(base, checkpoint, is_trainable=True), tokenizer
     if residual_on_quantized(config): return on_residual(config, base, checkpoint), tokenizer
-    model: Any = get_peft_model(base, adapter_config(config, base, tokenizer, data))
+    def make()->Any: return get_peft_model(base, adapter_config(config, base, tokenizer, data))
+    model: Any = one_start(make, base) if config.method == "soka" else make()
     if config.method == "pissa" and config.quantize != "none": quantize_layers(model, config)
     return model, tokenizer
 
 # %% ../nbs/10_train.ipynb #c1b9173c
 SIDE_SETTINGS = ("output_dir", "resume", "tensorboard", "threads", "save_total_limit")   # do not change what is learned
+
+# %% ../nbs/10_train.ipynb #70916b35
+BATCH_SETTINGS = ("batch_size", "gradient_accumulation")
+
+# %% ../nbs/10_train.ipynb #0cb6238e
+def rows_per_step(
+    settings:Mapping[str, Any],  # of a run
+    processes:int,               # that share its batches
+)->int:
+    "Examples that one optimizer step learns from."
+    return settings["batch_size"]*settings["gradient_accumulation"]*processes
 
 # %% ../nbs/10_train.ipynb #f1215643
 def main_process()->bool:
@@ -417,39 +454,37 @@ def read_record(
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 # %% ../nbs/10_train.ipynb #2d272e29
-def check_output(
-    config:TrainConfig,  # settings
-)->str|None:             # "finished" or "running" if the folder holds a run with these settings
-    "Make `output_dir`, or raise if it cannot be written or belongs to another run."
-    folder = Path(config.output_dir)
+def make_output(
+    folder:str|Path,  # setting `output_dir`
+)->None:
+    "Make a run's folder, or raise if it cannot be written."
+    folder, name = Path(folder), str(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (probe := folder/f".probe{os.getpid()}").write_text("")
         probe.unlink()
-    except OSError as e: raise ValueError(f"output_dir must be a folder that can be written, got {config.output_dir!r}: {e.strerror}") from e
-    record = read_record(folder)
-    if record is None: return None
-    if not config.resume: raise ValueError(f"output_dir must be unused with resume off, got {config.output_dir!r}, which holds a run")
-    _check_same(record["settings"], asdict(config), config.output_dir)
-    return record["status"]
+    except OSError as e: raise ValueError(f"output_dir must be a folder that can be written, got {name!r}: {e.strerror}") from e
 
 # %% ../nbs/10_train.ipynb #aa42f633
-def _check_same(old:dict, new:dict, folder:str)->None:
-    for key in new:
-        if key in SIDE_SETTINGS or old.get(key) == new[key]: continue
-        raise ValueError(f"output_dir must be unused or hold a run of the same settings, {folder!r} has {key} {old.get(key)!r}, got {new[key]!r}")
+def check_output(
+    config:TrainConfig,  # settings
+)->str|None:             # status of the run with these settings that the folder holds: finished, running, interrupted or failed
+    "Make `output_dir`, or raise if it cannot be written or belongs to another run."
+    make_output(config.output_dir)
+    record = read_record(config.output_dir)
+    if record is None: return None
+    if not config.resume: raise ValueError(f"output_dir must be unused with resume off, got {config.output_dir!r}, which holds a run")
+    _check_same(record, asdict(config), config.output_dir)
+    return record["status"]
 
-# %% ../nbs/10_train.ipynb #e662bbbf
-def last_checkpoint(
-    folder:str|Path,   # output folder of a run
-)->str|None:           # path of the newest whole checkpoint
-    "Where to resume from; None where there is no whole checkpoint."
-    found = {int(m[1]): p for p in Path(folder).glob("checkpoint-*") if (m := re.fullmatch(r"checkpoint-(\d+)", p.name))}
-    for step in sorted(found, reverse=True):
-        try: state = json.loads((found[step]/"trainer_state.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError): continue
-        if state.get("global_step") == step: return str(found[step])
-    return None
+# %% ../nbs/10_train.ipynb #f57ef66c
+def _check_same(record:dict, new:dict, folder:str)->None:
+    old, free = record["settings"], () if record["status"] == "finished" else BATCH_SETTINGS
+    if free and (was := rows_per_step(old, record["hardware"]["processes"])) != (now := rows_per_step(new, this_process().num_processes)):
+        raise ValueError(f"batch_size x gradient_accumulation x processes must stay {was}, as {folder!r} began, got {now}")
+    for key in new:
+        if key in SIDE_SETTINGS or key in free or old.get(key) == new[key]: continue
+        raise ValueError(f"output_dir must be unused or hold a run of the same settings, {folder!r} has {key} {old.get(key)!r}, got {new[key]!r}")
 
 # %% ../nbs/10_train.ipynb #5eaae456
 def schedule_arguments(
@@ -483,7 +518,8 @@ def training_arguments(
     "The settings in `Trainer`'s words."
     dtype, device = compute_dtype(config.dtype), this_process().device.type
     args = TrainingArguments(**schedule_arguments(config), **report_arguments(config, fresh), bf16=dtype == torch.bfloat16, fp16=dtype == torch.float16,
-                             use_cpu=device == "cpu", dataloader_pin_memory=device == "cuda", label_names=["labels"], ddp_find_unused_parameters=False)
+                             use_cpu=device == "cpu", dataloader_pin_memory=device == "cuda", label_names=["labels"], ddp_find_unused_parameters=False,
+                             logging_nan_inf_filter=False)   # such a loss ends the run
     args._n_gpu = min(args.n_gpu, 1)   # several GPUs are torchrun's; Trainer's DataParallel cannot copy a quantized base
     return args
 
@@ -514,11 +550,15 @@ def log_line(
 class RunLog(TrainerCallback):
     "A progress bar on a terminal, a line per log entry, and the time spent in training alone."
     bar:Any = None
-    began = seconds = 0.
-    tokens = 0
+    ended:float|None = None
+    earlier:Sequence[dict] = ()   # sessions before this one
+
+    def __init__(self)->None:
+        self.started = time.perf_counter()
+        self.about: dict[str, Any] = {}   # what this session runs on
 
     def on_train_begin(self, args:Any, state:Any, control:Any, **kw:Any)->None:
-        self.began, self.tokens = time.perf_counter(), -state.num_input_tokens_seen
+        self.began, self.first, self.counted = time.perf_counter(), state.global_step, state.num_input_tokens_seen
         self.bar = tqdm(total=state.max_steps, initial=state.global_step, unit="step", disable=None if state.is_world_process_zero else True)
         if torch.cuda.is_available(): torch.cuda.reset_peak_memory_stats()
 
@@ -528,8 +568,15 @@ class RunLog(TrainerCallback):
         self.began += (metrics or {}).get("eval_runtime", 0.)
 
     def on_train_end(self, args:Any, state:Any, control:Any, **kw:Any)->None:
-        self.seconds, self.tokens = time.perf_counter() - self.began, self.tokens + state.num_input_tokens_seen
+        self.ended = time.perf_counter()
         self.bar.close()
+
+    def sessions(self, state:Any)->list[dict[str, Any]]:
+        "What each process has trained until now, this one last."
+        now = time.perf_counter()
+        here = {"steps": [self.first, state.global_step], "tokens": state.num_input_tokens_seen - self.counted, "train_seconds": (self.ended or now) - self.began,
+                "wall_seconds": now - self.started, "peak_memory_bytes": peak_memory(), **self.about}
+        return [*self.earlier, here]
 
     def on_log(self, args:Any, state:Any, control:Any, logs:Any=None, **kw:Any)->None:
         if state.is_world_process_zero and (text := log_line(logs)): tqdm.write(f"step {state.global_step}/{state.max_steps}  {text}")
@@ -541,12 +588,13 @@ def make_trainer(
     tokenizer:PreTrainedTokenizerBase,  # the model's
     sets:tuple[Any, Any],               # encoded data to train and to evaluate on
     fresh:bool=True,                    # False when a checkpoint is resumed
-)->Trainer:
+)->SafeTrainer:
     "A `Trainer` that measures the likelihood per answer token and logs lines."
-    trainer = Trainer(model=model, args=training_arguments(config, fresh), train_dataset=sets[0], eval_dataset=sets[1], data_collator=Collator(tokenizer),
+    trainer = SafeTrainer(model=model, args=training_arguments(config, fresh), train_dataset=sets[0], eval_dataset=sets[1], data_collator=Collator(tokenizer),
                       compute_metrics=nll_metric, preprocess_logits_for_metrics=to_nll)
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(RunLog())
+    trainer.add_callback(log := RunLog())
+    trainer.note = lambda: {"sessions": log.sessions(trainer.state)}
     if config.dynamic_every: trainer.add_callback(DynamicRank(config.dynamic_every, tolerance=config.dynamic_tolerance, seed=config.seed))
     return trainer
 
@@ -610,13 +658,24 @@ def start_record(config:TrainConfig, model:PeftModel, reports:Sequence[DataRepor
             "commit": commit(), "hardware": hardware(), "data": {n: r._asdict() for n,r in zip(names, reports) if r}, "adapter": describe_adapter(model, config)}
 
 # %% ../nbs/10_train.ipynb #4f686895
-def end_record(record:dict, trainer:Trainer, log:RunLog, wall:float)->dict[str, Any]:
+def total_speed(sessions:Sequence[Mapping[str, Any]])->dict[str, Any]:
+    "Tokens, seconds and memory of all sessions of a run."
+    add = {k: sum(s[k] for s in sessions) for k in ("tokens", "train_seconds", "wall_seconds")}
+    memory = [s["peak_memory_bytes"] for s in sessions if s["peak_memory_bytes"]]
+    return {"tokens": add["tokens"], "train_seconds": add["train_seconds"], "tokens_per_second": add["tokens"]/add["train_seconds"] if add["tokens"] else None,
+            "wall_seconds": add["wall_seconds"], "peak_memory_bytes": max(memory, default=None)}
+
+# %% ../nbs/10_train.ipynb #6eb18148
+def end_record(
+    record:dict,       # from `start_record`
+    trainer:Trainer,   # that has trained
+    log:RunLog,        # its log
+    status:str="finished",
+)->dict[str, Any]:
     "The same, with what was measured."
-    history = trainer.state.log_history
+    history, sessions = trainer.state.log_history, log.sessions(trainer.state)
     pick = lambda key, *names: [{k: e[k] for k in ("step", *names) if k in e} for e in history if key in e]
-    speed = {"tokens": log.tokens, "train_seconds": log.seconds, "tokens_per_second": log.tokens/log.seconds if log.tokens else None,
-             "wall_seconds": wall, "peak_memory_bytes": peak_memory()}
-    return {**record, "status": "finished", "steps": trainer.state.global_step, "speed": speed,
+    return {**record, "status": status, "steps": trainer.state.global_step, "speed": total_speed(sessions), "sessions": sessions,
             "log": pick("loss", "loss", "grad_norm", "learning_rate"), "eval": pick("eval_nll", "eval_nll")}
 
 # %% ../nbs/10_train.ipynb #272c9f09
@@ -704,10 +763,10 @@ def model_card(record:Mapping[str, Any], config:TrainConfig)->str:
         data=config.data, rows=record["data"]["train"]["rows"], steps=record["steps"], result=result, code=load_code(config))
 
 # %% ../nbs/10_train.ipynb #68b56cc4
-def save_adapter(model:PeftModel, config:TrainConfig, record:Mapping[str, Any])->Path:
-    "Write adapter and card to `output_dir`/adapter."
+def save_adapter(model:PeftModel, config:TrainConfig, record:Mapping[str, Any], state:dict[str, Tensor]|None=None)->Path:
+    "Write adapter and card to `output_dir`/adapter; `state` where the model holds parts of its tensors only."
     folder = Path(config.output_dir)/"adapter"
-    kw: dict[str, Any] = {}
+    kw: dict[str, Any] = {"state_dict": state} if state else {}
     if config.method == "pissa": kw["path_initial_model_for_weight_conversion"] = str(Path(config.output_dir)/"start")
     model.save_pretrained(str(folder), save_embedding_layers=False, **kw)
     saved = json.loads((folder/"adapter_config.json").read_text(encoding="utf-8"))
@@ -762,40 +821,75 @@ def train(
 )->RunResult:                                 # model, tokenizer, record
     "Train an adapter as `config` says, or go on where an interrupted run stopped."
     began = time.perf_counter()
+    make_output(config.output_dir)
+    advice = {k: getattr(config, k) for k in ("batch_size", "gradient_accumulation", "max_length", "gradient_checkpointing")}
+    with one_run(config.output_dir) if main_process() else nullcontext(), memory_advice(**advice): return _train(config, callbacks, began)
+
+# %% ../nbs/10_train.ipynb #b6108441
+def _train(config:TrainConfig, callbacks:Sequence[TrainerCallback], began:float)->RunResult:
     if check_output(config) == "finished":
         if main_process(): print(f"{config.output_dir} holds this run, finished: nothing to train")
         return load_run(config.output_dir)
     if config.threads: torch.set_num_threads(config.threads)
     sets, reports = encode_splits(config, load_tokenizer(config))
-    checkpoint = last_checkpoint(config.output_dir)
+    checkpoint = agreed_checkpoint(config.output_dir)
     model, tokenizer = build_model(config, sets[0], checkpoint)
     record = start_record(config, model, reports)
     if main_process(): _announce(record, config, checkpoint, model)
     trainer = make_trainer(config, model, tokenizer, sets, fresh=checkpoint is None)
     for c in callbacks: trainer.add_callback(c)
-    return RunResult(trainer.model, tokenizer, _run(trainer, config, record, checkpoint, began))
+    log = run_log(trainer)
+    log.earlier, log.started = read_notes(checkpoint).get("sessions", ()), began
+    log.about = {k: record[k] for k in ("hardware", "commit", "versions")}
+    return RunResult(trainer.model, tokenizer, _run(trainer, config, record, checkpoint))
 
-# %% ../nbs/10_train.ipynb #b6108441
+# %% ../nbs/10_train.ipynb #ae8bf50c
+def agreed_checkpoint(
+    folder:str|Path,   # output folder of a run
+)->str|None:           # its path, the same in every process
+    "The checkpoint that a run goes on from, as the first process finds it."
+    found = [last_checkpoint(folder, print) if main_process() else None]
+    if this_process().num_processes > 1: broadcast_object_list(found)
+    return found[0]
+
+# %% ../nbs/10_train.ipynb #dabd192d
+def run_log(trainer:Trainer)->RunLog:
+    "The log among a trainer's callbacks."
+    return next(c for c in trainer.callback_handler.callbacks if isinstance(c, RunLog))
+
+# %% ../nbs/10_train.ipynb #012464d2
 def _announce(record:dict, config:TrainConfig, checkpoint:str|None, model:PeftModel)->None:
     a = record["adapter"]
     print(f"{a['method']}: {a['trained_parameters']:,} trained parameters, {a['share']:.3%} of {a['base_parameters']:,}")
     if checkpoint: print(f"resuming from {checkpoint}")
     if config.method == "pissa": save_start(model, config)
+    check_room(config.output_dir, a["trained_parameters"])
     write_record(record, config.output_dir)
 
-# %% ../nbs/10_train.ipynb #ae8bf50c
-def _run(trainer:Trainer, config:TrainConfig, record:dict, checkpoint:str|None, began:float)->dict[str, Any]:
+# %% ../nbs/10_train.ipynb #fceebc45
+def _fit(trainer:Trainer, config:TrainConfig, record:dict, checkpoint:str|None)->None:
+    "Train; a run that does not reach its end leaves a record, too."
+    try: trainer.train(resume_from_checkpoint=checkpoint)
+    except (Exception, Interrupted) as e:
+        log = run_log(trainer)
+        if log.bar is not None and main_process():
+            record = end_record(record, trainer, log, "interrupted" if isinstance(e, Interrupted) else "failed")
+            with suppress(OSError): write_record({**record, "error": f"{type(e).__name__}: {e}"}, config.output_dir)   # the disk may be what failed
+        raise
+
+# %% ../nbs/10_train.ipynb #77e7b323
+def _run(trainer:Trainer, config:TrainConfig, record:dict, checkpoint:str|None)->dict[str, Any]:
     "Train, evaluate, save; the record."
-    trainer.train(resume_from_checkpoint=checkpoint)
+    _fit(trainer, config, record, checkpoint)
     done = [e["step"] for e in trainer.state.log_history if "eval_nll" in e]
     if config.eval_rows and done[-1:] != [trainer.state.global_step]: trainer.evaluate()
     model: Any = trainer.model
-    log = next(c for c in trainer.callback_handler.callbacks if isinstance(c, RunLog))
-    record = end_record(record, trainer, log, time.perf_counter() - began)
+    record = end_record(record, trainer, run_log(trainer))
     dynamic = next((c for c in trainer.callback_handler.callbacks if isinstance(c, DynamicRank)), None)
     if dynamic: record |= {"adapter": describe_adapter(model, config), "dynamic": dynamic.history}
+    state = trainer.accelerator.get_state_dict(trainer.model_wrapped) if trainer.is_fsdp_enabled else None   # gathered from all processes
     if main_process():
-        save_adapter(model, config, record)
+        save_adapter(model, config, record, state)
         plot_run(record).savefig(Path(config.output_dir)/"run.png")
         write_record(record, config.output_dir)   # last: a record that says finished has everything beside it
     this_process().wait_for_everyone()

@@ -263,6 +263,13 @@ def test_start_from_the_first_gradient():
         for (n, p), (_, q) in zip(m.named_parameters(), early.named_parameters()):
             if p.requires_grad: torch.testing.assert_close(p.grad, q.grad, atol=1e-2*float(q.grad.abs().max()) + 1e-8, rtol=1e-2, msg=n)
         assert not any(l.soka_waiting for l in soka_layers(m).values())
+        filled = starts(m)      # a first step at a learning rate of zero, as warm-up makes it, changes no factor
+        with tempfile.TemporaryDirectory() as d:
+            m.save_pretrained(d)
+            again = PeftModel.from_pretrained(make(), d, is_trainable=True)
+            again.load_adapter(d, "default", is_trainable=True)     # as a trainer does when it goes on
+        again(input_ids=ids.flip(1), labels=ids.flip(1)).loss.backward()
+        assert all(torch.equal(V, filled[n]) for n, V in starts(again).items())
 
 
 # %% ../nbs/06_peft.ipynb #ca148807
