@@ -35,11 +35,12 @@ from .train import (DTYPES, SIDE_SETTINGS, TrainConfig, check_output, check_type
                         main_process, model_path, read_recipe, read_record, soka_config, train, write_record)
 
 # %% auto #0
-__all__ = ['RUN_FILES', 'FORMS', 'read_flag', 'add_settings', 'given_settings', 'check_adapter', 'check_new_folder', 'merge',
-           'answer_held_out', 'evaluate_run', 'clear_run', 'demo_config', 'in_fresh_process', 'demo', 'demo_text',
-           'without_folder', 'portable_record', 'compact_json', 'train_command', 'plan_command', 'extract_command',
-           'merge_command', 'check_export', 'export_command', 'inspect_command', 'evaluate_command', 'record_command',
-           'demo_command', 'OneLineParser', 'make_parser', 'quiet', 'parse', 'main']
+__all__ = ['RUN_FILES', 'EXTRACT_DEFAULTS', 'EXTRACT_SETTINGS', 'FORMS', 'read_flag', 'add_settings', 'given_settings',
+           'check_adapter', 'check_new_folder', 'merge', 'answer_held_out', 'evaluate_run', 'clear_run', 'demo_config',
+           'in_fresh_process', 'demo', 'demo_text', 'without_folder', 'portable_record', 'compact_json',
+           'train_command', 'plan_command', 'extract_command', 'merge_command', 'check_export', 'export_command',
+           'inspect_command', 'evaluate_command', 'record_command', 'demo_command', 'OneLineParser', 'make_parser',
+           'quiet', 'parse', 'main']
 
 # %% ../nbs/11_cli.ipynb #320924c2
 def read_flag(
@@ -58,13 +59,15 @@ def add_settings(
     parser:argparse.ArgumentParser,  # of a command
     groups:Sequence[str],            # groups of settings to offer
     extra:Sequence[str]=(),          # single settings besides
+    given:Mapping[str, Any]|None=None,  # defaults of the command's own
 )->None:
     "A flag for every setting of the groups, in either spelling: --batch_size or --batch-size."
     parts = {g: parser.add_argument_group(g) for g in groups}
     for f in fields(TrainConfig):
         if (part := parts.get(f.metadata["group"], parser if f.name in extra else None)) is not None:
             names = dict.fromkeys(("--" + f.name, "--" + f.name.replace("_", "-")))
-            part.add_argument(*names, dest=f.name, metavar="X", help=f"{f.metadata['help']} (default: {f.default})".replace("%", "%%"))
+            part.add_argument(*names, dest=f.name, metavar="X",
+                              help=f"{f.metadata['help']} (default: {(given or {}).get(f.name, f.default)})".replace("%", "%%"))
 
 # %% ../nbs/11_cli.ipynb #1812fc17
 def given_settings(
@@ -252,10 +255,12 @@ def plan_command(args:argparse.Namespace)->None:
     print(f"{out/'plan.json'} {out/'plan.png'}")
 
 # %% ../nbs/11_cli.ipynb #d04d188f
+EXTRACT_DEFAULTS = {"source": "update", "energy": 1.0}     # what a budget can hold, it should
+EXTRACT_SETTINGS = ("target_modules", "r", "budget", "shape", "energy", "criterion", "r_max", "max_madds", "seed", "threads")
+
 def extract_command(args:argparse.Namespace)->None:
     "Turn a full fine-tune into an adapter on its base."
-    config = TrainConfig(**{"source": "update", "energy": 1.0, **given_settings(args)})   # what a budget can hold, it should
-    if config.method != "soka": raise ValueError(f"an update is extracted for method soka, got {config.method}")
+    config = TrainConfig(**{**EXTRACT_DEFAULTS, **given_settings(args)})
     if config.threads: torch.set_num_threads(config.threads)
     check_new_folder(args.out)
     total = base_parameters(open_checkpoint(args.base).model)
@@ -332,15 +337,15 @@ def make_parser()->argparse.ArgumentParser:
     common.add_argument("--debug", action="store_true", help="show the traceback of an error, and all warnings")
     parser = OneLineParser(prog="soka", description="Fine-tune a frozen model through short sums of Kronecker products.", allow_abbrev=False)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    def command(name, run, groups=(), extra=()):
+    def command(name, run, groups=(), extra=(), given=None):
         p = commands.add_parser(name, help=run.__doc__, description=run.__doc__, parents=[common], allow_abbrev=False)
-        add_settings(p, groups, extra)
+        add_settings(p, groups, extra, given)
         p.set_defaults(run_command=run)
         return p
     everything = ("model", "data", "adapter", "optimisation", "run")
     command("train", train_command, everything).add_argument("recipe", nargs="?", help="YAML file; without it flags and defaults decide")
     _add_plan(command("plan", plan_command, ("model", "adapter"), ("seed", "threads")))
-    _add_extract(command("extract", extract_command, ("adapter",), ("seed", "threads")))
+    _add_extract(command("extract", extract_command, (), EXTRACT_SETTINGS, EXTRACT_DEFAULTS))
     _add_merge(command("merge", merge_command))
     _add_export(command("export", export_command))
     command("inspect", inspect_command).add_argument("adapter", metavar="ADAPTER", help="adapter folder")

@@ -275,11 +275,13 @@ def check_tensors(
     have:dict[str, tuple],  # tensor name -> shape
     config:SoKAConfig,      # of the adapter, with its plan
 )->None:                    # a `ValueError` names the first that is missing or misshapen
-    "Refuse an adapter file that lacks a tensor of the plan or holds one in another shape."
+    "Refuse an adapter file that lacks a tensor of the plan, has one too many, or holds one in another shape."
     have = {k.removeprefix("base_model.model.").replace("_orig_mod.", ""): tuple(s) for k,s in have.items()}
     want = plan_tensors(read_plan(config.plan or {}), config.source, folded=config.folded)
     missing = sorted(want.keys() - have.keys())
     if missing: raise ValueError(f"adapter file must hold every tensor of the plan, {len(missing)} of {len(want)} are missing: {missing[0]}")
+    more = sorted(k for k in have.keys() - want.keys() if re.search(r"\.soka_[A-Za-z]+$", k))
+    if more: raise ValueError(f"adapter file must hold no factors but those of the plan, got {len(more)} more: {more[0]}")
     for k, shape in want.items():
         if have[k] != shape: raise ValueError(f"adapter tensor {k} must have shape {shape}, got {have[k]}")
 
@@ -295,6 +297,9 @@ def check_weights(
         with safe_open(weights, "pt") as f: have = {k: (f.get_slice(k).get_shape(), f.get_slice(k).get_dtype()) for k in f.keys()}
     except SafetensorError as e: raise ValueError(f"adapter file must be a whole safetensors file, got {str(weights)!r}: {e}") from e
     check_tensors({k: s for k,(s, _) in have.items()}, config)
+    own = ["." + k.removeprefix("base_model.model.") for k in have if ".soka_" not in k]
+    for n in config.modules_to_save or ():
+        if not any(f".{n}." in k for k in own): raise ValueError(f"adapter file must hold every module of modules_to_save, got none for {n!r}")
     for k, (_, kind_of_number) in have.items():
         if kind_of_number not in FLOATS: raise ValueError(f"adapter tensor {k} must be of floats, got {kind_of_number}")
 
@@ -871,9 +876,11 @@ class SoKAFactors(BaseTunerLayer):
             elif p.device.type != "meta": p.data = p.data.to(device)
 
     def cast(self, name:str)->None:
-        "Half precision changes to float32; a frozen one stays frozen."
+        "Half precision factors to float32; frozen ones stay frozen."
+        half = (torch.float16, torch.bfloat16)
+        for b in (b for b in (self.soka_U, self.soka_V, self.soka_S) if name in b and b[name].dtype in half): b[name] = b[name].float()
         for d in (self.soka_dU, self.soka_dV):
-            if name in d and d[name].dtype in (torch.float16, torch.bfloat16):
+            if name in d and d[name].dtype in half:
                 d[name] = nn.Parameter(d[name].data.float(), requires_grad=d[name].requires_grad)
 
 # %% ../nbs/06_peft.ipynb #98f7cf04

@@ -9,6 +9,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 import torch
@@ -83,7 +84,7 @@ def layer_factors(
             at = {k: f"base_model.model.{n}.soka_{k}" for k in ("dU", "dV", "U", "V")}
             parts:Any = [f.get_tensor(k).double() if k in keys else None for k in at.values()]
             one = Factors(*parts)
-            if not all(bool(torch.isfinite(t).all()) for t in one if t is not None): raise ValueError(f"adapter tensors must be finite, got NaN or infinity in {n} of {str(a.folder)!r}")
+            if not isfinite(kron_norm(*one.terms) + kron_norm(one.U, one.V)): raise ValueError(f"adapter tensors must be finite, got NaN or infinity in {n} of {str(a.folder)!r}")
             yield n, one
 
 # %% ../nbs/17_share.ipynb #3604e072
@@ -93,7 +94,8 @@ def kron_norm(
 )->float:       # at least 0
     "Frobenius norm of `sum_k kron(P_k, Q_k)`."
     p, q = P.flatten(1), Q.flatten(1)
-    return max(float(((p @ p.T)*(q @ q.T)).sum()), 0.)**0.5
+    total = float(((p @ p.T)*(q @ q.T)).sum())
+    return total if total != total else max(total, 0.)**0.5
 
 def kron_gap(
     a:tuple[Tensor, Tensor],   # P, Q of one sum, float64
@@ -225,12 +227,13 @@ def leading_svd(
     "Leading part of the SVD of a sum of Kronecker products, by products with its factors alone."
     n, k, held, total = P.shape[2]*Q.shape[2], min(rank + 16, P.shape[1]*Q.shape[1]), 0., kron_norm(P, Q)**2
     X = torch.randn(k, n, dtype=P.dtype, generator=torch.Generator().manual_seed(0))
-    while True:
+    for _ in range(1000):
         Y = torch.linalg.qr(kron_linear(X, P, Q).T)[0]                     # (out, k)
         U, S, Vh = torch.linalg.svd(kron_linear(Y.T, P.mT.contiguous(), Q.mT.contiguous()), full_matrices=False)
         found = float(S[:rank].square().sum())
-        if found - held <= tol*total: return (Y @ U)[:, :rank], S[:rank], Vh[:rank]
+        if found - held <= tol*total: break
         X, held = Vh, found
+    return (Y @ U)[:, :rank], S[:rank], Vh[:rank]
 
 def change_svd(
     P:Tensor,          # left factors, shape (R, m1, n1), float64
