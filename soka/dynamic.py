@@ -219,6 +219,7 @@ def check_dynamic(
     "Refuse what cannot change its ranks while it trains."
     config: Any = getattr(model, "peft_config", {}).get(adapter)
     if getattr(config, "plan", None) is None: raise ValueError(f"model must carry a SoKA adapter {adapter!r} for dynamic ranks, got {type(model).__name__}")
+    if config.folded: raise ValueError("adapter must be in delta form for dynamic ranks, got one in residual form (folded=True)")
     if config.source == "weight": raise ValueError("source must not be 'weight' for dynamic ranks, got 'weight': its change has twice as many terms as its factors")
     if args.world_size > 1: raise NotImplementedError(f"dynamic ranks must run in one process, got {args.world_size}")
     if args.load_best_model_at_end: raise ValueError("load_best_model_at_end must be False with dynamic ranks, whose checkpoints differ in shape, got True")

@@ -10,7 +10,9 @@ from typing import NamedTuple
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from . import __version__
 from .core import start_change, start_factors
+from .fingerprint import weight_fingerprint
 from .kpsvd import KPSVD
 from .kron import KronShape
 from .peft import SoKAConfig, base_features, changed_layers, check_same_layers, plan_layers, settle_targets, write_plan
@@ -104,7 +106,8 @@ def extract(
     check_tuned(b, layers)
     changed = changed_layers(layers, lambda n: update_of(a, b, n))
     plan, starts = plan_layers(changed, config, ((n, update_of(a, b, n)) for n in changed))
-    config.plan, config.base_model_name_or_path = write_plan(plan), base
+    config.plan, config.base_model_name_or_path, config.soka_version = write_plan(plan), base, __version__
+    config.base_fingerprint = {n: str(f) for n in plan if (f := weight_fingerprint(read_weight(a, n))) is not None}
     save_update(starts, config, out)
     return update_rows(starts)
 

@@ -19,6 +19,8 @@ from typing import Any, NamedTuple, Optional, Union
 from zlib import crc32
 
 import torch
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
 from peft import PeftConfig
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_PREFIX_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
 from peft.tuners._buffer_dict import BufferDict
@@ -32,26 +34,31 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from . import __version__
 from .core import MODES, SOURCES, change_weight, check_choice, decompose, start_change, start_factors
-from .kpsvd import KPSVD, kpsvd, leading
+from .fingerprint import compare, fingerprint, parse_fingerprint
 from .first import first_gradient
+from .kpsvd import KPSVD, kpsvd, leading
 from .kron import KronShape, check_shape, kron_change, kron_linear, kron_sum
 from .quant import (WriteCost, dense_weight, features, keep_cpu_weights, kind, restore_weight, set_dense_weight, warn_of_cost,
                         weight_state, write_cost)
 from .rank import Spectrum, allocate, choose_shape, parse_budget, select_rank
 
 # %% auto #0
-__all__ = ['SOKA_TYPE', 'BIASES', 'PLAN_CRITERIA', 'NOTE', 'TASK_HEADS', 'add_peft_type', 'whole', 'number', 'LayerPlan',
-           'read_plan', 'write_plan', 'read_plan_file', 'check_plan', 'check_rule', 'check_numbers', 'check_together',
-           'as_shape', 'add_note', 'plan_tensors', 'check_tensors', 'check_folder', 'SoKAConfig', 'reader_of',
-           'base_features', 'base_weight', 'supported', 'base_of', 'find_targets', 'shared_with', 'check_targets',
-           'base_parameters', 'settle_budget', 'pattern', 'layer_start', 'without_factors', 'whole_term',
-           'starts_by_layer', 'starts_by_budget', 'shaped', 'plan_layers', 'shape_for', 'plan_only', 'fitting_plan',
-           'check_batches', 'groups', 'Taps', 'add_gradients', 'loss_gradients', 'with_matrices', 'settle_targets',
-           'targets_for', 'with_gradients', 'check_same_layers', 'changed_layers', 'with_update', 'blank_start',
-           'zero_start', 'new_change', 'SoKAFactors', 'SoKABase', 'SoKALayer', 'row_groups', 'SoKAPeftLinear',
-           'soka_layers', 'merge_costs', 'own_weight', 'release_starts', 'check_rows', 'give_rows', 'load_starts',
-           'keep_dtypes', 'check_has_start', 'warn_of_base', 'copy_config', 'SoKAModel', 'register']
+__all__ = ['SOKA_TYPE', 'BIASES', 'PLAN_CRITERIA', 'FLAGS', 'LINES', 'NOTE', 'WEIGHTS', 'PICKLE', 'FLOATS', 'TASK_HEADS',
+           'add_peft_type', 'whole', 'number', 'LayerPlan', 'read_plan', 'write_plan', 'read_plan_file', 'check_plan',
+           'check_rule', 'check_numbers', 'check_together', 'one_line', 'name_list', 'keyed', 'check_kinds',
+           'check_regex', 'check_records', 'as_shape', 'add_note', 'plan_tensors', 'check_tensors', 'check_weights',
+           'check_folder', 'check_source', 'SoKAConfig', 'reader_of', 'base_features', 'base_weight', 'supported',
+           'base_of', 'targeted', 'find_targets', 'shared_with', 'check_targets', 'start_entries', 'fingerprints',
+           'base_name', 'check_same_base', 'base_parameters', 'settle_budget', 'pattern', 'layer_start',
+           'without_factors', 'whole_term', 'starts_by_layer', 'starts_by_budget', 'shaped', 'plan_layers', 'shape_for',
+           'plan_only', 'fitting_plan', 'check_batches', 'groups', 'Taps', 'add_gradients', 'loss_gradients',
+           'with_matrices', 'settle_targets', 'targets_for', 'with_gradients', 'check_same_layers', 'changed_layers',
+           'with_update', 'blank_start', 'zero_start', 'new_change', 'SoKAFactors', 'SoKABase', 'SoKALayer',
+           'row_groups', 'SoKAPeftLinear', 'soka_layers', 'merge_costs', 'own_weight', 'release_starts', 'check_rows',
+           'give_rows', 'load_starts', 'keep_dtypes', 'check_has_start', 'warn_of_base', 'copy_config', 'SoKAModel',
+           'check_when_read', 'register']
 
 # %% ../nbs/06_peft.ipynb #db635c82
 def add_peft_type(
@@ -156,9 +163,9 @@ def check_numbers(
     else: check_rule("budget", c.budget, c.budget is None or (whole(c.budget) and c.budget >= 1), "None, an integer of at least 1 or a text like '0.015%'")
     check_rule("r_min", c.r_min, whole(c.r_min) and c.r_min >= 1, "an integer of at least 1")
     check_rule("energy", c.energy, c.energy is None or (number(c.energy) and 0 < c.energy <= 1), "in (0, 1]")
-    check_rule("max_madds", c.max_madds, c.max_madds is None or (number(c.max_madds) and c.max_madds > 0), "None or a number above 0")
+    check_rule("max_madds", c.max_madds, c.max_madds is None or (number(c.max_madds) and 0 < c.max_madds < float("inf")), "None or a number above 0")
     check_rule("soka_dropout", c.soka_dropout, number(c.soka_dropout) and 0 <= c.soka_dropout < 1, "in [0, 1)")
-    check_rule("seed", c.seed, whole(c.seed), "an integer")
+    check_rule("seed", c.seed, whole(c.seed) and -2**63 <= c.seed < 2**63, "an integer of 64 bits")
 
 # %% ../nbs/06_peft.ipynb #99d5d1f9
 def check_together(
@@ -176,20 +183,80 @@ def check_together(
     if c.base_quant is not None and (c.mode, c.source) != ("residual", "weight"):
         raise ValueError(f"base_quant needs mode='residual' and source='weight', got {c.mode!r} and {c.source!r}")
     if c.start_saved and c.plan is None: raise ValueError("a saved adapter (start_saved) must carry its plan, got None")
+    if c.folded and not c.start_saved: raise ValueError("folded is for a saved adapter (start_saved), got folded=True without it")
     if isinstance(c.target_modules, str) and (c.layers_to_transform is not None or c.layers_pattern is not None):
         raise ValueError(f"layers_to_transform and layers_pattern need a list of target_modules, got the string {c.target_modules!r}")
 
-# %% ../nbs/06_peft.ipynb #7a610e1d
+# %% ../nbs/06_peft.ipynb #cf458bd5
+def one_line(v:Any)->bool:
+    "Is `v` None or a line of text of a sane length?"
+    return v is None or (isinstance(v, str) and re.fullmatch(r"[^\x00-\x1f\x7f]{0,2000}", v) is not None)
+
+def name_list(v:Any, rule:str=r"[^\x00-\x1f\x7f/\\]{1,500}")->bool:
+    "Is `v` a list (or the like) of names that follow `rule`?"
+    return isinstance(v, (list, tuple, set, frozenset)) and all(isinstance(n, str) and re.fullmatch(rule, n) for n in v)
+
+def keyed(v:Any, ok:Callable[[Any], bool])->bool:
+    "Is `v` a dictionary from texts to values that are `ok`?"
+    return isinstance(v, dict) and all(isinstance(k, str) and ok(x) for k,x in v.items())
+
+# %% ../nbs/06_peft.ipynb #3ebaf2d1
+FLAGS = ("init_weights", "start_saved", "folded", "check_base", "inference_mode")
+LINES = ("base_model_name_or_path", "revision", "peft_version", "soka_version")
+
+def check_kinds(
+    c:SoKAConfig,  # settings
+)->None:           # a `ValueError` names the first field of a wrong kind
+    "Refuse a field that is not of its kind."
+    for n in FLAGS: check_rule(n, getattr(c, n), isinstance(getattr(c, n), bool), "True or False")
+    for n in LINES: check_rule(n, getattr(c, n), one_line(getattr(c, n)), "None or one line of text")
+    for n in ("target_modules", "exclude_modules", "layers_pattern"):
+        v = getattr(c, n)
+        check_rule(n, v, v is None or name_list(v) or (isinstance(v, str) and len(v) <= 20_000), "None, a regex or a list of module names")
+        if isinstance(v, str) and not c.start_saved: check_regex(n, v)     # a saved adapter's regexes are never used
+    layers = c.layers_to_transform if isinstance(c.layers_to_transform, (list, tuple, set, range)) else [c.layers_to_transform]
+    check_rule("layers_to_transform", c.layers_to_transform, all(i is None or (whole(i) and i >= 0) for i in layers), "None, an integer of at least 0 or a list of such")
+    check_rule("modules_to_save", c.modules_to_save, c.modules_to_save is None or name_list(c.modules_to_save, r"[\w.\-]{1,500}"), "None or a list of module names")
+    check_rule("rank_pattern", c.rank_pattern, keyed(c.rank_pattern, lambda r: whole(r) and r >= 1), "a dictionary from names to integers of at least 1")
+    check_rule("shape_pattern", c.shape_pattern, keyed(c.shape_pattern, lambda s: True), "a dictionary from names to shapes")
+    check_rule("auto_mapping", c.auto_mapping, c.auto_mapping is None or keyed(c.auto_mapping, one_line), "None or a dictionary of texts")
+    check_rule("base_fingerprint", c.base_fingerprint, c.base_fingerprint is None or keyed(c.base_fingerprint, one_line), "None or a dictionary of texts")
+
+# %% ../nbs/06_peft.ipynb #239902f0
+def check_regex(
+    name:str,     # setting
+    value:str,    # what it was given
+)->None:          # a `ValueError` if not
+    "Refuse a text that is no regex."
+    try: re.compile(value)
+    except (re.error, OverflowError, RecursionError) as e: raise ValueError(f"{name} must be a regex, got {value[:80]!r}: {e}") from e
+
+def check_records(
+    c:SoKAConfig,  # settings, each of its kind
+)->None:           # a `ValueError` names the first bad layer
+    "Refuse a plan that no layer can have, and a fingerprint that is none."
+    for n, p in read_plan(c.plan or {}).items(): check_plan(n, p, p.shape.out_features, p.shape.in_features)
+    for n, f in (c.base_fingerprint or {}).items():
+        try: parse_fingerprint(f)
+        except ValueError as e: raise ValueError(f"{e} for {n}") from e
+
+# %% ../nbs/06_peft.ipynb #5f84506e
 def as_shape(
     v:Any,   # a name, (m1, n1, m2, n2), or a list of such
+    *,
+    one:bool=False,  # True: no list of such
 )->Any:      # lists of four integers as tuples
     "A shape setting as it was before JSON turned its tuples into lists."
     rule = "(m1, n1, m2, n2), 'auto', 'low-rank', 'balanced', like 's=4', or a list of such"
     if v is None: return v
     if isinstance(v, str): check_rule("shape", v, bool(re.fullmatch(r"auto|low-rank|balanced|s=[1-9]\d*", v)), rule)
     elif not isinstance(v, (tuple, list)): check_rule("shape", v, False, rule)
-    elif all(whole(i) for i in v): return tuple(v)
-    else: return [as_shape(s) for s in v]
+    elif all(whole(i) for i in v):
+        check_rule("shape", v, len(v) == 4 and min(v) >= 1, rule)
+        return tuple(v)
+    else:
+        check_rule("shape", v, not one, rule)
+        return [as_shape(s, one=True) for s in v]
     return v
 
 # %% ../nbs/06_peft.ipynb #2b1cb98e
@@ -212,12 +279,14 @@ def add_note(
 def plan_tensors(
     plan:dict[str, LayerPlan],  # by layer name
     source:str,                 # of the config; only a "weight" start has a U
+    *,
+    folded:bool=False,          # True: the start is added into the change, and there is no other
 )->dict[str, tuple]:            # tensor name as in the file -> shape
     "Every tensor that an adapter file must hold."
     want:dict[str, tuple] = {}
     for n, ((m1,n1,m2,n2), r) in plan.items():
         U, V = (r, m1, n1), (r, m2, n2)
-        parts = dict(dU=U, dV=V, V=V, S=(r,)) | (dict(U=U) if source == "weight" else {})
+        parts = dict(dU=U, dV=V) if folded else dict(dU=U, dV=V, V=V, S=(r,)) | (dict(U=U) if source == "weight" else {})
         want |= {f"{n}.soka_{k}": s for k,s in parts.items()} if r else {}
     return want
 
@@ -226,28 +295,63 @@ def check_tensors(
     have:dict[str, tuple],  # tensor name -> shape
     config:SoKAConfig,      # of the adapter, with its plan
 )->None:                    # a `ValueError` names the first that is missing or misshapen
-    "Refuse an adapter file that lacks a tensor of the plan or holds one in another shape."
+    "Refuse an adapter file that lacks a tensor of the plan, has one too many, or holds one in another shape."
     have = {k.removeprefix("base_model.model.").replace("_orig_mod.", ""): tuple(s) for k,s in have.items()}
-    want = plan_tensors(read_plan(config.plan or {}), config.source)
+    want = plan_tensors(read_plan(config.plan or {}), config.source, folded=config.folded)
     missing = sorted(want.keys() - have.keys())
     if missing: raise ValueError(f"adapter file must hold every tensor of the plan, {len(missing)} of {len(want)} are missing: {missing[0]}")
+    more = sorted(k for k in have.keys() - want.keys() if re.search(r"\.soka_[A-Za-z]+$", k))
+    if more: raise ValueError(f"adapter file must hold no factors but those of the plan, got {len(more)} more: {more[0]}")
     for k, shape in want.items():
         if have[k] != shape: raise ValueError(f"adapter tensor {k} must have shape {shape}, got {have[k]}")
 
-# %% ../nbs/06_peft.ipynb #8f0dfd17
+# %% ../nbs/06_peft.ipynb #133bd7a9
+WEIGHTS, PICKLE, FLOATS = "adapter_model.safetensors", "adapter_model.bin", ("F64", "F32", "F16", "BF16")
+
+def check_weights(
+    weights:str|os.PathLike,  # safetensors file on this machine
+    config:SoKAConfig,        # of the adapter, with its plan
+)->None:                      # a `ValueError` says what is wrong
+    "Refuse a file that is cut short, incomplete, of other shapes, or not of floats."
+    try:
+        with safe_open(weights, "pt") as f: have = {k: (f.get_slice(k).get_shape(), f.get_slice(k).get_dtype()) for k in f.keys()}
+    except SafetensorError as e: raise ValueError(f"adapter file must be a whole safetensors file, got {str(weights)!r}: {e}") from e
+    check_tensors({k: s for k,(s, _) in have.items()}, config)
+    own = ["." + k.removeprefix("base_model.model.") for k in have if ".soka_" not in k]
+    for n in config.modules_to_save or ():
+        if not any(f".{n}." in k for k in own): raise ValueError(f"adapter file must hold every module of modules_to_save, got none for {n!r}")
+    for k, (_, kind_of_number) in have.items():
+        if kind_of_number not in FLOATS: raise ValueError(f"adapter tensor {k} must be of floats, got {kind_of_number}")
+
+# %% ../nbs/06_peft.ipynb #44f8ea1f
 def check_folder(
-    folder:str|os.PathLike,  # of a saved adapter, on this machine
+    folder:str|os.PathLike,  # of a config, on this machine
     config:SoKAConfig,       # read from it
 )->None:                     # a `FileNotFoundError` or `ValueError` says what is wrong
-    "Refuse an adapter folder whose weights are missing, cut short, incomplete or of other shapes."
-    weights, other = Path(folder)/"adapter_model.safetensors", Path(folder)/"adapter_model.bin"
-    if not weights.exists():
-        if other.exists(): return       # a pickle: it has no header to read, so it is checked when it is loaded
-        raise FileNotFoundError(f"adapter folder must hold {weights.name}, got {str(folder)!r} without it")
-    try:
-        with safe_open(weights, "pt") as f: have = {k: f.get_slice(k).get_shape() for k in f.keys()}
-    except SafetensorError as e: raise ValueError(f"adapter file must be a whole safetensors file, got {str(weights)!r}: {e}") from e
-    check_tensors(have, config)
+    "Refuse an adapter folder whose weights are missing, cut short, incomplete, of other shapes, or a pickle."
+    weights, other = Path(folder)/WEIGHTS, Path(folder)/PICKLE
+    if other.exists(): raise ValueError(f"adapter folder must hold no {PICKLE}: a pickle can run code and is never read, got one in {str(folder)!r}; {WEIGHTS} is what is needed")
+    if weights.exists() and not config.start_saved: raise ValueError(f"a saved adapter must have start_saved=True, got False beside {WEIGHTS} in {str(folder)!r}")
+    if not config.start_saved: return       # a config alone, to train with
+    if not weights.exists(): raise FileNotFoundError(f"adapter folder must hold {weights.name}, got {str(folder)!r} without it")
+    check_weights(weights, config)
+
+def check_source(
+    config:SoKAConfig,       # just read from a file, changed: no regex is left in a saved adapter
+    name:str|os.PathLike,    # the folder or the hub id it came from
+    subfolder:Optional[str]=None,
+    **kwargs:Any,            # for the hub: revision, token, cache_dir, local_files_only
+)->None:                     # an error says what is wrong
+    "Check an adapter's weights by the config that was read beside them, without loading them."
+    if (folder := Path(name)/(subfolder or "")).is_dir(): check_folder(folder, config)
+    elif config.start_saved:
+        given = {k: v for k,v in kwargs.items() if k in ("revision", "token", "cache_dir", "local_files_only", "force_download", "repo_type")}
+        try: check_weights(hf_hub_download(str(name), WEIGHTS, subfolder=subfolder or None, **given), config)
+        except EntryNotFoundError as e: raise FileNotFoundError(f"adapter must have {WEIGHTS} (a pickle is never read), got {str(name)!r} without it") from e
+    if not config.start_saved: return
+    if isinstance(config.target_modules, str): config.target_modules = sorted(config.plan or {})     # the plan has settled what these said
+    config.exclude_modules = config.layers_to_transform = config.layers_pattern = None
+    config.rank_pattern, config.shape_pattern = {}, {}
 
 # %% ../nbs/06_peft.ipynb #11e3dee0
 @dataclass
@@ -278,31 +382,50 @@ class SoKAConfig(PeftConfig):
     plan: Any = field(default=None, metadata={"help": "Layer name -> [m1, n1, m2, n2, r], or a file from soka plan; layers not named are left alone."})
     base_quant: Optional[dict] = field(default=None, metadata={"help": "Set by soka.residual: how the base was quantized after the start was taken out of its floats."})
     start_saved: bool = field(default=False, metadata={"help": "True in a saved adapter: the start comes from the file, no SVD is run."})
+    folded: bool = field(default=False, metadata={"help": "True: the file holds U0+dU and V0+dV alone, see soka.share.export_folded."})
+    base_fingerprint: Optional[dict] = field(default=None, metadata={"help": "Layer name -> a few entries of its weight; another base is refused."})
+    check_base: bool = field(default=True, metadata={"help": "False loads the adapter onto any base with the same layers."})
+    soka_version: Optional[str] = field(default=None, metadata={"help": "Version that made the adapter."})
 
     def __post_init__(self)->None:
         super().__post_init__()
         self.peft_type = SOKA_TYPE
         if self.source is None: self.source = "weight" if self.mode == "residual" else "gradient"
         if isinstance(self.plan, (str, os.PathLike)): self.plan = read_plan_file(self.plan)
+        check_kinds(self)
         for name, known in (("source", SOURCES), ("mode", MODES), ("bias", BIASES)): check_choice(name, getattr(self, name), known)
         if self.criterion is not None: check_choice("criterion", self.criterion, PLAN_CRITERIA)
         if self.rank_source is not None: check_choice("rank_source", self.rank_source, ("weight", "gradient", "update"))
         check_numbers(self)
         check_together(self)
+        check_records(self)
         self.shape, self.shape_pattern = as_shape(self.shape), {k: as_shape(v) for k,v in self.shape_pattern.items()}
         for name in ("target_modules", "exclude_modules"):
             if isinstance(getattr(self, name), list): setattr(self, name, set(getattr(self, name)))
 
     @classmethod
+    def from_json_file(cls, path_json_file:str|os.PathLike, **kwargs:Any)->dict:
+        "The content of adapter_config.json, if it is that of a SoKA adapter."
+        try: found = json.loads(Path(path_json_file).read_bytes())
+        except (ValueError, RecursionError) as e: raise ValueError(f"adapter_config.json must be JSON, got {str(e)[:200]} in {str(path_json_file)!r}") from e
+        if not isinstance(found, dict): raise ValueError(f"adapter_config.json must be an object, got {type(found).__name__}")
+        if found.get("peft_type") != "SOKA":
+            raise ValueError(f"adapter must be a SoKA adapter, with peft_type 'SOKA', got {str(found.get('peft_type'))[:80]!r} in {str(path_json_file)!r}")
+        return found
+
+    @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path:str|os.PathLike, subfolder:Optional[str]=None, **kwargs:Any)->SoKAConfig:
-        "The config in an adapter folder or repository; a folder's weights are checked against it."
+        "The config in an adapter folder or repository; the weights are checked against it. `check_base=False` allows any base."
+        any_base = kwargs.pop("check_base", True) is False
         config = super().from_pretrained(str(pretrained_model_name_or_path), subfolder=subfolder, **kwargs)
-        folder = Path(pretrained_model_name_or_path)/(subfolder or "")
-        if config.start_saved and folder.is_dir(): check_folder(folder, config)
+        check_source(config, pretrained_model_name_or_path, subfolder, **kwargs)
+        if any_base: config.check_base = False
         return config
 
     def save_pretrained(self, save_directory:str|os.PathLike, **kwargs:Any)->None:
         "Write the config, and beside that of an adapter the note on how to load it."
+        if self.start_saved and (Path(save_directory)/PICKLE).exists():
+            raise ValueError(f"an adapter must be saved as safetensors, got {PICKLE} in {str(save_directory)!r}; remove it, and leave safe_serialization on")
         super().save_pretrained(str(save_directory), **kwargs)
         if self.start_saved: add_note(save_directory)
 
@@ -347,6 +470,13 @@ def base_of(m:Any)->nn.Module:
     return m.get_base_layer() if isinstance(m, BaseTunerLayer) else m
 
 # %% ../nbs/06_peft.ipynb #48980875
+def targeted(
+    config:SoKAConfig,     # with target_modules, or of a saved adapter
+    name:str,              # of a module
+)->Any:                    # true or false
+    "Does the adapter belong on a module? A saved one has its plan, whose names are compared and not matched."
+    return name in config.plan if config.start_saved and config.plan is not None else check_target_module_exists(config, name)
+
 def find_targets(
     config:SoKAConfig,     # with target_modules
     model:nn.Module,       # with or without adapters
@@ -357,7 +487,7 @@ def find_targets(
     for name, m in model.named_modules():
         if not name or (inside and name.startswith(inside)): continue
         if isinstance(m, BaseTunerLayer): inside += (name + ".",)
-        if check_target_module_exists(config, name): found[name] = base_of(m)
+        if targeted(config, name): found[name] = base_of(m)
     if found: return found
     known = sorted({n.rsplit(".", 1)[-1] for n,m in model.named_modules() if supported(m) and not (inside and n.startswith(inside))})
     raise NoMatchingPeftModuleError(f"target_modules must match at least one layer, got {config.target_modules!r}; "
@@ -387,6 +517,55 @@ def check_targets(
             raise ValueError(f"mode='residual' needs a weight of the layer's own, got {n}, which shares it with {other}")
     merged = [n for n,m in model.named_modules() if isinstance(m, BaseTunerLayer) and m.merged and base_of(m) in layers.values()]
     if merged: raise ValueError(f"adapters must be unmerged before another is added, got merged ones in {merged[0]}")
+
+# %% ../nbs/06_peft.ipynb #4dfb0f17
+def start_entries(
+    m:Any,          # layer, with or without adapters
+    index:Tensor,   # places along the rows of the weight, shape (n,), int64
+)->Tensor:          # shape (n,), on the CPU
+    "What residual adapters have taken out of a few entries of a weight."
+    found = torch.zeros(len(index))
+    for name in [n for n,mode in getattr(m, "soka_mode", {}).items() if mode == "residual"]:
+        U, V = m.soka_U[name].float().cpu(), m.soka_V[name].float().cpu()
+        (_, m2, n2), i, j = V.shape, index.cpu()//m.in_features, index.cpu() % m.in_features
+        found += (U[:, i//m2, j//n2]*V[:, i % m2, j % n2]).sum(0)
+    return found
+
+def fingerprints(
+    model:nn.Module,        # with or without adapters
+    layers:Iterable[str],   # names
+)->dict[str, str]:          # as a config holds them; without those that cannot be read
+    "A few entries of each weight."
+    modules = dict(model.named_modules())
+    found = {n: fingerprint(base_of(modules[n]), partial(start_entries, modules[n])) for n in layers}
+    return {n: str(f) for n,f in found.items() if f is not None}
+
+# %% ../nbs/06_peft.ipynb #a1a9440e
+def base_name(
+    model:nn.Module,
+)->str:
+    "What a message calls a base."
+    name = getattr(getattr(model, "config", None), "_name_or_path", "") or model.__dict__.get("name_or_path")
+    return repr(name) if name else f"a {type(model).__name__} without a name"
+
+def check_same_base(
+    config:SoKAConfig,  # of an adapter that records its base, or of one that does not
+    model:nn.Module,    # what it is to be put on
+)->None:                # a `ValueError` names both and the first layer that differs
+    "Refuse a base that is not the one an adapter was made on."
+    modules, plan = dict(model.named_modules()), read_plan(config.plan or {})
+    if not config.check_base or any(isinstance(m, BaseTunerLayer) and m.merged for m in modules.values()): return
+    def bad(n, f):
+        if n not in modules: return "is not there"
+        try: return compare(parse_fingerprint(f), base_of(modules[n]), partial(start_entries, modules[n]))
+        except NotImplementedError: return "is no linear layer"
+    used = {n: f for n,f in (config.base_fingerprint or {}).items() if n in plan and plan[n].r}
+    order = {n: i for i,n in enumerate(modules)}            # JSON has sorted the names
+    found = {n: text for n in sorted(used, key=lambda n: order.get(n, len(order))) if (text := bad(n, used[n]))}
+    if not found: return
+    first, revision = next(iter(found)), f" (revision {config.revision})" if config.revision else ""
+    raise ValueError(f"base must be the one the adapter was made on, {config.base_model_name_or_path or 'without a name'!r}{revision}, got {base_name(model)}: "
+                     f"{first} {found[first]} ({len(found)} of {len(used)} layers differ); check_base=False in the adapter's config allows it")
 
 # %% ../nbs/06_peft.ipynb #9a392b7e
 def base_parameters(
@@ -690,10 +869,11 @@ def with_update(
 # %% ../nbs/06_peft.ipynb #6781eac7
 def blank_start(
     plan:LayerPlan,                # shape and rank
+    fill:float=float("nan"),       # 0 for a start that there is none of
 )->tuple[Tensor, Tensor, Tensor]:  # U0 (r, m1, n1), V0 (r, m2, n2), S (r,)
     "Room for a start that a file holds: not-a-number until it is filled, so that it cannot pass for one."
     (m1,n1,m2,n2), r = plan
-    return tuple(torch.full(s, float("nan"), device="cpu") for s in ((r, m1, n1), (r, m2, n2), (r,)))  # type: ignore[return-value]
+    return tuple(torch.full(s, fill, device="cpu") for s in ((r, m1, n1), (r, m2, n2), (r,)))  # type: ignore[return-value]
 
 def zero_start(
     plan:LayerPlan,  # shape and rank
@@ -718,7 +898,7 @@ def new_change(
 class SoKAFactors(BaseTunerLayer):
     "What one layer stores: changes are parameters, starts are buffers, each by adapter name."
     adapter_layer_names = ("soka_dU", "soka_dV")
-    other_param_names = ("soka_U", "soka_V", "soka_S", "soka_dropout", "soka_mode", "soka_wanted", "soka_pending", "soka_waiting", "scaling")
+    other_param_names = ("soka_U", "soka_V", "soka_S", "soka_dropout", "soka_mode", "soka_wanted", "soka_pending", "soka_waiting", "soka_folded", "scaling")
 
     def __init__(self, base_layer:nn.Module, **kwargs:Any)->None:
         self.base_layer = base_layer
@@ -734,6 +914,7 @@ class SoKAFactors(BaseTunerLayer):
         self.soka_wanted:dict[str, str] = {}     # the config's mode
         self.soka_pending:dict[str, bool] = {}   # starts that a file has yet to fill
         self.soka_waiting:dict[str, bool] = {}   # starts that the first gradient has yet to fill
+        self.soka_folded:dict[str, bool] = {}    # adapters whose start is zero and not saved
         self.scaling:dict[str, float] = {}
         self.merged_adapters:list[str] = []
         self._disable_adapters, self.kwargs, self._unmerged = False, kwargs, None
@@ -742,10 +923,10 @@ class SoKAFactors(BaseTunerLayer):
     def update_layer(self, adapter_name:str, plan:LayerPlan, start:Optional[KPSVD], config:SoKAConfig, seed:int=0,
                      inference_mode:bool=False, **kwargs:Any)->None:
         "Add an adapter; without a `start` there is room for one, to be filled from a file."
-        zero = config.source != "weight"
-        waits = config.source == "gradient" and (start is None or not start.total)   # for a file or for the first gradient
+        zero = config.source != "weight" or config.folded
+        waits = config.source == "gradient" and not config.folded and (start is None or not start.total)   # for a file or for the first gradient
         source = "zero" if waits else config.source
-        U0, V0, S = blank_start(plan) if start is None else (*start_factors(start, source, seed), start.S.clone())
+        U0, V0, S = blank_start(plan, fill=0. if config.folded else float("nan")) if start is None else (*start_factors(start, source, seed), start.S.clone())
         dU = None if start is None or not config.init_weights else start_change(start, config.source)
         if not zero: self.soka_U[adapter_name] = U0
         self.soka_V[adapter_name], self.soka_S[adapter_name] = V0, S
@@ -758,8 +939,9 @@ class SoKAFactors(BaseTunerLayer):
         self.soka_dropout[adapter_name] = nn.Dropout(config.soka_dropout) if config.soka_dropout else nn.Identity()
         self.scaling[adapter_name], self.soka_mode[adapter_name] = 1., "delta"
         self.soka_wanted[adapter_name] = "delta" if zero else config.mode
-        if start is None: self.soka_pending[adapter_name] = True
+        if start is None and not config.folded: self.soka_pending[adapter_name] = True
         if waits: self.soka_waiting[adapter_name] = True
+        if config.folded: self.soka_folded[adapter_name] = True
         self._move_adapter_to_device_of_base_layer(adapter_name)
         self.set_adapter(self.active_adapters, inference_mode=inference_mode)
 
@@ -767,17 +949,20 @@ class SoKAFactors(BaseTunerLayer):
         "To the base's device as PEFT does, but in the dtype they have."
         device = device or self._get_base_layer_device_and_dtype(self.get_base_layer())[0]
         if device is None: return
-        for d in (self.soka_U, self.soka_V, self.soka_S):
-            if adapter_name in d: d[adapter_name] = d[adapter_name].to(device)
+        for d in (d for d in (self.soka_U, self.soka_V, self.soka_S) if adapter_name in d):
+            d[adapter_name] = d[adapter_name].to(device)
+            if adapter_name in self.soka_folded: d._non_persistent_buffers_set.add(adapter_name)
         for d in (d for d in (self.soka_dU, self.soka_dV) if adapter_name in d):
             p = d[adapter_name]
             if torch.device(device).type == "meta": d[adapter_name] = nn.Parameter(p.data.to(device), requires_grad=p.requires_grad)
             elif p.device.type != "meta": p.data = p.data.to(device)
 
     def cast(self, name:str)->None:
-        "Half precision changes to float32; a frozen one stays frozen."
+        "Half precision factors to float32; frozen ones stay frozen."
+        half = (torch.float16, torch.bfloat16)
+        for b in (b for b in (self.soka_U, self.soka_V, self.soka_S) if name in b and b[name].dtype in half): b[name] = b[name].float()
         for d in (self.soka_dU, self.soka_dV):
-            if name in d and d[name].dtype in (torch.float16, torch.bfloat16):
+            if name in d and d[name].dtype in half:
                 d[name] = nn.Parameter(d[name].data.float(), requires_grad=d[name].requires_grad)
 
 # %% ../nbs/06_peft.ipynb #98f7cf04
@@ -1112,6 +1297,7 @@ class SoKAModel(BaseTuner):
 
     def _prepare_model(self, peft_config:Any, model:nn.Module)->None:
         "Settle the plan and raise every error before the first layer is replaced."
+        check_same_base(peft_config, model)
         _maybe_include_all_linear_layers(peft_config, model)
         settle_budget(peft_config, model)
         layers = find_targets(peft_config, model)
@@ -1126,6 +1312,12 @@ class SoKAModel(BaseTuner):
             else: plan = plan_only(layers, peft_config, weights)
             peft_config.plan = write_plan(plan)
         fitting_plan(peft_config.plan, layers)
+        if peft_config.start_saved: return
+        peft_config.base_fingerprint, peft_config.soka_version = fingerprints(model, peft_config.plan), __version__
+        peft_config.revision = peft_config.revision or getattr(getattr(model, "config", None), "_commit_hash", None)
+
+    @staticmethod
+    def _check_target_module_exists(peft_config:Any, key:str)->Any: return targeted(peft_config, key)
 
     def _create_and_replace(self, peft_config:Any, adapter_name:str, target:nn.Module, target_name:str, parent:nn.Module,
                             current_key:str, **kwargs:Any)->None:
@@ -1189,6 +1381,18 @@ class SoKAModel(BaseTuner):
         raise NotImplementedError("adapters must be combined by activating several: base_model.set_adapter([...]), with set_scale for "
                                   "weights; add_weighted_adapter is for LoRA only")
 
+# %% ../nbs/06_peft.ipynb #14bd40fd
+def check_when_read()->None:
+    "Let `PeftConfig.from_pretrained` check the weights of a SoKA adapter, too; once."
+    read:Any = PeftConfig.from_pretrained
+    if getattr(read, "checks_soka", False): return
+    def from_pretrained(cls:Any, pretrained_model_name_or_path:Any, subfolder:Optional[str]=None, **kwargs:Any)->Any:
+        config = read.__func__(cls, pretrained_model_name_or_path, subfolder=subfolder, **kwargs)
+        if cls is PeftConfig and config.peft_type == SOKA_TYPE: check_source(config, pretrained_model_name_or_path, subfolder, **kwargs)
+        return config
+    from_pretrained.__doc__, from_pretrained.checks_soka = read.__doc__, True  # type: ignore[attr-defined]
+    PeftConfig.from_pretrained = classmethod(from_pretrained)  # type: ignore[assignment]
+
 # %% ../nbs/06_peft.ipynb #06e3b941
 def register(
     config_cls:type[PeftConfig],
@@ -1200,6 +1404,7 @@ def register(
     if old is not None and old.__name__ == config_cls.__name__:
         for t in tables: t.pop(SOKA_TYPE, None)
     register_peft_method(name="soka", config_cls=config_cls, model_cls=model_cls, prefix="soka_")
+    check_when_read()
 
 # %% ../nbs/06_peft.ipynb #124c465a
 register(SoKAConfig, SoKAModel)

@@ -63,6 +63,21 @@ def test_demo():
     assert (folder/"mine.txt").exists() and not (folder/"checkpoint-99").exists() and (folder/"adapter").is_dir()
 
 
+# %% ../nbs/11_cli.ipynb #33d463b7
+def test_export_and_inspect():
+    import json
+    result = tiny_run(quantize="none", eval_rows=0, max_steps=2, shape="low-rank")
+    folder = Path(result.record["settings"]["output_dir"])
+    for form, more, text in (("lora", (), "error 0.00% of the change"), ("lora", ("--rank", 1), "rank 1 to 1"), ("delta", ("--dtype", "float16"), "error 0.0"),
+                             ("residual", ("--residual-base", folder/"rb"), "of the change, at most")):
+        out = folder/f"{form}{len(more)}"
+        code, said = silent("export", folder/"adapter", out, "--to", form, *more)
+        assert code == 0 and text in said and f"{form} in {out}, {(out/'adapter_model.safetensors').stat().st_size:,} bytes" in said
+    code, said = silent("inspect", folder/"adapter")
+    assert code == 0 and "trained   data problems" in said and "nats" not in said and "residual form" in silent("inspect", folder/"residual2")[1]
+    assert json.loads((folder/"lora0"/"adapter_config.json").read_text())["base_model_name_or_path"] == "base"
+
+
 # %% ../nbs/11_cli.ipynb #3c4beee7
 def test_extract_a_merged_run():
     import json
@@ -194,10 +209,14 @@ def test_command_errors():
     assert "folder must hold a finished run" in fails("evaluate", folder) and "got lora" in fails("plan", "base", "--method", "lora", "--r", 1)
     assert "rank_source must be weight, got gradient" in fails("plan", "base", "--rank_source", "gradient")
     assert "--base" in fails("extract", "--tuned", "base", "--out", folder/"x")
-    assert "update is extracted for method soka, got lora" in fails("extract", "--base", "base", "--tuned", "base", "--out", folder/"x", "--method", "lora", "--r", 1)
+    assert "unknown argument --method" in fails("extract", "--base", "base", "--tuned", "base", "--out", folder/"x", "--method", "lora", "--r", 1)
     assert "got the same weights in all 28" in fails("extract", "--base", "base", "--tuned", "base", "--out", folder/"x", "--r", 1)
     assert "a task must be one of gsm8k, math, mbpp, got 'gsm9k'" in fails("eval", "base", "--tasks", "gsm9k") and "measures must be some of" in fails("eval", "base", "--measures", "speed")
     assert "data must be a folder" in fails("eval", "base", "--measures", "nll", "--data", "gsm8k=a", "gsm8k=b") and "got 'no.jsonl'" in fails("eval", "base", "--tasks", "math", "--measures", "nll", "--data", "no.jsonl")
+    assert "rank is for --to lora, got --to delta" in fails("export", folder, folder/"x", "--to", "delta", "--rank", 3) and "--to" in fails("export", folder, folder/"x")
+    assert "residual-base is for --to residual" in fails("export", folder, folder/"x", "--to", "lora", "--residual-base", folder) and "to must be one of lora" in fails("export", folder, folder/"x", "--to", "dora")
+    assert "dtype must be one of float32, bfloat16, float16, got 'int3'" in fails("export", folder, folder/"x", "--to", "lora", "--dtype", "int3")
+    assert "with peft_type 'SOKA', got 'None'" in fails("inspect", folder) and "adapter must be a folder that exists" in fails("inspect", folder/"no")
     assert "run must be a folder with a finished run" in fails("record", folder, folder/"r.json")
     with pytest.raises(FileNotFoundError): main(["train", "no.yaml", "--debug"])
 

@@ -193,6 +193,9 @@ def test_errors():
     with pytest.raises(ValueError, match="budget must pay for what the adapter has, 32 parameters, got 31"): begin(budget=31)
     with pytest.raises(ValueError, match="model must carry a SoKA adapter 'default' for dynamic ranks, got Linear"): begin(torch.nn.Linear(2, 2))
     with pytest.raises(ValueError, match="source must not be 'weight' for dynamic ranks, got 'weight'"): begin(make("weight"))
+    folded = make("zero")
+    folded.peft_config["default"].folded = True
+    with pytest.raises(ValueError, match="must be in delta form for dynamic ranks, got one in residual form"): begin(folded)
     for key, bad, kind in (("world_size", 2, NotImplementedError), ("load_best_model_at_end", True, ValueError)):
         with pytest.raises(kind, match=f"got {bad}"): check_dynamic(model, SimpleNamespace(**{**vars(args), key: bad}), "default")
     layer = soka_layers(model)["base_model.model.0"]

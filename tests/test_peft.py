@@ -919,7 +919,16 @@ def test_bad_settings():
                      (dict(rank_source="zero"), "rank_source must be one of 'weight', 'gradient', 'update', got 'zero'"), (dict(r_max=-1), "r_max must"), (dict(r_min=0), "r_min must"),
                      (dict(max_madds=0), "max_madds must"), (dict(seed="a"), "seed must be an integer"), (dict(soka_dropout=1), r"soka_dropout must be in \[0, 1\)"),
                      (dict(soka_dropout=-0.1), "soka_dropout"), (dict(shape="square"), "shape must be"), (dict(shape=8), "shape must be"),
-                     (dict(plan=[1, 2]), "plan must map")):
+                     (dict(plan=[1, 2]), "plan must map"), (dict(seed=2**63), "64 bits"), (dict(max_madds=float("inf")), "max_madds must"),
+                     (dict(shape=(1, 2, 3)), "shape must be"), (dict(shape=(4, 4, 0, 4)), "shape must be"), (dict(shape=[[["s=4"]]]), "shape must be"),
+                     (dict(start_saved="yes"), "start_saved must be True or False, got 'yes'"), (dict(check_base=1), "check_base must be True or False"),
+                     (dict(revision=3), "revision must be None or one line of text, got 3"), (dict(base_model_name_or_path="a\nb"), "one line of text"),
+                     (dict(exclude_modules=["../../etc"]), "exclude_modules must be None, a regex or a list of module names"), (dict(exclude_modules="("), r"exclude_modules must be a regex, got '\('"),
+                     (dict(exclude_modules=[3]), "list of module names"), (dict(layers_to_transform=[-1]), "at least 0 or a list of such"), (dict(modules_to_save=["(a+)+"]), "modules_to_save must be"),
+                     (dict(modules_to_save=[""]), "modules_to_save"), (dict(modules_to_save="head"), "modules_to_save"), (dict(rank_pattern={"a": 0}), "integers of at least 1"),
+                     (dict(rank_pattern=3), "rank_pattern"), (dict(shape_pattern=[1]), "shape_pattern"), (dict(auto_mapping={"a": 1}), "auto_mapping"), (dict(folded=True), "folded is for a saved"),
+                     (dict(base_fingerprint={"a": "b"}), "fingerprint must be like .*got 'b' for a"), (dict(base_fingerprint=[1]), "base_fingerprint must be"),
+                     (dict(plan={"a": [2, 2, 2, 2, 5]}), r"plan must have r in 0..4, got 5 for a")):
         with pytest.raises(ValueError, match=text): c = SoKAConfig(target_modules=["q"], **kw); read_plan(c.plan)
 
 
@@ -985,11 +994,11 @@ def test_bad_folders():
         with pytest.raises(error, match=text): PeftModel.from_pretrained(base, d)
         assert type(base.model.layers[0].self_attn.q_proj) is nn.Linear
     with tempfile.TemporaryDirectory() as d:
-        trained().save_pretrained(d)
+        trained(source="weight").save_pretrained(d)
         f, c = Path(d, "adapter_model.safetensors"), Path(d, "adapter_config.json")
         whole_file, tensors, config = f.read_bytes(), load_file(f), json.loads(c.read_text())
         save_file({k: v for k,v in tensors.items() if not k.endswith("0.self_attn.q_proj.soka_dU")}, f)
-        folder_error(d, ValueError, "must hold every tensor of the plan, 1 of 24 are missing: model.layers.0.self_attn.q_proj.soka_dU")
+        folder_error(d, ValueError, "must hold every tensor of the plan, 1 of 30 are missing: model.layers.0.self_attn.q_proj.soka_dU")
         save_file({k: v[:1].clone() for k,v in tensors.items()}, f)
         folder_error(d, ValueError, r"adapter tensor .* must have shape \(2, .*got \(1, ")
         for size in (len(whole_file)//2, 100, 4, 0):
@@ -999,32 +1008,146 @@ def test_bad_folders():
         folder_error(d, FileNotFoundError, "adapter folder must hold adapter_model.safetensors")
         f.write_bytes(whole_file)
         c.write_text(json.dumps(config | dict(plan={n: [*v[:4], 10**9] for n,v in config["plan"].items()})))
-        folder_error(d, ValueError, "must have shape")
+        folder_error(d, ValueError, r"plan must have r in 0..\d+, got 1000000000 for model.layers.0")
         c.write_text(json.dumps(config | dict(plan=None)))
         folder_error(d, ValueError, "must carry its plan")
+        c.write_text(json.dumps(config | dict(start_saved=False)))
+        folder_error(d, ValueError, "must have start_saved=True, got False beside adapter_model.safetensors")
+        c.write_text(json.dumps(config))
+        save_file(tensors | {"base_model.model.model.layers.0.mlp.up_proj.soka_dU": torch.zeros(1)}, f)
+        folder_error(d, ValueError, "must hold no factors but those of the plan, got 1 more: model.layers.0.mlp.up_proj.soka_dU")
+        c.write_text(json.dumps(config | dict(source="zero")))
+        save_file(tensors, f)
+        folder_error(d, ValueError, "must hold no factors but those of the plan, got 6 more: .*soka_U")
+        c.write_text(json.dumps(config | dict(modules_to_save=["norm"])))
+        folder_error(d, ValueError, "must hold every module of modules_to_save, got none for 'norm'")
+        c.write_text(json.dumps(config))
+        save_file({k: v.int() if k.endswith("soka_S") else v for k,v in tensors.items()}, f)
+        folder_error(d, ValueError, "adapter tensor .*soka_S must be of floats, got I32")
 
 
 # %% ../nbs/06_peft.ipynb #a0eb9dfd
+from huggingface_hub.errors import EntryNotFoundError
+from soka.fingerprint import compare, parse_fingerprint
+def message(error, f):
+    with pytest.raises(error) as e: f()
+    return str(e.value)
+
+
+# %% ../nbs/06_peft.ipynb #bb3fcf50
 def test_other_model():
     with tempfile.TemporaryDirectory() as d:
         trained().save_pretrained(d)
         small = tiny_llama(hidden_size=32, intermediate_size=48)
-        with pytest.raises(ValueError, match="shape must satisfy m1.m2 = .* plan of model.layers.0.self_attn"): PeftModel.from_pretrained(small, d)
+        text = "base must be the one the adapter was made on, 'without a name', got a LlamaForCausalLM without a name: model.layers.0.self_attn.q_proj "
+        assert message(ValueError, lambda: PeftModel.from_pretrained(small, d)) == text + (
+            "has shape (32, 32), recorded (64, 64) (6 of 6 layers differ); check_base=False in the adapter's config allows it")
         assert type(small.model.layers[0].self_attn.q_proj) is nn.Linear
-        with pytest.raises(ValueError, match="plan must name targeted layers"): PeftModel.from_pretrained(tiny_llama(num_hidden_layers=1), d)
+        short = tiny_llama()
+        del short.model.layers[1]
+        one = message(ValueError, lambda: PeftModel.from_pretrained(short, d))
+        assert "model.layers.1.self_attn.k_proj is not there (3 of 6 layers differ)" in one
+        config = SoKAConfig.from_pretrained(d, check_base=False)
+        with pytest.raises(ValueError, match="shape must satisfy m1.m2 = .* plan of model.layers.0.self_attn"): PeftModel.from_pretrained(small, d, config=config)
+        with pytest.raises(ValueError, match="plan must name targeted layers"): PeftModel.from_pretrained(tiny_llama(num_hidden_layers=1), d, check_base=False)
         m = trained(r=1)
         with pytest.raises(ValueError, match="must have shape"): m.load_adapter(d, "default")
 
 
-# %% ../nbs/06_peft.ipynb #bb3fcf50
-def test_pickle_folder():
+# %% ../nbs/06_peft.ipynb #e0748a36
+def test_other_weights():
+    def another(**kw):
+        m = tiny_llama(**kw)
+        m.model.layers[1].self_attn.k_proj.weight.data.mul_(1.01)
+        return m
+    with tempfile.TemporaryDirectory() as d, tempfile.TemporaryDirectory() as b:
+        another().save_pretrained(b)
+        m = trained(bias="none", task_type="CAUSAL_LM")
+        m.save_pretrained(d)
+        c = Path(d, "adapter_config.json")
+        saved = json.loads(c.read_text())
+        assert set(saved["base_fingerprint"]) == set(saved["plan"]) and saved["check_base"] and saved["soka_version"]
+        c.write_text(json.dumps(saved | dict(base_model_name_or_path=b, revision="main")))
+        loaders = (lambda **kw: PeftModel.from_pretrained(another(), d, **kw), lambda **kw: AutoPeftModelForCausalLM.from_pretrained(d, **kw),
+                   lambda **kw: (lambda n: (n.load_adapter(d, peft_config=kw.get("config")), n)[1])(another()))
+        for load in loaders:
+            text = message(ValueError, load)
+            assert "model.layers.1.self_attn.k_proj differs by 1.00% in 8 sampled entries, 0.01% allowed (1 of 6 layers differ)" in text
+            assert f"made on, {b!r} (revision main), got " in text
+            assert close(out(load(config=SoKAConfig.from_pretrained(d, check_base=False))), out(m), 0.1)
+        PeftModel.from_pretrained(another(), d, check_base=False)
+        c.write_text(json.dumps(saved | dict(check_base=False)))
+        PeftModel.from_pretrained(another(), d)
+        c.write_text(json.dumps({k: v for k,v in saved.items() if k not in ("base_fingerprint", "check_base", "soka_version", "folded")}))   # as it was before
+        old = PeftModel.from_pretrained(another(), d)
+        with tempfile.TemporaryDirectory() as e:
+            old.save_pretrained(e)
+            assert json.loads(Path(e, "adapter_config.json").read_text())["base_fingerprint"] is None
+
+
+# %% ../nbs/06_peft.ipynb #10e6b28f
+def test_same_base_however_stored():
+    makers = (tiny_llama, llama4, llama8, lambda: tiny_llama().bfloat16())
+    for make in makers:
+        with tempfile.TemporaryDirectory() as d:
+            get_peft_model(make(), SoKAConfig(r=1, target_modules=QKV, source="zero")).save_pretrained(d)
+            for other in makers: PeftModel.from_pretrained(other(), d)
+            n = trained(make(), mode="residual", n=1)                       # on an adapted base, whose weight is less its start
+            n.load_adapter(d, "b")
+            n.merge_adapter()
+            with pytest.raises(ValueError, match="must be unmerged"): n.load_adapter(d, "c")
+            n.unmerge_adapter()
+            n.load_adapter(d, "c")
+            n.add_adapter("e", SoKAConfig(r=1, target_modules=QKV, source="zero"))
+            f, g = (n.peft_config[k].base_fingerprint for k in "be")
+            assert all(not compare(parse_fingerprint(g[k]), base_of(tiny_llama().get_submodule(k))) for k in f)
+            with pytest.raises(ValueError, match="base must be the one"): PeftModel.from_pretrained(LlamaForCausalLM(LlamaConfig(**SMALL)), d)
+
+
+# %% ../nbs/06_peft.ipynb #5945e98b
+def test_pickles_are_not_read():
     m = trained()
     with tempfile.TemporaryDirectory() as d:
-        m.save_pretrained(d, safe_serialization=False)
-        assert torch.equal(out(PeftModel.from_pretrained(tiny_llama(), d)), out(m))
-        f = Path(d, "adapter_model.bin")
-        torch.save({k: v for k,v in torch.load(f, weights_only=True).items() if "soka_V" not in k}, f)
-        with pytest.raises(ValueError, match="must hold every tensor"): PeftModel.from_pretrained(tiny_llama(), d)
+        with pytest.raises(ValueError, match="must be saved as safetensors, got adapter_model.bin"): m.save_pretrained(d, safe_serialization=False)
+        for keep in (False, True):
+            if keep: m.get_submodule("base_model").peft_config["default"].to_dict() and save_file({"a": torch.zeros(1)}, Path(d, "adapter_model.safetensors"))
+            PeftConfig.save_pretrained(m.peft_config["default"], d)
+            for load in (lambda: PeftModel.from_pretrained(tiny_llama(), d), lambda: tiny_llama().load_adapter(d), lambda: PeftConfig.from_pretrained(d)):
+                with pytest.raises(ValueError, match="adapter folder must hold no adapter_model.bin: a pickle can run code and is never read"): load()
+
+
+# %% ../nbs/06_peft.ipynb #b4feea3b
+def test_adapters_on_the_hub():
+    m, calls = trained(), []
+    with tempfile.TemporaryDirectory() as d, pytest.MonkeyPatch.context() as p:
+        m.save_pretrained(d)
+        def fetch(name, file, **kw):
+            calls.append((name, file, kw))
+            if not Path(d, file).exists(): raise EntryNotFoundError("no such file")
+            return str(Path(d, file))
+        p.setitem(check_source.__globals__, "hf_hub_download", fetch)
+        check_source(m.peft_config["default"], "some/adapter", revision="v1", adapter="x")
+        Path(d, "adapter_model.safetensors").unlink()
+        with pytest.raises(FileNotFoundError, match=r"must have adapter_model.safetensors \(a pickle is never read\), got 'some/adapter' without it"): check_source(m.peft_config["default"], "some/adapter")
+    assert calls[0] == ("some/adapter", "adapter_model.safetensors", dict(subfolder=None, revision="v1"))
+
+
+# %% ../nbs/06_peft.ipynb #1aedcb22
+def test_regexes_of_a_file_are_not_used():
+    import time
+    with tempfile.TemporaryDirectory() as d:
+        m = trained()
+        m.save_pretrained(d)
+        c = Path(d, "adapter_config.json")
+        saved = json.loads(c.read_text())
+        for kw in (dict(target_modules="(([a-z._0-9])+)+X"), dict(target_modules="(", exclude_modules="(([a-z._0-9])+)+X"),
+                   dict(target_modules=QKV, layers_to_transform=[0], layers_pattern="(([a-z._0-9])+)+X"), dict(rank_pattern={"(([a-z._0-9])+)+X": 1})):
+            c.write_text(json.dumps(saved | kw))
+            began = time.perf_counter()
+            again = PeftModel.from_pretrained(tiny_llama(), d)
+            assert torch.equal(out(again), out(m))
+            with tempfile.TemporaryDirectory() as e: again.save_pretrained(e)
+            assert time.perf_counter() - began < 5
 
 
 # %% ../nbs/06_peft.ipynb #38140112
