@@ -23,11 +23,12 @@ from soka.data import Collator, encode_rows, load_rows
 from soka.evaluate import answer_nll
 from soka.dynamic import recompress_model
 from soka.peft import SoKAConfig, with_gradients
+from soka.similar import RIVALS, cdka_config, matched, scale_adapter
 
 RATES = [5e-3, 1e-2, 2e-2, 4e-2, 8e-2]
 SEEDS = [0, 1, 2, 3, 4]
 STEPS, BATCH, LONGEST, WARMUP, GRADIENT_BATCHES = 100, 8, 256, 5, 8
-FULL = "lora r=4"                           # its parameters are 100%; every soka arm gets 75%
+FULL = "lora r=4"                           # its parameters are 100%; arms that do not say otherwise get 75%
 
 ARMS = {
     "lora r=4": dict(method="lora", r=4), "pissa r=4": dict(method="lora", r=4, init_lora_weights="pissa"),
@@ -45,6 +46,10 @@ ARMS = {
     "gradient, s=1, budget": dict(shape="s=1", budget=0.75, source="gradient"),
     "gradient, auto, budget": dict(shape="auto", budget=0.75, source="gradient"),
     "gradient, auto, budget, 90% energy": dict(shape="auto", budget=0.75, source="gradient", energy=0.9),
+    "osora": dict(method="osora", budget=0.75),          # all it can take, which is less
+    "ssvd": dict(method="ssvd", budget=0.75), "ssvd, 100%": dict(method="ssvd", budget=1.),
+    "salt": dict(method="salt", k=8, budget=0.75), "salt, 100%": dict(method="salt", k=8, budget=1.),
+    "cdka, r1=r2=4": dict(method="cdka", r1=4, r2=4, r=3, alpha=4.), "cdka, r1=r2=4, 100%": dict(method="cdka", r1=4, r2=4, r=4, alpha=4.),
 }
 
 class Task:
@@ -73,10 +78,19 @@ def build(task, arm, seed):
     torch.manual_seed(seed)
     kw, model = dict(ARMS[arm]), task.model()
     kw.pop("dynamic", None)
-    if kw.pop("method", "soka") == "lora": return get_peft_model(model, LoraConfig(lora_alpha=kw["r"], target_modules="all-linear", **kw))
+    method = kw.pop("method", "soka")
+    if method == "lora": return get_peft_model(model, LoraConfig(lora_alpha=kw["r"], target_modules="all-linear", **kw))
     if "budget" in kw:
         full = trainable(get_peft_model(task.model(), LoraConfig(r=ARMS[FULL]["r"], target_modules="all-linear")))
         kw["budget"] = int(kw["budget"]*full)
+    if method in RIVALS:
+        budget = kw.pop("budget")
+        return get_peft_model(model, matched(RIVALS[method].config(target_modules="all-linear", seed=seed, **kw), model, budget))
+    if method == "cdka":
+        config, scale = cdka_config(model, target_modules="all-linear", seed=seed, **kw)
+        model = get_peft_model(model, config)
+        scale_adapter(model, scale)
+        return model
     config = SoKAConfig(target_modules="all-linear", seed=seed, **kw)
     if "source" in kw and config.source == "gradient": config = with_gradients(config, model, task.batches(seed, GRADIENT_BATCHES))
     return get_peft_model(model, config)
