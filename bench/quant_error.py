@@ -2,7 +2,7 @@
 
     python bench/quant_error.py [--only base stories260K wide]
 
-Writes nbs/records/quant-error.json; nbs/16_residual.ipynb shows it. Seeded, one CPU thread. The public 260K model is read
+Writes nbs/records/quant-error.json; nbs/17_residual.ipynb shows it. Seeded, one CPU thread. The public 260K model is read
 from ../shared/models/stories260K and left out where that folder is missing. PEFT's own code runs for LoftQ and PiSSA on
 the two models; on the wide layers the same steps run with a randomized SVD in place of a full one.
 """
