@@ -53,12 +53,12 @@ __all__ = ['SOKA_TYPE', 'BIASES', 'PLAN_CRITERIA', 'FLAGS', 'LINES', 'NOTE', 'WE
            'base_of', 'targeted', 'find_targets', 'shared_with', 'check_targets', 'start_entries', 'fingerprints',
            'base_name', 'check_same_base', 'base_parameters', 'settle_budget', 'pattern', 'layer_start',
            'without_factors', 'whole_term', 'starts_by_layer', 'starts_by_budget', 'shaped', 'plan_layers', 'shape_for',
-           'plan_only', 'fitting_plan', 'check_batches', 'groups', 'Taps', 'add_gradients', 'loss_gradients',
-           'with_matrices', 'settle_targets', 'targets_for', 'with_gradients', 'check_same_layers', 'changed_layers',
-           'with_update', 'blank_start', 'zero_start', 'new_change', 'SoKAFactors', 'SoKABase', 'SoKALayer',
-           'row_groups', 'SoKAPeftLinear', 'soka_layers', 'merge_costs', 'own_weight', 'release_starts', 'check_rows',
-           'give_rows', 'load_starts', 'keep_dtypes', 'check_has_start', 'warn_of_base', 'copy_config', 'SoKAModel',
-           'check_when_read', 'register']
+           'even_plan', 'plan_only', 'fitting_plan', 'check_batches', 'groups', 'Taps', 'add_gradients',
+           'loss_gradients', 'with_matrices', 'settle_targets', 'targets_for', 'with_gradients', 'check_same_layers',
+           'changed_layers', 'with_update', 'blank_start', 'zero_start', 'new_change', 'SoKAFactors', 'SoKABase',
+           'SoKALayer', 'row_groups', 'SoKAPeftLinear', 'soka_layers', 'merge_costs', 'own_weight', 'release_starts',
+           'check_rows', 'give_rows', 'load_starts', 'keep_dtypes', 'check_has_start', 'warn_of_base', 'copy_config',
+           'SoKAModel', 'check_when_read', 'register']
 
 # %% ../nbs/06_peft.ipynb #db635c82
 def add_peft_type(
@@ -366,7 +366,7 @@ class SoKAConfig(PeftConfig):
     r_max: Optional[int] = field(default=None, metadata={"help": "Most terms per layer; None: 8, or with a budget one and a half even shares, at least 8."})
     max_madds: Optional[float] = field(default=None, metadata={"help": "Most multiply-adds of a term, as a multiple of a LoRA term's."})
     source: Any = field(default=None, metadata={"help": "What the factors start from: 'gradient' (of the first step, or see with_gradients), 'weight', 'update' (see with_update) or 'zero'; None: gradient, or weight in residual mode."})
-    rank_source: Optional[str] = field(default=None, metadata={"help": "Whose spectra set shapes and ranks: 'weight', 'gradient' or 'update'; None: those of the batches or the update given, else the weight's."})
+    rank_source: Optional[str] = field(default=None, metadata={"help": "Whose spectra set shapes and ranks: 'weight', 'gradient' or 'update'; None: those of the batches or the update given, or of a weight start; else a budget is shared out evenly."})
     mode: str = field(default="delta", metadata={"help": "'delta' leaves the base untouched, 'residual' subtracts the start from it."})
     seed: int = field(default=0, metadata={"help": "Seed of the randomized KPSVD and of a zero start."})
     target_modules: Optional[Union[list[str], str]] = field(default=None, metadata={"help": "As in LoraConfig."})
@@ -682,6 +682,17 @@ def shape_for(
     if r > term.max_rank: raise ValueError(f"rank must be in 1..{term.max_rank} for shape {tuple(term)}, got {r}; layer {name}")
     return LayerPlan(term, r)
 
+def even_plan(
+    layers:dict[str, nn.Module],          # layer name -> base layer
+    config:SoKAConfig,                    # with a budget
+    weights:Iterable[tuple[str, Tensor]], # layer name, weight, one at a time
+)->dict[str, LayerPlan]:                  # by layer name
+    "A budget shared out a term at a time: every layer has its first before any gets its second."
+    def flat(s, n): return Spectrum(s, (s.params/torch.arange(1., 1 + min(s.max_rank, n))).sqrt(), 1.)   # no layer above another
+    shapes, budget = {n: shape_for(n, W, config, 1).shape for n,W in weights}, int(config.budget or 0)
+    ranks = allocate({n: flat(s, config.r_max or budget//s.params + 1) for n,s in shapes.items()}, budget)
+    return {n: LayerPlan(s, ranks[n]) for n,s in shapes.items()}
+
 def plan_only(
     layers:dict[str, nn.Module],  # layer name -> base layer
     config:SoKAConfig,
@@ -689,6 +700,7 @@ def plan_only(
 )->dict[str, LayerPlan]:          # by layer name
     "Shape and rank of every layer from its weight, without factors."
     config, weights = shaped(config), weights or ((n, base_weight(l)) for n,l in layers.items())
+    if config.budget is not None and config.rank_source is None: return even_plan(layers, config, weights)
     ranks = {n: pattern(config.rank_pattern, n, config.r) for n in layers}
     if config.budget is not None or None in ranks.values(): return plan_layers(layers, config, weights, factors=False)[0]
     return {n: shape_for(n, W, config, ranks[n]) for n,W in weights}

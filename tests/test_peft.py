@@ -146,8 +146,12 @@ def test_config_file():
 def test_plan_only():
     layers = find_targets(SoKAConfig(target_modules=["q_proj", "down_proj"]), tiny_llama())
     assert all(p.shape.n1 == 1 == p.shape.m2 for p in plan_only(layers, SoKAConfig(r=2)).values()) and shaped(SoKAConfig(source="weight")).shape == "auto"
-    for c in (SoKAConfig(r=2), SoKAConfig(r=2, source="weight"), SoKAConfig(budget=1500), SoKAConfig(), SoKAConfig(r=3, rank_pattern={"q_proj": 1}, shape_pattern={"down": "balanced"})):
+    for c in (SoKAConfig(r=2), SoKAConfig(r=2, source="weight"), SoKAConfig(budget=1500, rank_source="weight"), SoKAConfig(), SoKAConfig(r=3, rank_pattern={"q_proj": 1}, shape_pattern={"down": "balanced"})):
         assert plan_only(layers, c) == plan_layers(layers, c)[0]
+    even = plan_only(layers, SoKAConfig(budget=1500))
+    assert {p.r for p in even.values()} == {2, 3} and 1500 - 128 < sum(p.params for p in even.values()) <= 1500     # 128 or 192 parameters a term
+    assert max(p.r for p in plan_only(layers, SoKAConfig(budget=10**6, r_max=5)).values()) == 5 and sum(p.r for p in plan_only(layers, SoKAConfig(budget=130)).values()) == 1
+    with pytest.raises(ValueError, match="budget must pay for one term, at least 128 parameters, got 100"): plan_only(layers, SoKAConfig(budget=100))
     with pytest.raises(ValueError, match="s must divide .* got 7; layer model.layers.0.self_attn.q_proj"): plan_only(layers, SoKAConfig(r=2, shape="s=7"))
     assert fitting_plan({"model.layers.0.self_attn.q_proj": [64, 1, 1, 64, 2]}, layers) == {"model.layers.0.self_attn.q_proj": ((64, 1, 1, 64), 2)}
     with pytest.raises(ValueError, match="at least one layer, got none in 1"): fitting_plan({"model.layers.0.self_attn.q_proj": [64, 1, 1, 64, 0]}, layers)
@@ -365,7 +369,7 @@ def test_update_approached_by_budget():
 def test_rank_source():
     batches = [dict(input_ids=IDS, labels=IDS)]
     def both(**kw): return with_gradients(SoKAConfig(budget=1500, target_modules=QKV, **kw), tiny_llama(), batches)
-    by_weight, by_gradient = get_peft_model(tiny_llama(), SoKAConfig(budget=1500, target_modules=QKV)).peft_config["default"].plan, both(source="gradient").plan
+    by_weight, by_gradient = get_peft_model(tiny_llama(), SoKAConfig(budget=1500, rank_source="weight", target_modules=QKV)).peft_config["default"].plan, both(source="gradient").plan
     assert by_weight != by_gradient
     for kw, plan in ((dict(source="gradient", rank_source="weight"), by_weight), (dict(source="weight", rank_source="gradient"), by_gradient),
                      (dict(source="zero", rank_source="gradient"), by_gradient)):
