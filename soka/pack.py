@@ -4,7 +4,7 @@
 
 # %% ../nbs/23_pack.ipynb #39c138ad
 from __future__ import annotations
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 import torch
 from torch import Tensor
@@ -15,20 +15,27 @@ from .evaluate import evaluating
 # %% auto #0
 __all__ = ['fit_rows', 'PackedCollator', 'leak', 'check_packing', 'pack_training']
 
-# %% ../nbs/23_pack.ipynb #7e7aaf16
+# %% ../nbs/23_pack.ipynb #55037e38
 def fit_rows(
     lengths:Sequence[int],  # tokens of each example
     length:int,             # most tokens of a row; an example that has more gets a row of its own
 )->list[list[int]]:         # indices of the examples of each row
-    "Examples by row: the longest first, into the first row with room."
-    rows: list[list[int]] = []
-    used: list[int] = []
-    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        k = next((k for k, n in enumerate(used) if n + lengths[i] <= length), len(rows))
-        if k == len(rows): rows.append([]); used.append(0)
-        rows[k].append(i)
-        used[k] += lengths[i]
-    return rows
+    "Examples by row, in few rows that are about as long as each other."
+    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    def deal(choose:Callable[[list[int], int], int|None])->tuple[list[list[int]], list[int]]:
+        rows: list[list[int]] = []
+        used: list[int] = []
+        for i in order:
+            if (k := choose(used, lengths[i])) is None:
+                k = len(rows)
+                rows.append([])
+                used.append(0)
+            rows[k].append(i)
+            used[k] += lengths[i]
+        return rows, used
+    first, used = deal(lambda used, n: next((k for k, u in enumerate(used) if u + n <= length), None))
+    even, spread = deal(lambda used, n: used.index(min(used)) if len(used) == len(first) else None)
+    return even if max(spread, default=0) <= max(used, default=0) else first
 
 # %% ../nbs/23_pack.ipynb #e18c0916
 class PackedCollator:

@@ -2,9 +2,9 @@
 
 from soka.pack import *
 
-# %% ../nbs/23_pack.ipynb #a8c9c8b0
+# %% ../nbs/23_pack.ipynb #07d7296f
 def test_fit_rows():
-    assert fit_rows([30, 10, 25, 20, 12], 40) == [[0, 1], [2, 4], [3]] and fit_rows([50], 40) == [[0]] and fit_rows([], 40) == []
+    assert fit_rows([30, 10, 25, 20, 12], 40) == [[0], [2, 1], [3, 4]] and fit_rows([20, 10, 10, 8], 40) == [[0, 3], [1, 2]] and fit_rows([50], 40) == [[0]] and fit_rows([], 40) == []
     from hypothesis import given, strategies as st
     @given(st.lists(st.integers(1, 40), max_size=30))
     def fits(lengths):
