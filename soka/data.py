@@ -50,7 +50,7 @@ def format_prompt(
 
 # %% ../nbs/07_data.ipynb #16db84d3
 COLUMN_PAIRS = (("instruction", "output"), ("question", "answer"), ("problem", "solution"),
-                ("text", "code"), ("query", "response"), ("prompt", "completion"))
+                ("text", "code"), ("query", "response"), ("query", "answer"), ("prompt", "completion"))
 
 # %% ../nbs/07_data.ipynb #28326073
 def _find_columns(names: Sequence[str]) -> tuple[str, str]:

@@ -38,6 +38,7 @@ from .data import Collator, DataReport, check_tokenizer, encode_rows, heldout_sp
 from .dynamic import DynamicRank
 from .evaluate import mean_nll, token_nll
 from .core import MODES, SOURCES
+from .pack import PackedCollator, check_packing, pack_training
 from .peft import SoKAConfig, soka_layers, with_gradients
 from .problems import base_path, word_problems
 from .quant import bnb, features, keep_cpu_weights, quantize_linear
@@ -46,15 +47,15 @@ from .safety import Interrupted, SafeTrainer, check_room, last_checkpoint, memor
 
 # %% auto #0
 __all__ = ['METHODS_TO_TRAIN', 'QUANTIZERS', 'DTYPES', 'SIDE_SETTINGS', 'BATCH_SETTINGS', 'CARD', 'setting', 'TrainConfig',
-           'check_type', 'check_config', 'make_config', 'read_recipe', 'load_splits', 'this_process', 'model_path',
-           'compute_dtype', 'load_tokenizer', 'quantization', 'check_4bit', 'load_frozen', 'prepare', 'total_params',
-           'soka_config', 'lora_config', 'quantize_layers', 'first_batches', 'adapter_config', 'residual_on_quantized',
-           'on_residual', 'one_start', 'build_model', 'rows_per_step', 'main_process', 'read_record', 'make_output',
-           'check_output', 'schedule_arguments', 'report_arguments', 'training_arguments', 'to_nll', 'nll_metric',
-           'log_line', 'RunLog', 'make_trainer', 'versions', 'commit', 'hardware', 'peak_memory', 'layer_ranks',
-           'describe_adapter', 'start_record', 'total_speed', 'end_record', 'write_record', 'rank_grid', 'plot_ranks',
-           'plot_run', 'load_code', 'model_card', 'save_adapter', 'save_start', 'RunResult', 'load_run',
-           'encode_splits', 'train', 'agreed_checkpoint', 'run_log']
+           'check_type', 'check_config', 'make_config', 'recipe_values', 'read_recipe', 'load_splits', 'this_process',
+           'model_path', 'compute_dtype', 'load_tokenizer', 'quantization', 'check_4bit', 'load_frozen', 'prepare',
+           'total_params', 'soka_config', 'lora_config', 'quantize_layers', 'first_batches', 'adapter_config',
+           'residual_on_quantized', 'on_residual', 'one_start', 'build_model', 'rows_per_step', 'main_process',
+           'read_record', 'make_output', 'check_output', 'schedule_arguments', 'report_arguments', 'training_arguments',
+           'to_nll', 'nll_metric', 'log_line', 'RunLog', 'make_trainer', 'versions', 'commit', 'hardware',
+           'peak_memory', 'layer_ranks', 'describe_adapter', 'start_record', 'total_speed', 'end_record',
+           'write_record', 'rank_grid', 'plot_ranks', 'plot_run', 'load_code', 'model_card', 'save_adapter',
+           'save_start', 'RunResult', 'load_run', 'encode_splits', 'train', 'agreed_checkpoint', 'run_log']
 
 # %% ../nbs/10_train.ipynb #8e53f783
 METHODS_TO_TRAIN = ("soka", "lora", "pissa")
@@ -84,14 +85,17 @@ class TrainConfig:
     data_name: str | None = setting(None, "data", "configuration of a hub data set, such as main")
     data_split: str = setting("train", "data", "split of a hub data set to train on")
     data_rows: int | None = setting(3200, "data", "most rows to read, from the start; null reads all (a number is needed for 'problems')")
+    columns: list[str] | None = setting(None, "data", "question and answer column of data, as [query, response]; null finds a known pair")
     eval_data: str | list[str] | None = setting(None, "data", "rows to evaluate on; null holds out the last rows of data")
     eval_split: str = setting("test", "data", "split of eval_data on the hub")
     eval_rows: int = setting(200, "data", "rows to evaluate on; 0 evaluates nothing")
     template: str = setting("plain", "data", "prompt: alpaca, plain, or a text with {instruction}")
     max_length: int = setting(128, "data", "most tokens of an example; longer answers are cut and counted")
+    packing: bool = setting(False, "data", "put short examples of a batch in one row: less padding, the same loss, see soka.pack")
     method: str = setting("soka", "adapter", "soka, lora or pissa")
     target_modules: str | list[str] = setting("all-linear", "adapter", "layers to adapt: all-linear, a list of name endings, or a regex")
     r: int | None = setting(None, "adapter", "terms per layer (lora, pissa: rank); null leaves it to budget or spectrum")
+    rank_pattern: list[str] | None = setting(None, "adapter", "lora, pissa: ranks that differ from r by name ending, as [v_proj=2]")
     budget: int | str | None = setting(None, "adapter", "trained parameters over all layers, as 990000 or a share of the base as 1%")
     shape: str | list[int] | None = setting(None, "adapter", "[m1, n1, m2, n2], auto (what captures most energy), low-rank, balanced, or s=4 and the like; null: auto, or low-rank where weights plan for another start")
     energy: float | None = setting(None, "adapter", "share of a layer's energy beyond which no term is added, in (0, 1]; null: 0.9, or 1 with a budget")
@@ -181,6 +185,10 @@ def _check_together(c:TrainConfig)->None:
     if c.dynamic_every is not None and (c.method != "soka" or c.source == "weight"):
         raise ValueError(f"dynamic_every needs method soka with a source other than weight, got method {c.method} with source {c.source}")
     if c.method == "pissa" and c.quantize == "int8": raise NotImplementedError("method pissa needs quantize nf4, fp4 or none, got int8")
+    if c.rank_pattern is not None and (c.method == "soka" or c.r is None): raise ValueError(f"rank_pattern needs method lora or pissa with r, got {c.method} with r={c.r}")
+    for p in c.rank_pattern or ():
+        if not re.fullmatch(r"[\w.]+=[1-9]\d*", str(p)): raise ValueError(f"rank_pattern must hold names with ranks as v_proj=2, got {p!r}")
+    if c.columns is not None and len(c.columns) != 2: raise ValueError(f"columns must be two names, got {c.columns}")
     if c.plan is not None and not Path(c.plan).is_file(): raise FileNotFoundError(f"plan must be a file that exists, got {c.plan!r}")
     if c.data == "problems" and c.data_rows is None: raise ValueError("data 'problems' needs data_rows, got null")
 
@@ -197,17 +205,30 @@ def make_config(
     return TrainConfig(**values)
 
 # %% ../nbs/10_train.ipynb #3b03e602
-def read_recipe(
-    path:str|Path|None,  # YAML file; None for no file
-    **overrides:Any,     # settings that replace those of the file
-)->TrainConfig:          # checked
-    "The settings of a recipe."
-    values: Any = {}
-    if path is not None:
-        if not Path(path).is_file(): raise FileNotFoundError(f"recipe must be a file that exists, got {str(path)!r}")
-        try: values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-        except yaml.YAMLError as e: raise ValueError(f"recipe must be YAML, {path} has: {' '.join(str(e).split())}") from e
+def recipe_values(
+    path:str|Path,               # YAML file
+    seen:Sequence[Path]=(),      # recipes that led here by `extends`
+)->dict[str, Any]:               # settings by name
+    "What a recipe gives, over what the recipes that it extends give."
+    path = Path(path)
+    if not path.is_file(): raise FileNotFoundError(f"recipe must be a file that exists, got {str(path)!r}")
+    if path.resolve() in seen: raise ValueError(f"a recipe must not extend itself, got {path}")
+    try: values: Any = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as e: raise ValueError(f"recipe must be YAML, {path} has: {' '.join(str(e).split())}") from e
     if not isinstance(values, dict): raise ValueError(f"a recipe must be keys with values, got {type(values).__name__} in {path}")
+    over = values.pop("extends", None)
+    if not isinstance(over, str|None): raise TypeError(f"extends must be the path of a recipe, got {over!r} in {path}")
+    return {**(recipe_values(path.parent/over, (*seen, path.resolve())) if over else {}), **values}
+
+# %% ../nbs/10_train.ipynb #39131cc1
+def read_recipe(
+    path:str|Path|Sequence[str|Path]|None,  # YAML file, or several, each over those before; None for no file
+    **overrides:Any,                        # settings that replace those of the files
+)->TrainConfig:                             # checked
+    "The settings of recipes."
+    paths = [] if path is None else [path] if isinstance(path, (str, Path)) else path
+    values: dict[str, Any] = {}
+    for p in paths: values |= recipe_values(p)
     return make_config({**values, **overrides})
 
 # %% ../nbs/10_train.ipynb #0633427a
@@ -217,7 +238,7 @@ def load_splits(
     "Rows to train on and rows to evaluate on."
     n = config.eval_rows
     if config.data == "problems": rows: Any = load_rows(word_problems(config.data_rows or 1, seed=config.seed, split="train"))
-    else: rows = load_rows(config.data, config.data_split, config.data_name, config.data_rows)
+    else: rows = load_rows(config.data, config.data_split, config.data_name, config.data_rows, (config.columns[0], config.columns[1]) if config.columns else None)
     if not n: return rows, None
     if config.eval_data is not None: return rows, load_rows(config.eval_data, config.eval_split, config.data_name, n)
     if config.data == "problems": return rows, load_rows(word_problems(n, seed=config.seed, split="test"))
@@ -319,7 +340,8 @@ def lora_config(
     model:Any,           # the base, unchanged afterwards
 )->LoraConfig:
     "The settings of PEFT's LoRA, at the rank given or the largest that the budget pays for."
-    def at(r, **kw): return LoraConfig(r=r, lora_alpha=r, lora_dropout=config.dropout, target_modules=config.target_modules, task_type="CAUSAL_LM", **kw)
+    ranks = {n: int(r) for n, r in (p.split("=") for p in config.rank_pattern or ())}
+    def at(r, **kw): return LoraConfig(r=r, rank_pattern=ranks, alpha_pattern=dict(ranks), lora_alpha=r, lora_dropout=config.dropout, target_modules=config.target_modules, task_type="CAUSAL_LM", **kw)
     r = config.r
     if r is None:
         one: Any = get_peft_model(model, at(1))
@@ -508,7 +530,7 @@ def report_arguments(
     evaluate = c.eval_rows > 0
     return dict(output_dir=c.output_dir, logging_steps=c.logging_steps, eval_strategy="steps" if evaluate else "no", eval_steps=c.eval_steps,
                 eval_on_start=evaluate and fresh, save_strategy="steps", save_steps=c.save_steps, save_total_limit=c.save_total_limit,
-                report_to=["tensorboard"] if c.tensorboard else [], disable_tqdm=True, include_num_input_tokens_seen="non_padding")
+                report_to=["tensorboard"] if c.tensorboard else [], disable_tqdm=True, include_num_input_tokens_seen="all" if c.packing else "non_padding")
 
 # %% ../nbs/10_train.ipynb #9c678b5e
 def training_arguments(
@@ -590,11 +612,13 @@ def make_trainer(
     fresh:bool=True,                    # False when a checkpoint is resumed
 )->SafeTrainer:
     "A `Trainer` that measures the likelihood per answer token and logs lines."
+    if config.packing: check_packing(model)
     trainer = SafeTrainer(model=model, args=training_arguments(config, fresh), train_dataset=sets[0], eval_dataset=sets[1], data_collator=Collator(tokenizer),
                       compute_metrics=nll_metric, preprocess_logits_for_metrics=to_nll)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(log := RunLog())
     trainer.note = lambda: {"sessions": log.sessions(trainer.state)}
+    if config.packing: pack_training(trainer, PackedCollator(tokenizer, config.max_length))
     if config.dynamic_every: trainer.add_callback(DynamicRank(config.dynamic_every, tolerance=config.dynamic_tolerance, seed=config.seed))
     return trainer
 
@@ -797,7 +821,7 @@ def load_run(
     "A finished run from its folder: the base as it was stored, with the adapter."
     record = read_record(folder)
     if record is None or record["status"] != "finished": raise ValueError(f"folder must hold a finished run, got {str(folder)!r}")
-    config = make_config({**record["settings"], "method": "soka"})   # PiSSA, too, was saved for the ordinary base
+    config = make_config({**record["settings"], "method": "soka", "rank_pattern": None})   # PiSSA, too, was saved for the ordinary base
     base, tokenizer = load_frozen(config)
     adapter = str(Path(folder)/"adapter")
     model = on_residual(config, base, adapter, trainable=False) if residual_on_quantized(make_config(record["settings"])) else PeftModel.from_pretrained(base, adapter)

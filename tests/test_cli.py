@@ -113,6 +113,21 @@ def test_commands():
     assert (folder/"plan"/"plan.png").stat().st_size < 50_000
 
 
+# %% ../nbs/11_cli.ipynb #32bd868d
+def test_sweep_command():
+    import contextlib, io, json
+    folder = Path(tempfile.mkdtemp())
+    (folder/"r.yaml").write_text(f"data_rows: 40\neval_rows: 8\nmax_steps: 1\nbatch_size: 4\nbudget: 6000\nquantize: none\nthreads: 1\noutput_dir: {folder}/run\n")
+    (folder/"lora.yaml").write_text("method: lora\nr: 1\nbudget: null\ntarget_modules: [q_proj]\n")
+    code, text = silent("sweep", folder/"r.yaml", "--seed", 0, 1, "--over", "none", folder/"lora.yaml", "--batch-size", 5)
+    made = json.loads((folder/"run-sweep"/"sweep.json").read_text())
+    assert code == 0 and made["axes"]["seed"] == [0, 1] and made["settings"]["batch_size"] == 5 and [g["finished"] for g in made["groups"]] == [2, 2] and "4/4 recipe=lora,seed=1" in text
+    assert silent("evaluate", folder/"run-sweep"/"recipe=lora,seed=1")[0] == 0
+    with contextlib.redirect_stderr(io.StringIO()) as err: code, text = silent("sweep", folder/"r.yaml", "--method", "soka", "lora", "--output_dir", folder/"bad")
+    assert code == 2 and "soka: error: every run of a sweep must finish, 1 of 2 failed: method=lora" in err.getvalue() and "failed: method=lora: ValueError: budget must pay for rank 1" in text
+    assert silent("train", folder/"r.yaml", folder/"lora.yaml", "--output_dir", folder/"one")[0] == 0 and json.loads((folder/"one"/"run.json").read_text())["settings"]["method"] == "lora"
+
+
 # %% ../nbs/11_cli.ipynb #d92ac16b
 def test_likelihood_on_tasks():
     import json
@@ -247,6 +262,33 @@ def test_recipes():
     if not folder.is_dir(): pytest.skip("needs the repository's recipes")
     made = {p.stem: read_recipe(p) for p in folder.glob("*.yaml")}
     assert made["demo"] == demo_config() and made["llama2-7b-gsm8k"].budget == 990_000 and made["stories260k-gsm8k"].max_steps == 100
+
+
+# %% ../nbs/11_cli.ipynb #b0548fbb
+def test_recipes_are_documented_and_counted():
+    import re
+    from dataclasses import replace
+    import pytest, soka, torch
+    from peft import get_peft_model
+    from transformers import LlamaConfig, LlamaForCausalLM
+    from soka.train import lora_config
+    folder = Path(soka.__file__).parent.parent/"recipes"
+    if not folder.is_dir(): pytest.skip("needs the repository's recipes")
+    for p in folder.glob("*.yaml"):
+        keys = [l for l in p.read_text().splitlines() if re.match(r"\w+:", l)]
+        assert keys and all("# " in l for l in keys) and p.read_text().startswith("# "), p
+    def trained(*names):
+        "Trained parameters of a LoRA or PiSSA recipe."
+        with torch.device("meta"): base = LlamaForCausalLM(LlamaConfig(hidden_size=4096, intermediate_size=11008, num_hidden_layers=32, num_attention_heads=32))
+        made = lora_config(replace(read_recipe([folder/f"{n}.yaml" for n in names]), model="base"), base)
+        made.init_lora_weights = True   # PiSSA's start needs weights; the count does not
+        return get_peft_model(base, made).get_nb_trainable_parameters()[0]
+    for data in ("metamath", "code-feedback", "gsm8k"):
+        own = read_recipe(folder/f"llama2-7b-{data}.yaml")
+        assert own.budget == 990_000 and own.method == "soka" and own.batch_size*own.gradient_accumulation == 128 and own.template == "alpaca"
+    for method in ("lora", "pissa"):
+        assert read_recipe([folder/"llama2-7b-gsm8k.yaml", folder/f"{method}-1.31m.yaml"]).method == method
+        assert [trained("llama2-7b-metamath", f"{method}-{n}m") for n in ("1.05", "1.31")] == [1_048_576, 1_310_720]
 
 
 # %% ../nbs/11_cli.ipynb #42809de0

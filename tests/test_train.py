@@ -14,6 +14,22 @@ def test_recipe():
     assert read_recipe(None) == TrainConfig() and type(c.epochs) is float
 
 
+# %% ../nbs/10_train.ipynb #b3387468
+def test_recipe_over_recipe():
+    import tempfile
+    from pathlib import Path
+    folder = Path(tempfile.mkdtemp())
+    (folder/"parts").mkdir()
+    (folder/"a.yaml").write_text("data: a.jsonl\nseed: 1\nbudget: 5000\n")
+    (folder/"parts"/"b.yaml").write_text("extends: ../a.yaml\nseed: 2\n")
+    (folder/"c.yaml").write_text("extends: parts/b.yaml\nepochs: 3\n")
+    (folder/"lora.yaml").write_text("method: lora\nr: 1\nbudget: null\n")
+    c = read_recipe(folder/"c.yaml")
+    assert (c.data, c.seed, c.epochs, c.budget) == ("a.jsonl", 2, 3, 5000) and recipe_values(folder/"c.yaml") == {"data": "a.jsonl", "seed": 2, "budget": 5000, "epochs": 3}
+    c = read_recipe([folder/"c.yaml", folder/"lora.yaml"], seed=4)
+    assert (c.data, c.method, c.r, c.budget, c.seed) == ("a.jsonl", "lora", 1, None, 4) and read_recipe([]) == TrainConfig()
+
+
 # %% ../nbs/10_train.ipynb #15229a68
 def test_every_setting_is_described():
     from dataclasses import fields
@@ -31,6 +47,8 @@ def test_splits():
     kept, held = load_splits(TrainConfig(data=str(path), data_rows=3, eval_data=[str(path)], eval_rows=4))
     assert len(kept) == 3 and len(held) == 4
     assert load_splits(TrainConfig(data=str(path), eval_rows=0))[1] is None
+    path.with_suffix(".json").write_text(json.dumps([{"question": "a", "answer": "b", "ask": f"{i}?", "say": f"{i}."} for i in range(3)]))
+    assert load_splits(TrainConfig(data=str(path.with_suffix(".json")), columns=["ask", "say"], eval_rows=1))[1][:] == {"instruction": ["2?"], "output": ["2."]}
 
 
 # %% ../nbs/10_train.ipynb #9a039267
@@ -236,6 +254,19 @@ def test_int8_bfloat16_and_accumulation():
     assert list(Path(c.output_dir).rglob("events.out.tfevents*"))
 
 
+# %% ../nbs/10_train.ipynb #aa593cd3
+def test_rank_pattern_is_trained_saved_and_loaded():
+    import torch
+    for method in ("lora", "pissa"):
+        c = tiny(method=method, budget=None, r=1, rank_pattern=["v_proj=3"], target_modules=["q_proj", "v_proj"], quantize="none", max_steps=2)
+        result = run(c)
+        assert {n.rpartition(".")[2]: r for n, r in layer_ranks(result.model).items()} == {"q_proj": 1, "v_proj": 3} and result.record["adapter"]["trained_parameters"] == 4*256*(1 + 3)
+        assert {m.scaling["default"] for m in result.model.modules() if hasattr(m, "lora_A")} == {1}
+        ids = torch.arange(2, 40)[None]
+        with torch.no_grad(): moved = (load_run(c.output_dir).model(ids).logits - result.model(ids).logits).norm()/result.model(ids).logits.norm()
+        assert moved < 1e-4, (method, moved)
+
+
 # %% ../nbs/10_train.ipynb #c8a8d07c
 def test_plan_is_followed():
     import json
@@ -265,7 +296,9 @@ def test_setting_errors():
         (dict(dynamic_every=5, source="weight"), ValueError, "dynamic_every needs method soka with a source other than weight, got method soka with source weight"),
         (dict(dynamic_every=5, method="lora", r=1, source="zero"), ValueError, "got method lora with source zero"),
         (dict(plan="p", rank_source="weight"), ValueError, "give plan or rank_source, not both, got 'p' and 'weight'"), (dict(plan="none.json"), FileNotFoundError, "plan must be a file that exists, got 'none.json'"), (dict(data_rows=None), ValueError, "data 'problems' needs data_rows"), (dict(batch_size=1.5), TypeError, "batch_size must be int, got 1.5"),
-        (dict(resume=1), TypeError, "resume must be bool, got 1"), (dict(r=True), TypeError, "r must be int or null, got True"),
+        (dict(rank_pattern=["v_proj=2"], r=1), ValueError, "rank_pattern needs method lora or pissa with r, got soka with r=1"),
+        (dict(rank_pattern=["v_proj=2"], method="lora", budget=9), ValueError, "got lora with r=None"), (dict(columns=["text"]), ValueError, r"columns must be two names, got \['text'\]"),
+        (dict(rank_pattern=["v_proj:2"], method="lora", r=1), ValueError, "names with ranks as v_proj=2, got 'v_proj:2'"), (dict(resume=1), TypeError, "resume must be bool, got 1"), (dict(r=True), TypeError, "r must be int or null, got True"),
         (dict(learning_rate="fast"), TypeError, "learning_rate must be float, got 'fast'"), (dict(data=[1.5]), TypeError, "data must be str or int, got 1.5")):
         with pytest.raises(kind, match=text): TrainConfig(**bad)
 
@@ -280,6 +313,10 @@ def test_recipe_errors():
     for text, rule in (("a: [", "recipe must be YAML"), ("- a", "a recipe must be keys with values, got list"), ("r: four", "r must be int or null, got 'four'")):
         path.write_text(text)
         with pytest.raises((ValueError, TypeError), match=rule): read_recipe(path)
+    for text, kind, rule in (("extends: r.yaml", ValueError, "a recipe must not extend itself, got .*r.yaml"), ("extends: [a]", TypeError, r"extends must be the path of a recipe, got \['a'\]"),
+                             ("extends: no.yaml", FileNotFoundError, "a file that exists, got '.*no.yaml'")):
+        path.write_text(text)
+        with pytest.raises(kind, match=rule): read_recipe(path)
 
 
 # %% ../nbs/10_train.ipynb #369f13a3
