@@ -475,7 +475,8 @@ def targeted(
     name:str,              # of a module
 )->Any:                    # true or false
     "Does the adapter belong on a module? A saved one has its plan, whose names are compared and not matched."
-    return name in config.plan if config.start_saved and config.plan is not None else check_target_module_exists(config, name)
+    plan = getattr(config, "plan", None) if getattr(config, "start_saved", False) else None    # other methods of this package have neither
+    return check_target_module_exists(config, name) if plan is None else name in plan
 
 def find_targets(
     config:SoKAConfig,     # with target_modules

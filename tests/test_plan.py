@@ -50,7 +50,7 @@ def test_plan_is_what_training_follows():
     from soka.peft import SoKAConfig
     from soka.train import TrainConfig, load_frozen, soka_config, total_params
     for kw in (dict(budget=9000, quantize="none"), dict(r=2, shape="low-rank", quantize="nf4", source="zero"), dict(budget="0.5%", quantize="none", dtype="bfloat16")):
-        config = TrainConfig(threads=1, **kw)
+        config = TrainConfig(threads=1, rank_source="weight", **kw)
         model, _ = load_frozen(config)
         c, total = open_checkpoint("base"), total_params(model)
         assert total == sum(p.numel() for p in c.model.parameters())

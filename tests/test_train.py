@@ -201,7 +201,7 @@ def test_gradient_start_trains_resumes_and_loads():
 def test_dynamic_run_resumes_and_loads():
     import pytest
     import torch
-    settings = dict(source="zero", dynamic_every=1, dynamic_tolerance=0.5, quantize="none")
+    settings = dict(source="zero", rank_source="weight", dynamic_every=1, dynamic_tolerance=0.5, quantize="none")
     whole, c = run(tiny(**settings)), tiny(**settings)
     with pytest.raises(KeyboardInterrupt): run(c, [Stop()])
     resumed, loaded = run(c), load_run(c.output_dir)
