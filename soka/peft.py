@@ -45,7 +45,7 @@ from .quant import (WriteCost, dense_weight, features, keep_cpu_weights, kind, r
 from .rank import Spectrum, allocate, choose_shape, parse_budget, select_rank
 
 # %% auto #0
-__all__ = ['SOKA_TYPE', 'BIASES', 'PLAN_CRITERIA', 'FLAGS', 'LINES', 'NOTE', 'WEIGHTS', 'PICKLE', 'FLOATS', 'TASK_HEADS',
+__all__ = ['SOKA_TYPE', 'BIASES', 'PLAN_CRITERIA', 'FLAGS', 'LINES', 'NOTE', 'HEADS', 'WEIGHTS', 'PICKLE', 'FLOATS', 'TASK_HEADS',
            'add_peft_type', 'whole', 'number', 'LayerPlan', 'read_plan', 'write_plan', 'read_plan_file', 'check_plan',
            'check_rule', 'check_numbers', 'check_together', 'one_line', 'name_list', 'keyed', 'check_kinds',
            'check_regex', 'check_records', 'as_shape', 'add_note', 'plan_tensors', 'check_tensors', 'check_weights',
@@ -306,6 +306,7 @@ def check_tensors(
         if have[k] != shape: raise ValueError(f"adapter tensor {k} must have shape {shape}, got {have[k]}")
 
 # %% ../nbs/06_peft.ipynb #133bd7a9
+HEADS = {"classifier", "score", "qa_outputs"}   # PEFT names several that a task's output layer may have; a model has one
 WEIGHTS, PICKLE, FLOATS = "adapter_model.safetensors", "adapter_model.bin", ("F64", "F32", "F16", "BF16")
 
 def check_weights(
@@ -318,8 +319,9 @@ def check_weights(
     except SafetensorError as e: raise ValueError(f"adapter file must be a whole safetensors file, got {str(weights)!r}: {e}") from e
     check_tensors({k: s for k,(s, _) in have.items()}, config)
     own = ["." + k.removeprefix("base_model.model.") for k in have if ".soka_" not in k]
-    for n in config.modules_to_save or ():
-        if not any(f".{n}." in k for k in own): raise ValueError(f"adapter file must hold every module of modules_to_save, got none for {n!r}")
+    saved = {n for n in config.modules_to_save or () if any(f".{n}." in k for k in own)}
+    missing = sorted(set(config.modules_to_save or ()) - saved - (HEADS if saved & HEADS else set()))
+    if missing: raise ValueError(f"adapter file must hold every module of modules_to_save, got none for {missing[0]!r}")
     for k, (_, kind_of_number) in have.items():
         if kind_of_number not in FLOATS: raise ValueError(f"adapter tensor {k} must be of floats, got {kind_of_number}")
 
