@@ -181,7 +181,7 @@ def evals_path()->Path:
 # %% ../nbs/25_tasks.ipynb #da58f39d
 class _Loader(yaml.SafeLoader): pass
 
-_Loader.add_constructor("!function", lambda loader, node: pkgutil.resolve_name(loader.construct_scalar(node)))
+_Loader.add_constructor("!function", lambda loader, node: pkgutil.resolve_name(str(node.value)))
 
 # %% ../nbs/25_tasks.ipynb #8bb4a000
 def read_task_file(
