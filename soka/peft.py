@@ -666,7 +666,7 @@ def plan_layers(
     "Shape and rank of every layer, and the terms they start from."
     if matrices is None: config = shaped(config)
     each = ((n, base_weight(l)) for n,l in layers.items()) if matrices is None else matrices
-    bar = tqdm(each, total=len(layers), desc="KPSVD", unit="layer", disable=len(layers) < 9, leave=False)
+    bar = tqdm(each, total=len(layers), desc="KPSVD", unit="layer", disable=len(layers) < 9 or None, leave=False)   # None: on a terminal only
     keep = whole_term if factors else without_factors
     if config.budget is None: starts = starts_by_layer(bar, config, keep)
     else: starts = starts_by_budget(bar, config, int(config.budget)/len(layers), keep)
