@@ -11,6 +11,7 @@ import platform
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
@@ -30,6 +31,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from peft import (LoraConfig, PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict, prepare_model_for_kbit_training,
                   set_peft_model_state_dict)
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 from transformers import (AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedTokenizerBase, PrinterCallback, SchedulerType,
@@ -50,10 +52,10 @@ __all__ = ['METHODS_TO_TRAIN', 'QUANTIZERS', 'DTYPES', 'SIDE_SETTINGS', 'BATCH_S
            'check_type', 'check_config', 'make_config', 'recipe_values', 'read_recipe', 'load_splits', 'this_process',
            'model_path', 'compute_dtype', 'load_tokenizer', 'quantization', 'check_4bit', 'load_frozen', 'prepare',
            'total_params', 'soka_config', 'lora_config', 'quantize_layers', 'first_batches', 'adapter_config',
-           'residual_on_quantized', 'on_residual', 'one_start', 'build_model', 'rows_per_step', 'main_process',
-           'read_record', 'make_output', 'check_output', 'schedule_arguments', 'report_arguments', 'training_arguments',
-           'to_nll', 'nll_metric', 'log_line', 'RunLog', 'make_trainer', 'versions', 'commit', 'hardware',
-           'peak_memory', 'layer_ranks', 'describe_adapter', 'start_record', 'total_speed', 'end_record',
+           'residual_on_quantized', 'on_residual', 'one_start', 'one_residual', 'build_model', 'rows_per_step',
+           'main_process', 'read_record', 'make_output', 'check_output', 'schedule_arguments', 'report_arguments',
+           'training_arguments', 'to_nll', 'nll_metric', 'log_line', 'RunLog', 'make_trainer', 'versions', 'commit',
+           'hardware', 'peak_memory', 'layer_ranks', 'describe_adapter', 'start_record', 'total_speed', 'end_record',
            'write_record', 'rank_grid', 'plot_ranks', 'plot_run', 'load_code', 'model_card', 'save_adapter',
            'save_start', 'RunResult', 'load_run', 'encode_splits', 'train', 'agreed_checkpoint', 'run_log']
 
@@ -432,6 +434,23 @@ def one_start(
     return model
 
 # %% ../nbs/10_train.ipynb #d4d355c0
+def one_residual(
+    config:TrainConfig,  # settings
+    base:Any,            # quantized
+)->PeftModel:            # with the same numbers in every process
+    "A residual adapter, made by the first process; the others make its base from their own floats."
+    here = this_process()
+    if here.num_processes == 1: return on_residual(config, base)
+    model = on_residual(config, base) if here.is_main_process else None
+    sent: list[Any] = [(model.peft_config["default"], get_peft_model_state_dict(model, save_embedding_layers=False)) if model else None]
+    broadcast_object_list(sent)
+    if model is not None: return model
+    with tempfile.TemporaryDirectory() as folder:
+        sent[0][0].save_pretrained(folder)
+        save_file({k: v.contiguous() for k,v in sent[0][1].items()}, Path(folder)/"adapter_model.safetensors", metadata={"format": "pt"})
+        return on_residual(config, base, folder)
+
+# %% ../nbs/10_train.ipynb #9146a36f
 def build_model(
     config:TrainConfig,                        # settings
     data:Any=None,                             # encoded training rows, for source gradient
@@ -442,7 +461,7 @@ def build_model(
     set_seed(config.seed)   # LoRA's start is random, and every process must draw the same
     if checkpoint and config.method == "soka" and config.source != "weight":
         return PeftModel.from_pretrained(base, checkpoint, is_trainable=True), tokenizer
-    if residual_on_quantized(config): return on_residual(config, base, checkpoint), tokenizer
+    if residual_on_quantized(config): return on_residual(config, base, checkpoint) if checkpoint else one_residual(config, base), tokenizer
     def make()->Any: return get_peft_model(base, adapter_config(config, base, tokenizer, data))
     model: Any = one_start(make, base) if config.method == "soka" else make()
     if config.method == "pissa" and config.quantize != "none": quantize_layers(model, config)
