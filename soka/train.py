@@ -52,12 +52,13 @@ __all__ = ['METHODS_TO_TRAIN', 'QUANTIZERS', 'DTYPES', 'SIDE_SETTINGS', 'BATCH_S
            'check_type', 'check_config', 'make_config', 'recipe_values', 'read_recipe', 'load_splits', 'this_process',
            'model_path', 'compute_dtype', 'load_tokenizer', 'quantization', 'check_4bit', 'load_frozen', 'prepare',
            'total_params', 'soka_config', 'lora_config', 'quantize_layers', 'first_batches', 'adapter_config',
-           'residual_on_quantized', 'on_residual', 'one_start', 'one_residual', 'build_model', 'rows_per_step',
-           'main_process', 'read_record', 'make_output', 'check_output', 'schedule_arguments', 'report_arguments',
-           'training_arguments', 'to_nll', 'nll_metric', 'log_line', 'RunLog', 'make_trainer', 'versions', 'commit',
-           'hardware', 'peak_memory', 'layer_ranks', 'describe_adapter', 'start_record', 'total_speed', 'end_record',
-           'write_record', 'rank_grid', 'plot_ranks', 'plot_run', 'load_code', 'model_card', 'save_adapter',
-           'save_start', 'RunResult', 'load_run', 'encode_splits', 'train', 'agreed_checkpoint', 'run_log']
+           'residual_on_quantized', 'on_residual', 'made_once', 'one_start', 'one_residual', 'build_model',
+           'rows_per_step', 'main_process', 'read_record', 'make_output', 'check_output', 'schedule_arguments',
+           'report_arguments', 'training_arguments', 'to_nll', 'nll_metric', 'log_line', 'RunLog', 'make_trainer',
+           'versions', 'commit', 'hardware', 'peak_memory', 'layer_ranks', 'describe_adapter', 'start_record',
+           'total_speed', 'end_record', 'write_record', 'rank_grid', 'plot_ranks', 'plot_run', 'load_code',
+           'model_card', 'save_adapter', 'save_start', 'RunResult', 'load_run', 'encode_splits', 'train',
+           'agreed_checkpoint', 'run_log']
 
 # %% ../nbs/10_train.ipynb #8e53f783
 METHODS_TO_TRAIN = ("soka", "lora", "pissa")
@@ -416,39 +417,42 @@ def on_residual(
     return quantize_residual(base, made, floats, iterations=config.iterations)
 
 # %% ../nbs/10_train.ipynb #b2387898
-def one_start(
-    make:Callable[[], PeftModel],   # makes the adapter
-    base:Any,                       # what it is made on
-)->PeftModel:                       # with the same numbers in every process
-    "SoKA's start, made by the first process and read by the others."
+def made_once(
+    make:Callable[[], PeftModel],                       # makes the model
+    read:Callable[[SoKAConfig, dict[str, Tensor]], PeftModel],  # makes it from what the first process made: settings and numbers
+)->PeftModel:                                           # with the same numbers in every process
+    "A start, made by the first process and read by the others."
     here = this_process()
     if here.num_processes == 1: return make()
     model = make() if here.is_main_process else None
     sent: list[Any] = [(model.peft_config["default"], get_peft_model_state_dict(model, save_embedding_layers=False)) if model else None]
     broadcast_object_list(sent)
-    if model is not None: return model
-    config, numbers = sent[0]   # `start_saved` is set: no SVD is run
-    model = get_peft_model(base, config)
-    set_peft_model_state_dict(model, numbers)
-    for m in soka_layers(model).values(): m.take_start("default")   # mode residual: out of the base, as in the first process
-    return model
+    return read(*sent[0]) if model is None else model
+
+def one_start(
+    make:Callable[[], PeftModel],   # makes the adapter
+    base:Any,                       # what it is made on
+)->PeftModel:                       # with the same numbers in every process
+    "SoKA's start on a base that is as it was loaded."
+    def read(config, numbers):
+        model = get_peft_model(base, config)   # `start_saved` is set: no SVD is run
+        set_peft_model_state_dict(model, numbers)
+        for m in soka_layers(model).values(): m.take_start("default")   # mode residual: out of the base, as in the first process
+        return model
+    return made_once(make, read)
 
 # %% ../nbs/10_train.ipynb #d4d355c0
 def one_residual(
     config:TrainConfig,  # settings
     base:Any,            # quantized
 )->PeftModel:            # with the same numbers in every process
-    "A residual adapter, made by the first process; the others make its base from their own floats."
-    here = this_process()
-    if here.num_processes == 1: return on_residual(config, base)
-    model = on_residual(config, base) if here.is_main_process else None
-    sent: list[Any] = [(model.peft_config["default"], get_peft_model_state_dict(model, save_embedding_layers=False)) if model else None]
-    broadcast_object_list(sent)
-    if model is not None: return model
-    with tempfile.TemporaryDirectory() as folder:
-        sent[0][0].save_pretrained(folder)
-        save_file({k: v.contiguous() for k,v in sent[0][1].items()}, Path(folder)/"adapter_model.safetensors", metadata={"format": "pt"})
-        return on_residual(config, base, folder)
+    "A residual adapter; every process makes its base from its own floats."
+    def read(made, numbers):
+        with tempfile.TemporaryDirectory() as folder:
+            made.save_pretrained(folder)
+            save_file({k: v.contiguous() for k,v in numbers.items()}, Path(folder)/"adapter_model.safetensors", metadata={"format": "pt"})
+            return on_residual(config, base, folder)
+    return made_once(lambda: on_residual(config, base), read)
 
 # %% ../nbs/10_train.ipynb #9146a36f
 def build_model(
