@@ -20,6 +20,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, get_type_hints
 import torch
+import torch.distributed as dist
 import yaml
 from datasets import disable_progress_bars
 from peft import PeftModel
@@ -542,6 +543,7 @@ def main(
         if args.debug: raise
         print(f"soka: error: {' '.join(str(e).split()) or type(e).__name__}", file=sys.stderr)
         return 2
+    if dist.is_available() and dist.is_initialized(): dist.destroy_process_group()   # its threads must end before Python does
     return 0
 
 # %% ../nbs/11_cli.ipynb #fa8d3e59

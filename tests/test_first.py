@@ -101,6 +101,8 @@ torch.testing.assert_close(S, k.S)
 other = V.clone()
 dist.broadcast(other, 0)
 assert torch.equal(other, V) and not fill_together(float("nan")*both[rank] if rank else both[rank].clone(), V, S, sh)
+dist.barrier()
+dist.destroy_process_group()     # its threads must end before the program does
 """
     import tempfile
     with tempfile.TemporaryDirectory() as d:
