@@ -10,6 +10,7 @@ import inspect
 import json
 import math
 import os
+import re
 import statistics
 import tempfile
 import time
@@ -180,13 +181,16 @@ def read_comparison(
     except yaml.YAMLError as e: raise ValueError(f"settings must be YAML, {str(path)!r} has: {' '.join(str(e).split())}") from e
 
 class _Loader(yaml.SafeLoader):
-    "YAML whose numbers may be written 1e-3, and whose keys may not come twice."
+    "YAML whose keys come once, in which `on` is a word, and 1e-3 a number."
+    yaml_implicit_resolvers = {k: [(t, r) for t, r in v if t != "tag:yaml.org,2002:bool"] for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()}
+
     def construct_mapping(self, node:Any, deep:bool=False)->dict:
-        keys = [self.construct_object(k, deep=True) for k, _ in node.value if k.tag != "tag:yaml.org,2002:merge"]
+        keys = [self.construct_object(k, deep=True) for k, _ in node.value]
         if twice := [k for k in keys if keys.count(k) > 1]: raise ValueError(f"settings must be given once, got {twice[0]!r} twice")
         return super().construct_mapping(node, deep)
-_Loader.yaml_implicit_resolvers = {k: list(v) for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()}
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", __import__("re").compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("(true|True|false|False)$"), list("tTfF"))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
 
 # %% ../nbs/28_compare.ipynb #2c6df86b
 class Setup(NamedTuple):
