@@ -522,7 +522,7 @@ def run_once(
     t, final_run = time.perf_counter(), part == "test"
     done = train_arm(cell, name, rate, seed, measure=final_run)
     out: dict[str, Any] = {"arm": name, "id": arm_id(cell.c, cell.name, name), "rate": rate, "seed": seed, "part": part, "nll": None, "trained": trained_count(done.model),
-                           "seconds": round(time.perf_counter() - t, 1)}
+                           "seconds": round(time.perf_counter() - t, 1), "commit": (machine()["commit"] or "")[:12]}
     nll = math.nan if done.failed else cell.nll(done.model, part)
     if failed := done.failed or (None if math.isfinite(nll) else f"NLL is {nll}"): return {**out, "failed": failed}
     out["nll"] = nll
