@@ -15,7 +15,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -510,12 +510,16 @@ def start_energy(cell:Cell, name:str, model:Any, seed:int)->float|None:
     return held/sum(float(G.double().square().sum()) for _, G in found)
 
 # %% ../nbs/28_compare.ipynb #4133ab28
+def _chosen(v:Any)->dict[str, Any]:
+    "What differs from the defaults, so that a new setting with a default leaves old runs valid."
+    return {f.name: getattr(v, f.name) for f in fields(v) if f.default is MISSING or getattr(v, f.name) != f.default}
+
 def arm_settings(c:Comparison, task:str, name:str)->dict[str, Any]:
     "All that decides what an arm learns, but for rate and seed."
-    arm, t = c.arms[name], asdict(c.tasks[task])
-    own = {k: v for k, v in asdict(arm).items() if k not in ("on", "against", "rates")}
+    arm, t = c.arms[name], c.tasks[task]
+    own = {k: v for k, v in _chosen(arm).items() if k not in ("on", "against", "rates")}
     own |= {"steps": arm.steps or c.steps, "warmup": c.warmup if arm.warmup is None else arm.warmup}
-    return {**own, "full": c.full, "task": {**t, "data": Path(t["data"]).name}}
+    return {**own, "full": c.full, "task": {**_chosen(t), "data": Path(t.data).name}}
 
 def arm_id(c:Comparison, task:str, name:str)->str:
     "Ten characters that change when anything that decides an arm's runs does."
@@ -577,10 +581,11 @@ class CompareRecord:
 
     def head(self, data:Mapping[str, Any])->dict[str, Any]:
         "What the figures depend on."
-        c, own = self.c, {n: {k: v for k, v in arm_settings(self.c, self.task, n).items() if k not in ("task", "full")} for n in self.ids}
+        c, t = self.c, self.c.tasks[self.task]
+        own = {n: {k: v for k, v in arm_settings(self.c, self.task, n).items() if k not in ("task", "full")} for n in self.ids}
         arms = {n: {"id": i, "against": c.arms[n].against, **own[n]} for n, i in self.ids.items()}
         return {"base": self.base, "task": self.task, "machine": machine(), "data": dict(data), "full": c.full, "rates": c.rates, "seeds": c.seeds,
-                "settings": arm_settings(c, self.task, next(iter(self.ids)))["task"], "arms": arms}
+                "settings": {f.name: getattr(t, f.name) for f in fields(t)} | {"data": Path(t.data).name}, "arms": arms}
 
 def record_text(head:Mapping[str, Any], runs:Sequence[Mapping[str, Any]])->str:
     "JSON with a line for each part of the head, each arm and each run."
