@@ -128,6 +128,23 @@ def test_sweep_command():
     assert silent("train", folder/"r.yaml", folder/"lora.yaml", "--output_dir", folder/"one")[0] == 0 and json.loads((folder/"one"/"run.json").read_text())["settings"]["method"] == "lora"
 
 
+# %% ../nbs/11_cli.ipynb #3a25c95f
+def test_compare_command():
+    import contextlib, io, json
+    folder = Path(tempfile.mkdtemp())
+    (folder/"c.yaml").write_text(f"records: {folder}/records\nbases: {{b: base}}\ntasks: {{t: {{data: problems, rows: 30, validation: 4, test: 4, batch: 2}}}}\nsteps: 4\nwarmup: 1\n"
+    "rates: [2e-3, 1e-2]\nseeds: [0, 1]\narms: {lora: {method: lora}, soka: {method: soka, share: 0.5}, broken: {method: soka, mode: residual, source: zero}}\n")
+    code, text = silent("compare", folder/"c.yaml", "--dry_run", "--part", "1/2")
+    assert code == 0 and "b-t lora: 0 of 4 runs finished" in text and "soka" not in text and "2 arms in 1 cells, 8 runs left" in text and not (folder/"records").exists()
+    code, text = silent("compare", folder/"c.yaml", "--only", "lora", "soka")
+    assert code == 0 and len(json.loads((folder/"records"/"b-t.json").read_text())["runs"]) >= 8 and " ± " in text
+    code, text = silent("compare", folder/"c.yaml", "--only", "soka", "--base", "b", "--task", "t")
+    assert code == 0 and "b-t soka: 4 of 4 runs finished" in text and "0 runs left" in text
+    for words, message in ((["--only", "broken"], "every arm must run, 1 of 1 did not: b-t broken: ValueError: mode='residual' needs"), (["--part", "2"], "part must be i/n, got '2'")):
+        with contextlib.redirect_stderr(io.StringIO()) as err: assert silent("compare", folder/"c.yaml", *words)[0] == 2
+        assert message in err.getvalue()
+
+
 # %% ../nbs/11_cli.ipynb #d92ac16b
 def test_likelihood_on_tasks():
     import json
@@ -258,9 +275,12 @@ def test_fresh_process_and_demo_errors():
 def test_recipes():
     import pytest
     import soka
+    from soka.compare import plan_work, read_comparison
     folder = Path(soka.__file__).parent.parent/"recipes"
     if not folder.is_dir(): pytest.skip("needs the repository's recipes")
-    made = {p.stem: read_recipe(p) for p in folder.glob("*.yaml")}
+    comparisons = {p.stem: read_comparison(p) for p in folder.glob("*.yaml") if "\narms:" in p.read_text()}
+    made = {p.stem: read_recipe(p) for p in folder.glob("*.yaml") if p.stem not in comparisons}
+    assert set(comparisons) == {"compare", "ablation"} and len(plan_work(comparisons["compare"])) == 67
     assert made["demo"] == demo_config() and made["llama2-7b-gsm8k"].budget == 990_000 and made["stories260k-gsm8k"].max_steps == 100
 
 
