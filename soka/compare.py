@@ -42,8 +42,8 @@ from .train import commit, hardware, model_path, versions
 __all__ = ['ALL', 'SOKA_SETTINGS', 'PAPER', 'METHODS', 'CompareTask', 'CompareArm', 'Comparison', 'make_comparison',
            'read_comparison', 'Setup', 'Method', 'trained_count', 'largest_within', 'lora_size', 'lora_like',
            'build_lora_ga', 'build_eva', 'all_linear', 'build_dora', 'build_lokr', 'one_size', 'build_frozen_svd',
-           'build_cdka', 'build_soka', 'nf4_base', 'Cell', 'adapt', 'rate_groups', 'TrainedArm', 'train_arm',
-           'start_energy', 'arm_settings', 'arm_id', 'machine', 'run_once', 'CompareRecord', 'record_text',
+           'build_cdka', 'build_soka', 'build_full', 'nf4_base', 'Cell', 'adapt', 'rate_groups', 'TrainedArm',
+           'train_arm', 'start_energy', 'arm_settings', 'arm_id', 'machine', 'run_once', 'CompareRecord', 'record_text',
            'read_compare', 'best_rate', 'next_rate', 'run_arm_cell', 'cells', 'cell_arms', 'Work', 'plan_work',
            'work_left', 'compare_methods', 't_quantile', 'Interval', 'interval', 'final', 'paired', 'smooth',
            'steps_to', 'curve_area', 'norm_variation', 'norm_spikes', 'rate_sensitivity', 'ArmSummary', 'arm_summary',
@@ -72,6 +72,7 @@ class CompareArm:
     share: float = 1.                 # of LoRA's parameters at rank `full`
     quantize: str|None = None         # nf4: the base in 4 bits
     rate_ratio: float = 1.            # learning rate of right factors, relative to left ones
+    betas: list[float]|None = None    # of AdamW; None: PyTorch's, 0.9 and 0.999
     steps: int|None = None            # None: those of the comparison
     warmup: int|None = None
     rates: list[float]|None = None
@@ -119,6 +120,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "only": (_pairs, "a list of [base, task] pairs"), "on": (_pairs, "a list of [base, task] pairs"),
     **{k: (_text, "a text") for k in ("records", "data", "method", "against")},
     **{k: (lambda v: isinstance(v, bool), "true or false") for k in ("cut", "exact_match")},
+    "betas": (lambda v: isinstance(v, list) and len(v) == 2 and all(number(b) and 0 <= b < 1 for b in v), "two numbers in [0, 1)"),
     "columns": (lambda v: isinstance(v, list) and len(v) == 2 and all(map(_text, v)), "two names"),
 }
 
@@ -129,7 +131,7 @@ def _check(where:str, values:Mapping[str, Any], empty:Sequence[str]=())->None:
         if not ok(v): raise ValueError(f"{where}{k} must be {rule}, got {v!r}")
 
 # %% ../nbs/28_compare.ipynb #0ff73674
-_MAY_BE_NONE = ("quantize", "steps", "warmup", "rates", "on", "only", "columns")
+_MAY_BE_NONE = ("quantize", "betas", "steps", "warmup", "rates", "on", "only", "columns")
 
 def _task(name:str, given:Any)->CompareTask:
     values = _known(f"tasks.{name}", given, CompareTask)
@@ -144,7 +146,7 @@ def _arm(name:str, given:Any)->CompareArm:
     _check(f"arms.{name}.", own, _MAY_BE_NONE)
     if own["method"] not in METHODS: raise ValueError(f"arms.{name}.method must be one of {', '.join(METHODS)}, got {own['method']!r}")
     known = METHODS[own["method"]].settings
-    if own.get("quantize") and METHODS[own["method"]].float_only: raise ValueError(f"arms.{name}.quantize must be null for {own['method']}, which PEFT has for float bases only, got {own['quantize']!r}")
+    if own.get("quantize") and METHODS[own["method"]].float_only: raise ValueError(f"arms.{name}.quantize must be null for {own['method']}, which is there for float bases only, got {own['quantize']!r}")
     if bad := [k for k in rest if k not in known]: raise ValueError(f"arms.{name} must have settings of {own['method']}: {', '.join(known) or 'none'}; got {bad[0]!r}")
     return CompareArm(**own, settings=rest)
 
@@ -208,7 +210,8 @@ class Method(NamedTuple):
     build: Callable[[Setup], Any]               # adapts the base
     settings: tuple[str, ...]=()                # what an arm may set
     float_start: bool=False                     # does its start need a float base, quantized afterwards?
-    float_only: bool=False                      # does PEFT offer it for float bases only?
+    float_only: bool=False                      # is it there for float bases only?
+    any_size: bool=False                        # may it train more than the budget?
 
 # %% ../nbs/28_compare.ipynb #16b332aa
 def trained_count(
@@ -337,7 +340,14 @@ def build_soka(b:Setup, size:str="r", **preset:Any)->Any:
     given = {"r", "budget", "plan", size} & set(s)
     return get_peft_model(b.model, at() if given else at(**{size: largest_within(b, lambda r: at(**{size: r}))}))
 
-# %% ../nbs/28_compare.ipynb #dc6127b0
+# %% ../nbs/28_compare.ipynb #e1146bd2
+def build_full(b:Setup)->Any:
+    "All weights that others adapt, trained themselves."
+    b.model.requires_grad_(False)
+    for n in all_linear(b.model): b.model.get_submodule(n).weight.requires_grad_(True)
+    return b.model
+
+# %% ../nbs/28_compare.ipynb #76fbed3f
 METHODS: dict[str, Method] = {
     "lora": lora_like(), "rslora": lora_like(use_rslora=True), "dora": Method(build_dora, ("r",)),
     "pissa": lora_like(init_lora_weights="pissa", float_start=True), "olora": lora_like(init_lora_weights="olora", float_start=True),
@@ -348,6 +358,7 @@ METHODS: dict[str, Method] = {
     "salt": Method(lambda b: build_frozen_svd("salt", b), ("k",)), "cdka": Method(build_cdka, ("r1", "r2", "r", "alpha")),
     "soka": Method(build_soka, (*SOKA_SETTINGS, "gradient_batches", "dynamic")),
     "soka-paper": Method(lambda b: build_soka(b, "r_max", **PAPER), (*SOKA_SETTINGS, "gradient_batches", "dynamic")),
+    "full": Method(build_full, float_only=True, any_size=True),
 }
 
 # %% ../nbs/28_compare.ipynb #bf765fe8
@@ -447,7 +458,7 @@ def adapt(
     budget = int(arm.share*cell.full_count)
     model = method.build(Setup(base, budget, cell.full_count, seed, dict(arm.settings), lambda n: cell.batches(seed, n), cell.sizes.setdefault(name, {})))
     if late: nf4_base(model)
-    if (n := trained_count(model)) > budget: raise ValueError(f"trained parameters must stay within the share of {budget}, got {n} in arms.{name}")
+    if (n := trained_count(model)) > budget and not method.any_size: raise ValueError(f"trained parameters must stay within the share of {budget}, got {n} in arms.{name}")
     return model.train()
 
 # %% ../nbs/28_compare.ipynb #b9fd9918
@@ -477,7 +488,8 @@ def train_arm(cell:Cell, name:str, rate:float, seed:int, *, measure:bool=False)-
     "Train an arm once; `measure` also finds the energy its start holds."
     arm, c, model = cell.c.arms[name], cell.c, adapt(cell, name, seed)
     steps, every = arm.steps or c.steps, arm.settings.get("dynamic")
-    optimizer = torch.optim.AdamW(rate_groups(model, rate, arm.rate_ratio), weight_decay=0.)
+    beta1, beta2 = arm.betas or (0.9, 0.999)
+    optimizer = torch.optim.AdamW(rate_groups(model, rate, arm.rate_ratio), betas=(beta1, beta2), weight_decay=0.)
     schedule = get_cosine_schedule_with_warmup(optimizer, c.warmup if arm.warmup is None else arm.warmup, steps)
     energy: float|None = None
     losses: list[float] = []
@@ -499,8 +511,7 @@ def train_arm(cell:Cell, name:str, rate:float, seed:int, *, measure:bool=False)-
 # %% ../nbs/28_compare.ipynb #9a42be94
 def start_energy(cell:Cell, name:str, model:Any, seed:int)->float|None:
     "Share of the squared norm of all weights, or of all first gradients, that SoKA's terms hold; None for other methods and starts."
-    config = model.peft_config["default"]
-    source = getattr(config, "source", None)
+    source = getattr(getattr(model, "peft_config", {}).get("default"), "source", None)     # full fine-tuning has no adapter
     if source not in ("weight", "gradient"): return None
     arm, layers = cell.c.arms[name], soka_layers(model.get_base_model())
     base = cell.model(arm.quantize)
