@@ -11,7 +11,7 @@ export HF_HUB_OFFLINE := 1
 export HF_DATASETS_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test docs bench bench-gpu bench-learn bench-quant run sync constraints clean
+.PHONY: demo test docs bench bench-gpu bench-quant compare run sync constraints clean
 
 $(STAMP): setup.py settings.ini $(CONSTRAINTS)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -42,9 +42,10 @@ bench: $(STAMP)
 bench-gpu: $(STAMP)
 	python bench/gpu.py
 
-# which shape, start and budget learn best on real text; writes nbs/records/learn-stories260k.json
-bench-learn: $(STAMP)
-	OMP_NUM_THREADS=1 python bench/learn.py
+# SoKA beside every rival, then what decides how it learns; resumes, and writes nbs/records/compare and nbs/records/ablation
+compare: $(STAMP)
+	OMP_NUM_THREADS=1 soka compare recipes/compare.yaml
+	OMP_NUM_THREADS=1 soka compare recipes/ablation.yaml
 
 # what a 4-bit base misses with each start, beside LoftQ and QPiSSA; writes nbs/records/quant-error.json
 bench-quant: $(STAMP)

@@ -29,7 +29,7 @@ from peft.tuners.lora.config import LoraGAConfig
 from peft.tuners.lora.loraga import preprocess_loraga
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, get_cosine_schedule_with_warmup
-from .data import Collator, encode_rows, load_rows
+from .data import Collator, encode_rows, format_prompt, load_rows, prompt_ids
 from .dynamic import recompress_model
 from .evaluate import evaluating, generate_answers, mean_nll, token_nll
 from .peft import SoKAConfig, base_weight, loss_gradients, number, soka_layers, whole, with_gradients
@@ -43,7 +43,7 @@ __all__ = ['ALL', 'SOKA_SETTINGS', 'PAPER', 'METHODS', 'CompareTask', 'CompareAr
            'read_comparison', 'Setup', 'Method', 'trained_count', 'largest_within', 'lora_size', 'lora_like',
            'build_lora_ga', 'build_eva', 'all_linear', 'build_dora', 'build_lokr', 'one_size', 'build_frozen_svd',
            'build_cdka', 'build_soka', 'nf4_base', 'Cell', 'adapt', 'rate_groups', 'TrainedArm', 'train_arm',
-           'start_energy', 'run_once', 'arm_settings', 'arm_id', 'CompareRecord', 'record_text', 'machine',
+           'start_energy', 'arm_settings', 'arm_id', 'machine', 'run_once', 'CompareRecord', 'record_text',
            'read_compare', 'best_rate', 'next_rate', 'run_arm_cell', 'cells', 'cell_arms', 'Work', 'plan_work',
            'work_left', 'compare_methods', 't_quantile', 'Interval', 'interval', 'final', 'paired', 'smooth',
            'steps_to', 'curve_area', 'norm_variation', 'norm_spikes', 'rate_sensitivity', 'ArmSummary', 'arm_summary',
@@ -393,11 +393,11 @@ class Cell:
 
     def _encode(self, rows:list[dict])->tuple[list[dict], list[dict]]:
         "Tokenized rows that are used, and their texts."
-        t, done = self.task, encode_rows([{**r, "output": r["output"]} for r in rows], self.tokenizer, "plain", self.task.longest + 1, verbose=False)
-        data = done.dataset.to_list()
-        if done.report.dropped: rows = _fitting(rows, self.tokenizer, t.longest + 1)
-        if t.cut: return [{k: v[:t.longest] for k, v in r.items()} for r in data], rows
-        keep = [i for i, r in enumerate(data) if len(r["input_ids"]) <= t.longest]
+        most = self.task.longest + (not self.task.cut)       # one more shows which rows are longer
+        data, report = encode_rows(rows, self.tokenizer, "plain", most, verbose=False)
+        data = data.to_list()
+        if report.dropped: rows = _fitting(rows, self.tokenizer, most)
+        keep = [i for i, r in enumerate(data) if len(r["input_ids"]) <= self.task.longest]
         return [data[i] for i in keep], [rows[i] for i in keep]
 
     def _split(self)->None:
@@ -430,8 +430,7 @@ class Cell:
             return mean_nll(torch.cat([token_nll(model(input_ids=b["input_ids"], attention_mask=b["attention_mask"]).logits, b["labels"]) for b in self.parts[part]]))
 
 def _fitting(rows:list[dict], tokenizer:Any, longest:int)->list[dict]:
-    "The rows that `encode_rows` does not drop."
-    from soka.data import format_prompt, prompt_ids
+    "The rows whose prompt leaves room for an answer, which `encode_rows` does not drop."
     return [r for r, p in zip(rows, prompt_ids(tokenizer, [format_prompt(r["instruction"], "plain") for r in rows])) if len(p) < longest]
 
 # %% ../nbs/28_compare.ipynb #aa13a207
@@ -510,6 +509,24 @@ def start_energy(cell:Cell, name:str, model:Any, seed:int)->float|None:
     held = sum(float(l.soka_S["default"].double().square().sum()) for l in layers.values() if "default" in l.soka_S)
     return held/sum(float(G.double().square().sum()) for _, G in found)
 
+# %% ../nbs/28_compare.ipynb #4133ab28
+def arm_settings(c:Comparison, task:str, name:str)->dict[str, Any]:
+    "All that decides what an arm learns, but for rate and seed."
+    arm, t = c.arms[name], asdict(c.tasks[task])
+    own = {k: v for k, v in asdict(arm).items() if k not in ("on", "against", "rates")}
+    own |= {"steps": arm.steps or c.steps, "warmup": c.warmup if arm.warmup is None else arm.warmup}
+    return {**own, "full": c.full, "task": {**t, "data": Path(t["data"]).name}}
+
+def arm_id(c:Comparison, task:str, name:str)->str:
+    "Ten characters that change when anything that decides an arm's runs does."
+    return hashlib.sha256(json.dumps(arm_settings(c, task, name), sort_keys=True).encode()).hexdigest()[:10]
+
+# %% ../nbs/28_compare.ipynb #abdc2455
+@lru_cache(maxsize=1)
+def machine()->dict[str, Any]:
+    "Commit, versions and hardware, as they were when the process began."
+    return {"commit": commit(), "versions": versions(), **hardware()}
+
 # %% ../nbs/28_compare.ipynb #b3840295
 def run_once(
     cell:Cell,
@@ -534,18 +551,6 @@ def run_once(
     return {**out, "losses": [round(v, 4) for v in done.losses], "norms": [round(v, 4) for v in done.norms]}
 
 # %% ../nbs/28_compare.ipynb #baca4042
-def arm_settings(c:Comparison, task:str, name:str)->dict[str, Any]:
-    "All that decides what an arm learns, but for rate and seed."
-    arm, t = c.arms[name], asdict(c.tasks[task])
-    own = {k: v for k, v in asdict(arm).items() if k not in ("on", "against", "rates")}
-    own |= {"steps": arm.steps or c.steps, "warmup": c.warmup if arm.warmup is None else arm.warmup}
-    return {**own, "full": c.full, "task": {**t, "data": Path(t["data"]).name}}
-
-def arm_id(c:Comparison, task:str, name:str)->str:
-    "Ten characters that change when anything that decides an arm's runs does."
-    return hashlib.sha256(json.dumps(arm_settings(c, task, name), sort_keys=True).encode()).hexdigest()[:10]
-
-# %% ../nbs/28_compare.ipynb #6fd53b4d
 class CompareRecord:
     "The JSON file of a base and a task; several processes may add to it."
     def __init__(self, c:Comparison, base:str, task:str):
@@ -584,11 +589,6 @@ def record_text(head:Mapping[str, Any], runs:Sequence[Mapping[str, Any]])->str:
         return ' "arms": {\n' + ",\n".join(f"  {json.dumps(n)}: {json.dumps(a)}" for n, a in v.items()) + "\n }"
     body = ",\n".join("  " + json.dumps(r) for r in runs)
     return "{\n" + ",\n".join(block(k, v) for k, v in head.items()) + f',\n "runs": [\n{body}\n ]\n}}\n'
-
-@lru_cache(maxsize=1)
-def machine()->dict[str, Any]:
-    "Commit, versions and hardware, as they were when the process began."
-    return {"commit": commit(), "versions": versions(), **hardware()}
 
 # %% ../nbs/28_compare.ipynb #b92b0e24
 def read_compare(
@@ -698,13 +698,14 @@ def t_quantile(
     df:int,         # degrees of freedom, at least 1
     p:float=0.975,  # probability below it, in (0.5, 1)
 )->float:
-    "Student's quantile, by halving on the integrated density."
+    "Student's quantile, from the integrated density."
     if df < 1: raise ValueError(f"df must be at least 1, got {df}")
-    angle = torch.linspace(0, math.pi/2, 20_001, dtype=torch.float64)[:-1]     # t = sqrt(df) tan(angle) makes the density cos^(df-1)
+    angle = torch.linspace(0, math.pi/2, 20_001, dtype=torch.float64)          # t = sqrt(df) tan(angle) makes the density cos^(df-1)
     mass = torch.cumulative_trapezoid(angle.cos()**(df - 1), angle)
-    total = math.sqrt(math.pi)*math.gamma(df/2)/math.gamma((df + 1)/2)/2       # half of the whole
-    i = int(torch.searchsorted(mass/total, 2*p - 1))
-    return math.sqrt(df)*math.tan(float(angle[i + 1]))
+    part = mass/mass[-1]
+    i = int(torch.searchsorted(part, 2*p - 1))
+    step = (2*p - 1 - float(part[i - 1]))/float(part[i] - part[i - 1])
+    return math.sqrt(df)*math.tan(float(angle[i] + step*(angle[i + 1] - angle[i])))
 
 class Interval(NamedTuple):
     "A mean and the half width of its 95% interval."
@@ -828,6 +829,8 @@ def summaries(record:Mapping[str, Any])->list[ArmSummary]:
 
 def compare_table(
     record:Mapping[str, Any],   # from `read_compare`
+    *,
+    seconds:bool=True,          # show them too
 )->str:
     "A line for each arm."
     def pm(v:Interval|None, digits:int=4, sign:str="")->str: return "-" if v is None else f"{v.mean:{sign}.{digits}f} ± {v.half:.{digits}f}"
@@ -835,11 +838,12 @@ def compare_table(
     for s in summaries(record):
         rows.append([s.arm, f"{s.trained:,}", f"{s.rate:g}" + "!"*s.at_end, str(s.seeds), pm(s.nll), pm(s.exact_match, 3), pm(s.difference, sign="+") + (f" ({s.against})" if s.against not in (None, "lora") else ""),
                      f"{s.variation:.2f}", "-" if s.steps is None else f"{s.steps:.0f}", f"{s.seconds:.1f}"])
+    if not seconds: rows = [row[:-1] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = ["  ".join(v.ljust(w) for v, w in zip(row, widths)).rstrip() for row in rows]
     return "\n".join(lines + ["! the best rate is an end of those tried"]*any("!" in r[2] for r in rows[1:]))
 
-# %% ../nbs/28_compare.ipynb #65e11bf9
+# %% ../nbs/28_compare.ipynb #0d2bf0c1
 def plot_final(record:Mapping[str, Any])->Figure:
     "Test NLL with its interval against trained parameters."
     fig = Figure(figsize=(6, 3.6), dpi=80, layout="constrained")
