@@ -12,11 +12,10 @@ from pathlib import Path
 
 import torch
 from peft import LoKrConfig, LoraConfig, MissConfig, get_peft_model
-from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from soka.peft import SoKAConfig
-from soka.quant import keep_cpu_weights, quantize_linear
+from soka.quant import quantize_layers
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDS = ROOT/"nbs"/"records"
@@ -31,11 +30,7 @@ def llama(hidden=512, layers=8, mlp=1408, vocab=2048, heads=8, seed=0, dtype=tor
 
 def quantize(model):
     "The same model with every linear layer of its blocks in NF4."
-    for block in model.model.layers:
-        for parent in (block.self_attn, block.mlp):
-            for name, child in list(parent.named_children()):
-                if isinstance(child, nn.Linear): setattr(parent, name, quantize_linear(child))
-    keep_cpu_weights(model)
+    quantize_layers(model)
     return model
 
 def trainable(model): return sum(p.numel() for p in model.parameters() if p.requires_grad)

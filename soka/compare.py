@@ -6,7 +6,6 @@
 from __future__ import annotations
 import copy
 import hashlib
-import inspect
 import json
 import math
 import os
@@ -31,10 +30,10 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, get_cosine_schedule_with_warmup
 from .data import Collator, encode_rows, format_prompt, load_rows, prompt_ids
 from .dynamic import recompress_model
-from .evaluate import evaluating, generate_answers, mean_nll, token_nll
-from .peft import SoKAConfig, base_weight, loss_gradients, number, soka_layers, whole, with_gradients
+from .evaluate import batch_nll, generate_answers
+from .peft import SoKAConfig, base_weight, check_rule, loss_gradients, number, soka_layers, whole, with_gradients
 from .problems import exact_match, word_problems
-from .quant import keep_cpu_weights, quantize_linear
+from .quant import quantize_layers
 from .similar import RIVALS, cdka_config, matched, scale_adapter
 from .train import commit, hardware, model_path, versions
 
@@ -42,8 +41,8 @@ from .train import commit, hardware, model_path, versions
 __all__ = ['ALL', 'SOKA_SETTINGS', 'PAPER', 'METHODS', 'CompareTask', 'CompareArm', 'Comparison', 'make_comparison',
            'read_comparison', 'Setup', 'Method', 'trained_count', 'largest_within', 'lora_size', 'lora_like',
            'build_lora_ga', 'build_eva', 'all_linear', 'build_dora', 'build_lokr', 'one_size', 'build_frozen_svd',
-           'build_cdka', 'build_soka', 'build_full', 'nf4_base', 'Cell', 'adapt', 'rate_groups', 'TrainedArm',
-           'train_arm', 'start_energy', 'arm_settings', 'arm_id', 'machine', 'run_once', 'CompareRecord', 'record_text',
+           'build_cdka', 'build_soka', 'build_full', 'Cell', 'adapt', 'rate_groups', 'TrainedArm', 'train_arm',
+           'start_energy', 'arm_settings', 'arm_id', 'machine', 'run_once', 'CompareRecord', 'record_text',
            'read_compare', 'best_rate', 'next_rate', 'run_arm_cell', 'cells', 'cell_arms', 'Work', 'plan_work',
            'work_left', 'compare_methods', 't_quantile', 'Interval', 'interval', 'final', 'paired', 'smooth',
            'steps_to', 'curve_area', 'norm_variation', 'norm_spikes', 'rate_sensitivity', 'ArmSummary', 'arm_summary',
@@ -95,6 +94,10 @@ class Comparison:
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2, 3, 4])
     only: list[list[str]]|None = None # [base, task] pairs; None: all
 
+    def schedule(self, arm:CompareArm)->tuple[int, int]:
+        "Steps and warm-up steps of an arm."
+        return arm.steps or self.steps, self.warmup if arm.warmup is None else arm.warmup
+
 # %% ../nbs/28_compare.ipynb #19207f36
 def _known(where:str, given:Any, kind:type)->dict[str, Any]:
     if not isinstance(given, Mapping): raise TypeError(f"{where} must be a table of settings, got {given!r}")
@@ -128,7 +131,7 @@ def _check(where:str, values:Mapping[str, Any], empty:Sequence[str]=())->None:
     for k, v in values.items():
         if k not in _RULES or (v is None and k in empty): continue
         ok, rule = _RULES[k]
-        if not ok(v): raise ValueError(f"{where}{k} must be {rule}, got {v!r}")
+        check_rule(where + k, v, ok(v), rule)
 
 # %% ../nbs/28_compare.ipynb #0ff73674
 _MAY_BE_NONE = ("quantize", "betas", "steps", "warmup", "rates", "on", "only", "columns")
@@ -170,7 +173,7 @@ def _check_pairs(c:Comparison)->None:
         for base, task in pairs or ():
             if base not in c.bases or task not in c.tasks: raise ValueError(f"{where} must name bases and tasks of the comparison, got {[base, task]}")
     for n, a in c.arms.items():
-        steps, warmup = a.steps or c.steps, c.warmup if a.warmup is None else a.warmup
+        steps, warmup = c.schedule(a)
         if warmup > steps - 2: raise ValueError(f"warmup must leave at least 2 steps, got {warmup} of {steps} in arms.{n}")
 
 # %% ../nbs/28_compare.ipynb #3add8696
@@ -324,7 +327,7 @@ def build_cdka(b:Setup)->Any:
     return model
 
 # %% ../nbs/28_compare.ipynb #81991df9
-SOKA_SETTINGS = tuple(f.name for f in fields(SoKAConfig) if f.name in inspect.signature(SoKAConfig).parameters and f.name not in
+SOKA_SETTINGS = tuple(f.name for f in fields(SoKAConfig) if f.init and f.name not in
                       ("target_modules", "peft_type", "task_type", "inference_mode", "auto_mapping", "seed", "start_saved", "folded", "base_fingerprint"))
 PAPER = {"shape": "balanced", "source": "weight", "energy": 0.9, "criterion": "both"}
 
@@ -360,19 +363,6 @@ METHODS: dict[str, Method] = {
     "soka-paper": Method(lambda b: build_soka(b, "r_max", **PAPER), (*SOKA_SETTINGS, "gradient_batches", "dynamic")),
     "full": Method(build_full, float_only=True, any_size=True),
 }
-
-# %% ../nbs/28_compare.ipynb #bf765fe8
-def nf4_base(
-    model:Any,  # with or without LoRA adapters; changed
-)->Any:         # the same model
-    "Every linear layer but the last in 4-bit NF4."
-    head = model.get_output_embeddings()
-    for name, m in list(model.named_modules()):
-        if type(m) is not nn.Linear or m is head or "lora_" in name: continue
-        parent, _, last = name.rpartition(".")
-        setattr(model.get_submodule(parent), last, quantize_linear(m))
-    keep_cpu_weights(model)
-    return model
 
 # %% ../nbs/28_compare.ipynb #0ab8b8f4
 @lru_cache(maxsize=2)
@@ -432,13 +422,14 @@ class Cell:
 
     def model(self, quantize:str|None=None)->Any:
         "The base as it is stored; copy it before changing it."
-        if quantize not in self.stored: self.stored[quantize] = nf4_base(copy.deepcopy(self.float_model))
+        if quantize and quantize not in self.stored:
+            self.stored[quantize] = copy.deepcopy(self.float_model)
+            quantize_layers(self.stored[quantize], quantize)
         return self.stored[quantize]
 
     def nll(self, model:Any, part:str)->float:
         "Nats per answer token of the validation or test rows."
-        with evaluating(model):
-            return mean_nll(torch.cat([token_nll(model(input_ids=b["input_ids"], attention_mask=b["attention_mask"]).logits, b["labels"]) for b in self.parts[part]]))
+        return batch_nll(model, self.parts[part])
 
 def _fitting(rows:list[dict], tokenizer:Any, longest:int)->list[dict]:
     "The rows whose prompt leaves room for an answer, which `encode_rows` does not drop."
@@ -457,7 +448,7 @@ def adapt(
     base = copy.deepcopy(cell.model(None if late else arm.quantize))
     budget = int(arm.share*cell.full_count)
     model = method.build(Setup(base, budget, cell.full_count, seed, dict(arm.settings), lambda n: cell.batches(seed, n), cell.sizes.setdefault(name, {})))
-    if late: nf4_base(model)
+    if late: quantize_layers(model, late)
     if (n := trained_count(model)) > budget and not method.any_size: raise ValueError(f"trained parameters must stay within the share of {budget}, got {n} in arms.{name}")
     return model.train()
 
@@ -487,10 +478,10 @@ class TrainedArm(NamedTuple):
 def train_arm(cell:Cell, name:str, rate:float, seed:int, *, measure:bool=False)->TrainedArm:
     "Train an arm once; `measure` also finds the energy its start holds."
     arm, c, model = cell.c.arms[name], cell.c, adapt(cell, name, seed)
-    steps, every = arm.steps or c.steps, arm.settings.get("dynamic")
+    (steps, warmup), every = c.schedule(arm), arm.settings.get("dynamic")
     beta1, beta2 = arm.betas or (0.9, 0.999)
     optimizer = torch.optim.AdamW(rate_groups(model, rate, arm.rate_ratio), betas=(beta1, beta2), weight_decay=0.)
-    schedule = get_cosine_schedule_with_warmup(optimizer, c.warmup if arm.warmup is None else arm.warmup, steps)
+    schedule = get_cosine_schedule_with_warmup(optimizer, warmup, steps)
     energy: float|None = None
     losses: list[float] = []
     norms: list[float] = []
@@ -529,7 +520,7 @@ def arm_settings(c:Comparison, task:str, name:str)->dict[str, Any]:
     "All that decides what an arm learns, but for rate and seed."
     arm, t = c.arms[name], c.tasks[task]
     own = {k: v for k, v in _chosen(arm).items() if k not in ("on", "against", "rates")}
-    own |= {"steps": arm.steps or c.steps, "warmup": c.warmup if arm.warmup is None else arm.warmup}
+    own["steps"], own["warmup"] = c.schedule(arm)
     return {**own, "full": c.full, "task": {**_chosen(t), "data": Path(t.data).name}}
 
 def arm_id(c:Comparison, task:str, name:str)->str:

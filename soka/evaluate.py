@@ -4,7 +4,7 @@
 
 # %% ../nbs/09_evaluate.ipynb #6f4d64aa
 from __future__ import annotations
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from .data import Collator, format_prompt, prompt_ids
 
 # %% auto #0
-__all__ = ['token_nll', 'mean_nll', 'evaluating', 'answer_nll', 'left_pad', 'generate_answers']
+__all__ = ['token_nll', 'mean_nll', 'evaluating', 'batch_nll', 'answer_nll', 'left_pad', 'generate_answers']
 
 # %% ../nbs/09_evaluate.ipynb #e559bae2
 def token_nll(
@@ -48,6 +48,18 @@ class evaluating:
         self.model.train(self.was)
 
 # %% ../nbs/09_evaluate.ipynb #3e9ef536
+def batch_nll(
+    model:nn.Module,                        # a causal language model
+    batches:Iterable[Mapping[str, Tensor]], # from `Collator`
+)->float:                                   # nats per answer token
+    "Mean negative log-likelihood of the answers, per token over all batches."
+    device = next(model.parameters()).device
+    def one(batch):
+        b = {k: v.to(device) for k,v in batch.items()}
+        return token_nll(model(input_ids=b["input_ids"], attention_mask=b["attention_mask"]).logits, b["labels"]).cpu()
+    with evaluating(model): return mean_nll(torch.cat([one(b) for b in batches]))
+
+# %% ../nbs/09_evaluate.ipynb #54a3232a
 def answer_nll(
     model:nn.Module,                    # a causal language model
     dataset:Any,                        # from `encode_rows`
@@ -55,11 +67,8 @@ def answer_nll(
     batch_size:int=32,                  # examples at a time
 )->float:                               # nats per answer token
     "Mean negative log-likelihood of the answers, per token over the whole data set."
-    collate, device = Collator(tokenizer), next(model.parameters()).device
-    def one(i):
-        b = {k: v.to(device) for k,v in collate(list(dataset.select(range(i, min(i + batch_size, len(dataset)))))).items()}
-        return token_nll(model(input_ids=b["input_ids"], attention_mask=b["attention_mask"]).logits, b["labels"]).cpu()
-    with evaluating(model): return mean_nll(torch.cat([one(i) for i in range(0, len(dataset), batch_size)]))
+    collate, n = Collator(tokenizer), len(dataset)
+    return batch_nll(model, (collate(list(dataset.select(range(i, min(i + batch_size, n))))) for i in range(0, n, batch_size)))
 
 # %% ../nbs/09_evaluate.ipynb #078ae50e
 def left_pad(

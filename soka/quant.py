@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 # %% auto #0
-__all__ = ['QUANT_TYPES', 'kind', 'features', 'bnb', 'quantize_linear', 'dense_weight', 'check_packing', 'keep_cpu_weights',
-           'int8_scales', 'relative_error', 'stored_dtype', 'check_weight', 'set_dense_weight', 'WriteCost',
-           'write_cost', 'cost_text', 'warn_of_cost', 'weight_state', 'restore_weight']
+__all__ = ['QUANT_TYPES', 'kind', 'features', 'bnb', 'quantize_linear', 'quantize_layers', 'dense_weight', 'check_packing',
+           'keep_cpu_weights', 'int8_scales', 'relative_error', 'stored_dtype', 'check_weight', 'set_dense_weight',
+           'WriteCost', 'write_cost', 'cost_text', 'warn_of_cost', 'weight_state', 'restore_weight']
 
 # %% ../nbs/04_quant.ipynb #964c5ef3
 def kind(
@@ -63,6 +63,21 @@ def quantize_linear(
     if layer.bias is not None: new.bias = nn.Parameter(layer.bias.detach().clone(), requires_grad=False)
     keep_cpu_weights(new)
     return new
+
+# %% ../nbs/04_quant.ipynb #2b0d16a8
+def quantize_layers(
+    model:Any,                                # a language model, with or without LoRA adapters
+    quant_type:str="nf4",                     # "nf4" or "fp4"
+    *,
+    double_quant:bool=True,                   # store the blocks' scales in 8 bits too
+    compute_dtype:torch.dtype=torch.float32,  # of the product with the input
+)->None:
+    "Replace the base's float linear layers, but for the head, by 4-bit ones, in place."
+    head = model.get_output_embeddings()
+    for name, m in list(model.named_modules()):
+        if type(m) is not nn.Linear or m is head or "lora_" in name: continue
+        parent, _, last = name.rpartition(".")
+        setattr(model.get_submodule(parent), last, quantize_linear(m, quant_type, double_quant=double_quant, compute_dtype=compute_dtype))
 
 # %% ../nbs/04_quant.ipynb #770c6cb5
 def dense_weight(

@@ -43,7 +43,7 @@ from .core import MODES, SOURCES
 from .pack import PackedCollator, check_packing, pack_training
 from .peft import SoKAConfig, soka_layers, with_gradients
 from .problems import base_path, word_problems
-from .quant import bnb, features, keep_cpu_weights, quantize_linear
+from .quant import bnb, features, keep_cpu_weights, quantize_layers
 from .rank import parse_budget
 from .safety import Interrupted, SafeTrainer, check_room, last_checkpoint, memory_advice, one_run, read_notes
 
@@ -51,14 +51,13 @@ from .safety import Interrupted, SafeTrainer, check_room, last_checkpoint, memor
 __all__ = ['METHODS_TO_TRAIN', 'QUANTIZERS', 'DTYPES', 'SIDE_SETTINGS', 'BATCH_SETTINGS', 'CARD', 'setting', 'TrainConfig',
            'check_type', 'check_config', 'make_config', 'recipe_values', 'read_recipe', 'load_splits', 'this_process',
            'model_path', 'compute_dtype', 'load_tokenizer', 'quantization', 'check_4bit', 'load_frozen', 'prepare',
-           'total_params', 'soka_config', 'lora_config', 'quantize_layers', 'first_batches', 'adapter_config',
-           'residual_on_quantized', 'on_residual', 'made_once', 'one_start', 'one_residual', 'build_model',
-           'rows_per_step', 'main_process', 'read_record', 'make_output', 'check_output', 'schedule_arguments',
-           'report_arguments', 'training_arguments', 'to_nll', 'nll_metric', 'log_line', 'RunLog', 'make_trainer',
-           'versions', 'commit', 'hardware', 'peak_memory', 'layer_ranks', 'describe_adapter', 'start_record',
-           'total_speed', 'end_record', 'write_record', 'rank_grid', 'plot_ranks', 'plot_run', 'load_code',
-           'model_card', 'save_adapter', 'save_start', 'RunResult', 'load_run', 'encode_splits', 'train',
-           'agreed_checkpoint', 'run_log']
+           'total_params', 'soka_config', 'lora_config', 'first_batches', 'adapter_config', 'residual_on_quantized',
+           'on_residual', 'made_once', 'one_start', 'one_residual', 'build_model', 'rows_per_step', 'main_process',
+           'read_record', 'make_output', 'check_output', 'schedule_arguments', 'report_arguments', 'training_arguments',
+           'to_nll', 'nll_metric', 'log_line', 'RunLog', 'make_trainer', 'versions', 'commit', 'hardware',
+           'peak_memory', 'layer_ranks', 'describe_adapter', 'start_record', 'total_speed', 'end_record',
+           'write_record', 'rank_grid', 'plot_ranks', 'plot_run', 'load_code', 'model_card', 'save_adapter',
+           'save_start', 'RunResult', 'load_run', 'encode_splits', 'train', 'agreed_checkpoint', 'run_log']
 
 # %% ../nbs/10_train.ipynb #8e53f783
 METHODS_TO_TRAIN = ("soka", "lora", "pissa")
@@ -354,19 +353,6 @@ def lora_config(
         if not (r := budget//unit): raise ValueError(f"budget must pay for rank 1 in every layer, {unit} parameters, got {budget}")
     return at(r, init_lora_weights="pissa_niter_16" if config.method == "pissa" else True)
 
-# %% ../nbs/10_train.ipynb #07a1a761
-def quantize_layers(
-    model:PeftModel,     # with LoRA layers over float linear layers
-    config:TrainConfig,  # settings
-)->None:
-    "Replace the base's float linear layers by 4-bit ones, in place."
-    inner: Any = model.get_base_model()
-    head, dtype = inner.get_output_embeddings(), compute_dtype(config.dtype)
-    for name, m in list(model.named_modules()):
-        if type(m) is not nn.Linear or m is head or "lora_" in name: continue
-        parent, _, last = name.rpartition(".")
-        setattr(model.get_submodule(parent), last, quantize_linear(m, config.quantize, double_quant=config.double_quant, compute_dtype=dtype))
-
 # %% ../nbs/10_train.ipynb #f57ef085
 def first_batches(
     config:TrainConfig,                 # settings
@@ -468,7 +454,7 @@ def build_model(
     if residual_on_quantized(config): return on_residual(config, base, checkpoint) if checkpoint else one_residual(config, base), tokenizer
     def make()->Any: return get_peft_model(base, adapter_config(config, base, tokenizer, data))
     model: Any = one_start(make, base) if config.method == "soka" else make()
-    if config.method == "pissa" and config.quantize != "none": quantize_layers(model, config)
+    if config.method == "pissa" and config.quantize != "none": quantize_layers(model, config.quantize, double_quant=config.double_quant, compute_dtype=compute_dtype(config.dtype))
     return model, tokenizer
 
 # %% ../nbs/10_train.ipynb #c1b9173c

@@ -35,6 +35,18 @@ def test_nf4_is_its_definition():
     torch.testing.assert_close(got, (levels[i]*a).reshape(96, 128), atol=1e-6, rtol=0)
 
 
+# %% ../nbs/04_quant.ipynb #32d8bbc0
+def test_all_layers_but_the_head():
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+    with torch.random.fork_rng():
+        llama = LlamaForCausalLM(LlamaConfig(hidden_size=32, num_hidden_layers=1, intermediate_size=64, vocab_size=40, num_attention_heads=2))
+        want = dense_weight(quantize_linear(llama.model.layers[0].mlp.up_proj, "fp4"))
+        quantize_layers(llama, "fp4")
+    assert {n.rpartition(".")[2] for n, m in llama.named_modules() if type(m).__name__ == "Linear4bit"} == {f"{p}_proj" for p in ("q", "k", "v", "o", "gate", "up", "down")}
+    assert type(llama.lm_head) is torch.nn.Linear and torch.equal(dense_weight(llama.model.layers[0].mlp.up_proj), want)
+
+
 # %% ../nbs/04_quant.ipynb #d1d97146
 def test_four_bits():
     import pytest, torch
