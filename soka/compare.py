@@ -38,15 +38,15 @@ from .similar import RIVALS, cdka_config, matched, scale_adapter
 from .train import commit, hardware, model_path, versions
 
 # %% auto #0
-__all__ = ['ALL', 'SOKA_SETTINGS', 'PAPER', 'METHODS', 'CompareTask', 'CompareArm', 'Comparison', 'make_comparison',
-           'read_comparison', 'Setup', 'Method', 'trained_count', 'largest_within', 'lora_size', 'lora_like',
-           'build_lora_ga', 'build_eva', 'all_linear', 'build_dora', 'build_lokr', 'one_size', 'build_frozen_svd',
-           'build_cdka', 'build_soka', 'build_full', 'Cell', 'adapt', 'rate_groups', 'TrainedArm', 'train_arm',
-           'start_energy', 'arm_settings', 'arm_id', 'machine', 'run_once', 'CompareRecord', 'record_text',
-           'read_compare', 'best_rate', 'next_rate', 'run_arm_cell', 'cells', 'cell_arms', 'Work', 'plan_work',
-           'work_left', 'compare_methods', 't_quantile', 'Interval', 'interval', 'final', 'paired', 'smooth',
-           'steps_to', 'curve_area', 'norm_variation', 'norm_spikes', 'rate_sensitivity', 'ArmSummary', 'arm_summary',
-           'summaries', 'compare_table', 'plot_final', 'plot_curves']
+__all__ = ['ALL', 'SOKA_SETTINGS', 'METHODS', 'CompareTask', 'CompareArm', 'Comparison', 'make_comparison', 'read_comparison',
+           'Setup', 'Method', 'trained_count', 'largest_within', 'lora_size', 'lora_like', 'build_lora_ga', 'build_eva',
+           'all_linear', 'build_dora', 'build_lokr', 'one_size', 'build_frozen_svd', 'build_cdka', 'build_soka',
+           'build_full', 'Cell', 'adapt', 'rate_groups', 'TrainedArm', 'train_arm', 'start_energy', 'arm_settings',
+           'arm_id', 'machine', 'run_once', 'CompareRecord', 'record_text', 'read_compare', 'best_rate', 'next_rate',
+           'run_arm_cell', 'cells', 'cell_arms', 'Work', 'plan_work', 'work_left', 'compare_methods', 't_quantile',
+           'Interval', 'interval', 'final', 'paired', 'smooth', 'steps_to', 'curve_area', 'norm_variation',
+           'norm_spikes', 'rate_sensitivity', 'ArmSummary', 'arm_summary', 'summaries', 'compare_table', 'plot_final',
+           'plot_curves']
 
 # %% ../nbs/28_compare.ipynb #a8056bf2
 @dataclass(frozen=True)
@@ -329,7 +329,6 @@ def build_cdka(b:Setup)->Any:
 # %% ../nbs/28_compare.ipynb #81991df9
 SOKA_SETTINGS = tuple(f.name for f in fields(SoKAConfig) if f.init and f.name not in
                       ("target_modules", "peft_type", "task_type", "inference_mode", "auto_mapping", "seed", "start_saved", "folded", "base_fingerprint"))
-PAPER = {"shape": "balanced", "source": "weight", "energy": 0.9, "criterion": "both"}
 
 def build_soka(b:Setup, size:str="r", **preset:Any)->Any:
     "SoKA with the arm's settings."
@@ -360,7 +359,7 @@ METHODS: dict[str, Method] = {
     "osora": Method(lambda b: build_frozen_svd("osora", b)), "ssvd": Method(lambda b: build_frozen_svd("ssvd", b)),
     "salt": Method(lambda b: build_frozen_svd("salt", b), ("k",)), "cdka": Method(build_cdka, ("r1", "r2", "r", "alpha")),
     "soka": Method(build_soka, (*SOKA_SETTINGS, "gradient_batches", "dynamic")),
-    "soka-paper": Method(lambda b: build_soka(b, "r_max", **PAPER), (*SOKA_SETTINGS, "gradient_batches", "dynamic")),
+    "soka-paper": Method(lambda b: build_soka(b, "r_max", preset="paper"), (*SOKA_SETTINGS, "gradient_batches", "dynamic")),
     "full": Method(build_full, float_only=True, any_size=True),
 }
 

@@ -11,7 +11,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from functools import partial
 from math import ceil
 from pathlib import Path
@@ -45,20 +45,20 @@ from .quant import (WriteCost, dense_weight, features, keep_cpu_weights, kind, r
 from .rank import Spectrum, allocate, choose_shape, parse_budget, select_rank
 
 # %% auto #0
-__all__ = ['SOKA_TYPE', 'BIASES', 'PLAN_CRITERIA', 'FLAGS', 'LINES', 'NOTE', 'HEADS', 'WEIGHTS', 'PICKLE', 'FLOATS', 'TASK_HEADS',
-           'add_peft_type', 'whole', 'number', 'LayerPlan', 'read_plan', 'write_plan', 'read_plan_file', 'check_plan',
-           'check_rule', 'check_numbers', 'check_together', 'one_line', 'name_list', 'keyed', 'check_kinds',
-           'check_regex', 'check_records', 'as_shape', 'add_note', 'plan_tensors', 'check_tensors', 'check_weights',
-           'check_folder', 'check_source', 'SoKAConfig', 'reader_of', 'base_features', 'base_weight', 'supported',
-           'base_of', 'targeted', 'find_targets', 'shared_with', 'check_targets', 'start_entries', 'fingerprints',
-           'base_name', 'check_same_base', 'base_parameters', 'settle_budget', 'pattern', 'layer_start',
-           'without_factors', 'whole_term', 'starts_by_layer', 'starts_by_budget', 'shaped', 'plan_layers', 'shape_for',
-           'even_plan', 'plan_only', 'fitting_plan', 'check_batches', 'groups', 'Taps', 'add_gradients',
-           'loss_gradients', 'with_matrices', 'settle_targets', 'targets_for', 'with_gradients', 'check_same_layers',
-           'changed_layers', 'with_update', 'blank_start', 'zero_start', 'new_change', 'SoKAFactors', 'SoKABase',
-           'SoKALayer', 'row_groups', 'SoKAPeftLinear', 'soka_layers', 'merge_costs', 'own_weight', 'release_starts',
-           'check_rows', 'give_rows', 'load_starts', 'keep_dtypes', 'check_has_start', 'warn_of_base', 'copy_config',
-           'SoKAModel', 'check_when_read', 'register']
+__all__ = ['SOKA_TYPE', 'BIASES', 'PLAN_CRITERIA', 'FLAGS', 'LINES', 'NOTE', 'HEADS', 'WEIGHTS', 'PICKLE', 'FLOATS', 'PRESETS',
+           'TASK_HEADS', 'add_peft_type', 'whole', 'number', 'LayerPlan', 'read_plan', 'write_plan', 'read_plan_file',
+           'check_plan', 'check_rule', 'check_numbers', 'check_together', 'one_line', 'name_list', 'keyed',
+           'check_kinds', 'check_regex', 'check_records', 'as_shape', 'add_note', 'plan_tensors', 'check_tensors',
+           'check_weights', 'check_folder', 'check_source', 'apply_preset', 'SoKAConfig', 'reader_of', 'base_features',
+           'base_weight', 'supported', 'base_of', 'targeted', 'find_targets', 'shared_with', 'check_targets',
+           'start_entries', 'fingerprints', 'base_name', 'check_same_base', 'base_parameters', 'settle_budget',
+           'pattern', 'layer_start', 'without_factors', 'whole_term', 'starts_by_layer', 'starts_by_budget', 'shaped',
+           'plan_layers', 'shape_for', 'even_plan', 'plan_only', 'fitting_plan', 'check_batches', 'groups', 'Taps',
+           'add_gradients', 'loss_gradients', 'with_matrices', 'settle_targets', 'targets_for', 'with_gradients',
+           'check_same_layers', 'changed_layers', 'with_update', 'blank_start', 'zero_start', 'new_change',
+           'SoKAFactors', 'SoKABase', 'SoKALayer', 'row_groups', 'SoKAPeftLinear', 'soka_layers', 'merge_costs',
+           'own_weight', 'release_starts', 'check_rows', 'give_rows', 'load_starts', 'keep_dtypes', 'check_has_start',
+           'warn_of_base', 'copy_config', 'SoKAModel', 'check_when_read', 'register']
 
 # %% ../nbs/06_peft.ipynb #db635c82
 def add_peft_type(
@@ -355,6 +355,20 @@ def check_source(
     config.exclude_modules = config.layers_to_transform = config.layers_pattern = None
     config.rank_pattern, config.shape_pattern = {}, {}
 
+# %% ../nbs/06_peft.ipynb #672f83ef
+PRESETS: dict[str, dict[str, Any]] = {"paper": {"shape": "balanced", "source": "weight", "energy": 0.9, "criterion": "both"}}
+
+def apply_preset(
+    c:Any,                  # settings with the fields of the preset; those that are None are filled
+    preset:Optional[str],   # a name in `PRESETS`, or None for nothing
+)->None:                    # a `ValueError` names what contradicts it
+    "Settings that belong together; `paper` is SoKA as published (Chong and Qu 2025)."
+    if preset is None: return
+    check_choice("preset", preset, tuple(PRESETS))
+    for name, value in PRESETS[preset].items():
+        if getattr(c, name) is None: setattr(c, name, value)
+        check_rule(name, getattr(c, name), getattr(c, name) == value, f"{value!r} with preset={preset!r}")
+
 # %% ../nbs/06_peft.ipynb #11e3dee0
 @dataclass
 class SoKAConfig(PeftConfig):
@@ -388,10 +402,12 @@ class SoKAConfig(PeftConfig):
     base_fingerprint: Optional[dict] = field(default=None, metadata={"help": "Layer name -> a few entries of its weight; another base is refused."})
     check_base: bool = field(default=True, metadata={"help": "False loads the adapter onto any base with the same layers."})
     soka_version: Optional[str] = field(default=None, metadata={"help": "Version that made the adapter."})
+    preset: InitVar[Optional[str]] = None    # 'paper': SoKA as published; not kept, since its settings are
 
-    def __post_init__(self)->None:
+    def __post_init__(self, preset:Optional[str])->None:
         super().__post_init__()
         self.peft_type = SOKA_TYPE
+        apply_preset(self, preset)
         if self.source is None: self.source = "weight" if self.mode == "residual" else "gradient"
         if isinstance(self.plan, (str, os.PathLike)): self.plan = read_plan_file(self.plan)
         check_kinds(self)

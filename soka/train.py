@@ -41,7 +41,7 @@ from .dynamic import DynamicRank
 from .evaluate import mean_nll, token_nll
 from .core import MODES, SOURCES
 from .pack import PackedCollator, check_packing, pack_training
-from .peft import SoKAConfig, soka_layers, with_gradients
+from .peft import SoKAConfig, apply_preset, soka_layers, with_gradients
 from .problems import base_path, word_problems
 from .quant import bnb, features, keep_cpu_weights, quantize_layers
 from .rank import parse_budget
@@ -96,6 +96,7 @@ class TrainConfig:
     packing: bool = setting(False, "data", "put short examples of a batch in one row: less padding, the same loss, see soka.pack")
     method: str = setting("soka", "adapter", "soka, lora or pissa")
     target_modules: str | list[str] = setting("all-linear", "adapter", "layers to adapt: all-linear, a list of name endings, or a regex")
+    preset: str | None = setting(None, "adapter", "paper: SoKA as published, that is shape balanced, source weight, energy 0.9, criterion both")
     r: int | None = setting(None, "adapter", "terms per layer (lora, pissa: rank); null leaves it to budget or spectrum")
     rank_pattern: list[str] | None = setting(None, "adapter", "lora, pissa: ranks that differ from r by name ending, as [v_proj=2]")
     budget: int | str | None = setting(None, "adapter", "trained parameters over all layers, as 990000 or a share of the base as 1%")
@@ -118,6 +119,8 @@ class TrainConfig:
     batch_size: int = setting(32, "optimisation", "examples per device and forward")
     gradient_accumulation: int = setting(1, "optimisation", "forwards per step")
     learning_rate: float = setting(0.02, "optimisation", "peak learning rate of AdamW")
+    adam_beta1: float = setting(0.9, "optimisation", "decay of AdamW's mean gradient, in [0, 1); less is faster in short runs, see the page Claims")
+    adam_beta2: float = setting(0.999, "optimisation", "decay of AdamW's mean squared gradient, in [0, 1)")
     weight_decay: float = setting(0.0, "optimisation", "decoupled weight decay")
     warmup_ratio: float = setting(0.1, "optimisation", "share of the steps in which the rate rises, in [0, 1)")
     lr_scheduler: str = setting("cosine", "optimisation", "course of the rate after it: cosine, linear, constant_with_warmup, ...")
@@ -134,6 +137,7 @@ class TrainConfig:
     threads: int | None = setting(None, "run", "CPU threads; null leaves PyTorch's choice, 1 is often fastest for a small model")
 
     def __post_init__(self)->None:
+        apply_preset(self, self.preset)
         if self.source is None: self.source = "weight" if self.mode == "residual" else "gradient"
         check_config(self)
 
@@ -173,7 +177,7 @@ def check_config(c:TrainConfig)->None:
 def _check_ranges(c:TrainConfig)->None:
     for key in ("learning_rate", "max_grad_norm", "epochs"):
         if not (getattr(c, key) > 0 and math.isfinite(getattr(c, key))): raise ValueError(f"{key} must be positive, got {getattr(c, key)}")
-    for key in ("warmup_ratio", "dropout", "dynamic_tolerance"):
+    for key in ("warmup_ratio", "dropout", "dynamic_tolerance", "adam_beta1", "adam_beta2"):
         if not 0 <= getattr(c, key) < 1: raise ValueError(f"{key} must be in [0, 1), got {getattr(c, key)}")
     for key in ("weight_decay", "eval_rows"):
         if not getattr(c, key) >= 0: raise ValueError(f"{key} must be at least 0, got {getattr(c, key)}")
@@ -182,6 +186,7 @@ def _check_ranges(c:TrainConfig)->None:
 def _check_together(c:TrainConfig)->None:
     if c.r is not None and c.budget is not None: raise ValueError(f"give r or budget, not both, got r={c.r}, budget={c.budget}")
     if c.method != "soka" and c.r is None and c.budget is None: raise ValueError(f"method {c.method} needs r or budget, got neither")
+    if c.method != "soka" and c.preset is not None: raise ValueError(f"preset is for method soka, got {c.preset!r} with method {c.method}")
     if c.method != "soka" and c.plan is not None: raise ValueError(f"plan is for method soka, got {c.method}")
     if c.plan is not None and c.rank_source is not None: raise ValueError(f"give plan or rank_source, not both, got {c.plan!r} and {c.rank_source!r}")
     if c.dynamic_every is not None and (c.method != "soka" or c.source == "weight"):
@@ -510,7 +515,7 @@ def check_output(
 
 # %% ../nbs/10_train.ipynb #f57ef66c
 def _check_same(record:dict, new:dict, folder:str)->None:
-    old, free = record["settings"], () if record["status"] == "finished" else BATCH_SETTINGS
+    old, free = {f.name: f.default for f in fields(TrainConfig)} | record["settings"], () if record["status"] == "finished" else BATCH_SETTINGS
     if free and (was := rows_per_step(old, record["hardware"]["processes"])) != (now := rows_per_step(new, this_process().num_processes)):
         raise ValueError(f"batch_size x gradient_accumulation x processes must stay {was}, as {folder!r} began, got {now}")
     for key in new:
@@ -526,7 +531,7 @@ def schedule_arguments(
     warmup = "warmup_ratio" if "warmup_ratio" in TrainingArguments.__dataclass_fields__ else "warmup_steps"
     made = dict(num_train_epochs=c.epochs, max_steps=c.max_steps or -1, per_device_train_batch_size=c.batch_size, per_device_eval_batch_size=c.batch_size,
                 gradient_accumulation_steps=c.gradient_accumulation, learning_rate=c.learning_rate, weight_decay=c.weight_decay,
-                lr_scheduler_type=c.lr_scheduler, max_grad_norm=c.max_grad_norm, seed=c.seed)
+                adam_beta1=c.adam_beta1, adam_beta2=c.adam_beta2, lr_scheduler_type=c.lr_scheduler, max_grad_norm=c.max_grad_norm, seed=c.seed)
     if c.gradient_checkpointing: made |= dict(gradient_checkpointing=True, gradient_checkpointing_kwargs={"use_reentrant": False})
     return made | {warmup: c.warmup_ratio}
 

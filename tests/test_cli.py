@@ -280,7 +280,7 @@ def test_recipes():
     if not folder.is_dir(): pytest.skip("needs the repository's recipes")
     comparisons = {p.stem: read_comparison(p) for p in folder.glob("*.yaml") if "\narms:" in p.read_text()}
     made = {p.stem: read_recipe(p) for p in folder.glob("*.yaml") if p.stem not in comparisons}
-    assert set(comparisons) == {"compare", "ablation"} and len(plan_work(comparisons["compare"])) == 74
+    assert set(comparisons) == {"compare", "ablation"} and all(map(plan_work, comparisons.values()))
     assert made["demo"] == demo_config() and made["llama2-7b-gsm8k"].budget == 990_000 and made["stories260k-gsm8k"].max_steps == 100
 
 

@@ -122,6 +122,26 @@ def test_check_plan():
     with pytest.raises(ValueError, match="plan of a"): check_plan("a", LayerPlan(KronShape(8, 2, 2, 6), 1), 16, 24)
 
 
+# %% ../nbs/06_peft.ipynb #4ef3e51e
+def test_apply_preset():
+    import json
+    import pytest
+    import tempfile
+    import torch
+    from peft import PeftConfig, get_peft_model
+    torch.manual_seed(0)
+    published = SoKAConfig(preset="paper", r_max=2, target_modules=["0"])
+    assert (published.shape, published.source, published.energy, published.criterion) == ("balanced", "weight", 0.9, "both")
+    assert published == SoKAConfig(shape="balanced", source="weight", energy=0.9, criterion="both", r_max=2, target_modules=["0"])
+    small = get_peft_model(torch.nn.Sequential(torch.nn.Linear(16, 36, bias=False)), published)
+    assert tuple(small.base_model.model[0].soka_dU["default"].shape[1:]) == (6, 4)
+    with tempfile.TemporaryDirectory() as d:
+        small.save_pretrained(d)
+        assert "preset" not in json.loads(open(f"{d}/adapter_config.json").read()) and PeftConfig.from_pretrained(d).shape == "balanced"
+    with pytest.raises(ValueError, match="preset must be one of .*paper.*, got 'best'"): SoKAConfig(preset="best")
+    with pytest.raises(ValueError, match="source must be 'weight' with preset='paper', got 'gradient'"): SoKAConfig(preset="paper", source="gradient")
+
+
 # %% ../nbs/06_peft.ipynb #608decd1
 def test_shapes_by_name():
     import torch

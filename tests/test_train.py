@@ -81,6 +81,15 @@ def test_pissa_starts_at_the_base():
         assert (model(ids).logits - want).norm() < tol*want.norm()
 
 
+# %% ../nbs/10_train.ipynb #813c3ce0
+def test_optimizer_settings():
+    with tempfile.TemporaryDirectory() as d:
+        made = training_arguments(TrainConfig(adam_beta1=0.8, adam_beta2=0.95, preset="paper", output_dir=d))
+    assert (made.adam_beta1, made.adam_beta2) == (0.8, 0.95)
+    as_published = soka_config(TrainConfig(preset="paper", r_max=2), 10**6)
+    assert (as_published.shape, as_published.source, as_published.energy, as_published.criterion) == ("balanced", "weight", 0.9, "both")
+
+
 # %% ../nbs/10_train.ipynb #4285569a
 import contextlib
 import io
@@ -299,6 +308,8 @@ def test_setting_errors():
         (dict(rank_pattern=["v_proj=2"], r=1), ValueError, "rank_pattern needs method lora or pissa with r, got soka with r=1"),
         (dict(rank_pattern=["v_proj=2"], method="lora", budget=9), ValueError, "got lora with r=None"), (dict(columns=["text"]), ValueError, r"columns must be two names, got \['text'\]"),
         (dict(rank_pattern=["v_proj:2"], method="lora", r=1), ValueError, "names with ranks as v_proj=2, got 'v_proj:2'"), (dict(resume=1), TypeError, "resume must be bool, got 1"), (dict(r=True), TypeError, "r must be int or null, got True"),
+        (dict(preset="paper", method="lora", r=1), ValueError, "preset is for method soka, got 'paper' with method lora"), (dict(preset="paper", shape="s=2"), ValueError, "shape must be 'balanced' with preset='paper', got 's=2'"),
+        (dict(preset="best"), ValueError, "preset must be .*paper.*, got 'best'"), (dict(adam_beta1=1.), ValueError, r"adam_beta1 must be in \[0, 1\), got 1.0"), (dict(adam_beta2="x"), TypeError, "adam_beta2 must be float, got 'x'"),
         (dict(learning_rate="fast"), TypeError, "learning_rate must be float, got 'fast'"), (dict(data=[1.5]), TypeError, "data must be str or int, got 1.5")):
         with pytest.raises(kind, match=text): TrainConfig(**bad)
 
@@ -321,11 +332,18 @@ def test_recipe_errors():
 
 # %% ../nbs/10_train.ipynb #369f13a3
 def test_output_errors():
+    import json
     import pytest
+    from dataclasses import replace
     c = tiny(eval_rows=0, max_steps=1, quantize="none")
     run(c)
     for change, text in ((dict(seed=7), "has seed 0, got 7"), (dict(resume=False), "unused with resume off")):
         with pytest.raises(ValueError, match=text): check_output(tiny(**{"eval_rows": 0, "max_steps": 1, "quantize": "none", "output_dir": c.output_dir, **change}))
+    old = json.loads((Path(c.output_dir)/"run.json").read_text())
+    old["settings"] = {k: v for k, v in old["settings"].items() if k not in ("adam_beta1", "preset")}   # a run of an earlier version
+    (Path(c.output_dir)/"run.json").write_text(json.dumps(old))
+    assert check_output(c) == "finished"
+    with pytest.raises(ValueError, match="has adam_beta1 0.9, got 0.8"): check_output(replace(c, adam_beta1=0.8))
     file = Path(tempfile.mkdtemp())/"file"
     file.write_text("")
     with pytest.raises(ValueError, match="output_dir must be a folder that can be written, got '.*file'"): check_output(tiny(output_dir=str(file)))
