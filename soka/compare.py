@@ -44,9 +44,9 @@ __all__ = ['ALL', 'SOKA_SETTINGS', 'METHODS', 'CompareTask', 'CompareArm', 'Comp
            'build_full', 'Cell', 'adapt', 'rate_groups', 'TrainedArm', 'train_arm', 'start_energy', 'arm_settings',
            'arm_id', 'machine', 'run_once', 'CompareRecord', 'record_text', 'read_compare', 'best_rate', 'next_rate',
            'run_arm_cell', 'cells', 'cell_arms', 'Work', 'plan_work', 'work_left', 'compare_methods', 't_quantile',
-           'Interval', 'interval', 'final', 'paired', 'smooth', 'steps_to', 'curve_area', 'norm_variation',
-           'norm_spikes', 'rate_sensitivity', 'ArmSummary', 'arm_summary', 'summaries', 'compare_table', 'plot_final',
-           'plot_curves']
+           'Interval', 'interval', 'final', 'paired', 'verdict', 'differences', 'smooth', 'steps_to', 'curve_area',
+           'norm_variation', 'norm_spikes', 'rate_sensitivity', 'ArmSummary', 'arm_summary', 'summaries',
+           'compare_table', 'plot_final', 'plot_differences', 'plot_curves']
 
 # %% ../nbs/28_compare.ipynb #a8056bf2
 @dataclass(frozen=True)
@@ -736,11 +736,28 @@ def final(
 def paired(
     a:Sequence[Mapping[str, Any]],  # final runs
     b:Sequence[Mapping[str, Any]],  # of another arm
-    key:str="nll",                  # what to compare
+    key:str|Callable[[Mapping[str, Any]], float]="nll",   # what to compare: a figure of the record, or what a function finds in a run
 )->Interval:                        # a less b
     "Mean difference by seed, with its 95% interval."
-    other = {r["seed"]: r[key] for r in b}
-    return interval([r[key] - other[r["seed"]] for r in a if r["seed"] in other])
+    of = key if callable(key) else lambda r: r[key]
+    other = {r["seed"]: of(r) for r in b}
+    return interval([of(r) - other[r["seed"]] for r in a if r["seed"] in other])
+
+def verdict(
+    d:Interval,   # of a difference
+)->str:           # lower, higher, or open: the interval holds zero
+    "What a difference says."
+    return "lower" if d.mean + d.half < 0 else "higher" if d.mean - d.half > 0 else "open"
+
+def differences(
+    records:Mapping[str, Mapping[str, Any]],   # by name, from `read_compare`
+    a:str,                                     # arm
+    b:str,                                     # arm to subtract
+    key:str|Callable[[Mapping[str, Any]], float]="nll",
+)->dict[str, Interval]:                        # by name, where both are finished
+    "The paired difference of two arms in every record."
+    def done(r:Mapping[str, Any], n:str)->bool: return len(final(r["runs"].get(n, []))) >= len(r["seeds"])
+    return {name: paired(final(r["runs"][a]), final(r["runs"][b]), key) for name, r in records.items() if done(r, a) and done(r, b)}
 
 # %% ../nbs/28_compare.ipynb #e82010bd
 def smooth(
@@ -858,6 +875,23 @@ def plot_final(record:Mapping[str, Any])->Figure:
         if s.nll: ax.errorbar([s.trained], [s.nll.mean], [s.nll.half], fmt="o", capsize=3, color=f"C{i % 10}", label=s.arm)
     ax.set(xlabel="trained parameters", ylabel="test NLL, nats per answer token", title=f"{record['base']}, {record['task']}: mean and 95% interval")
     ax.legend(fontsize=7, ncols=2)
+    return fig
+
+def plot_differences(
+    rows:Mapping[str, Mapping[str, Interval]],   # series, then name of a row
+    xlabel:str="difference of test NLL, nats per answer token",
+)->Figure:
+    "A forest plot: each difference with its interval, left of zero where the first arm is lower."
+    names = list(dict.fromkeys(n for r in rows.values() for n in r))
+    fig = Figure(figsize=(6, 1 + 0.32*len(names)), dpi=80, layout="constrained")
+    ax = fig.subplots()
+    for i, (series, row) in enumerate(rows.items()):
+        at = [names.index(n) + 0.2*(i - (len(rows) - 1)/2) for n in row]
+        ax.errorbar([d.mean for d in row.values()], at, xerr=[d.half for d in row.values()], fmt="o", ms=4, capsize=2, lw=1, color=f"C{i}", label=series)
+    ax.axvline(0, color="gray", lw=1, ls=":")
+    ax.set_yticks(range(len(names)), names)
+    ax.set(xlabel=xlabel, ylim=(len(names) - 0.5, -0.5))
+    if len(rows) > 1: ax.legend(fontsize=7)
     return fig
 
 def plot_curves(

@@ -155,6 +155,8 @@ def test_what_runs_say():
     assert [r["nll"] for r in final(a)] == [1., 2.] and [r["nll"] for r in final(b)] == [3., 4., 9.]
     d = paired(final(a), final(b))
     assert d.mean == -2 and d.half == 0                                         # what a seed does to both cancels
+    assert paired(final(a), final(b), lambda r: 2*r["nll"]).mean == -4
+    assert [verdict(Interval(*v)) for v in ((-2., 1.), (2., 1.), (.5, 1.), (-1., 1.))] == ["lower", "higher", "open", "open"]
     assert smooth([4., 2., 0.], 2) == [4., 3., 1.] and steps_to([4., 2., 0.], 1., 2) == 3 and steps_to([4., 2., 0.], .5, 2) is None and curve_area([4., 2.]) == 3
     assert norm_variation([9., 1., 3.], 1) == 2**.5/2 and norm_spikes([9., 1., 1., 3.], 1) == 1
     assert rate_sensitivity(a) == 1 and rate_sensitivity([line(0, 1., "validation"), line(0, None, "validation", 2.)]) == math.inf and rate_sensitivity([]) is None
@@ -165,6 +167,9 @@ def test_what_runs_say():
     assert arm_summary(record, "c") is None and arm_summary(record, "b").difference is None and [x.arm for x in summaries(record)] == ["a", "b"]
     text = compare_table(record)
     assert "-2.0000 ± 0.0000 (b)" in text and text.splitlines()[1].startswith("a    10") and "seconds" not in compare_table(record, seconds=False)
+    two = {"x": {**record, "seeds": [0, 1]}, "longer": {**record, "seeds": [0, 1, 2]}}
+    assert differences(two, "a", "b") == {"x": (-2, 0)} and differences(two, "c", "b") == {}   # an arm without its seeds is not compared
+    assert [t.get_text() for t in plot_differences({"a": differences(two, "a", "b"), "b": {"y": Interval(1., 2.)}}).axes[0].get_yticklabels()] == ["x", "y"]
     for f in (plot_final(record), plot_curves(record), plot_curves(record, "norms", ["a"])): assert f.axes[0].get_legend() is not None
     with pytest.raises(ValueError, match="df must be at least 1, got 0"): t_quantile(0)
     with pytest.raises(ValueError, match="an interval needs at least 2 values, got 1"): interval([1.])
