@@ -42,10 +42,12 @@ bench: $(STAMP)
 bench-gpu: $(STAMP)
 	python bench/gpu.py
 
-# SoKA beside every rival, then what decides how it learns; resumes, and writes nbs/records/compare and nbs/records/ablation
+# SoKA beside every rival, what decides how it learns, ideas, and the cost of a step; resumes, and writes under nbs/records
 compare: $(STAMP)
 	OMP_NUM_THREADS=1 soka compare recipes/compare.yaml
 	OMP_NUM_THREADS=1 soka compare recipes/ablation.yaml
+	OMP_NUM_THREADS=1 python bench/ideas.py
+	OMP_NUM_THREADS=1 python bench/methods.py
 
 # what a 4-bit base misses with each start, beside LoftQ and QPiSSA; writes nbs/records/quant-error.json
 bench-quant: $(STAMP)
