@@ -7,19 +7,23 @@ Each method below is also an example of how a rival is added to `soka compare`.
 """
 import sys
 
+import torch
 from peft import get_peft_model
+from transformers import get_cosine_schedule_with_warmup
 
 from soka.cli import main
-from soka.compare import ALL, METHODS, Method
-from soka.peft import SoKAConfig, base_weight, loss_gradients, targets_for, with_matrices
+from soka.compare import ALL, METHODS, Method, all_linear
+from soka.peft import SoKAConfig, Taps, base_weight, loss_gradients, soka_layers, targets_for, with_matrices
 
-def started(b, terms=lambda k: k, matrix=lambda G, W: G):
+def started(b, terms=lambda k: k, matrix=lambda n, G: G):
     "SoKA's start, with the matrices that are decomposed or their terms changed."
-    config, layers = targets_for(SoKAConfig(r=b.settings["r"], shape="low-rank", source="gradient", seed=b.seed, **ALL), b.model, "gradient")
-    def matrices(some): return ((n, matrix(G, base_weight(some[n]))) for n, G in loss_gradients(b.model, some, b.batches(1)))
+    config, layers = targets_for(SoKAConfig(r=b.settings["r"], rank_pattern=b.settings.get("rank_pattern", {}), shape="low-rank", source="gradient", seed=b.seed, **ALL), b.model, "gradient")
+    def matrices(some): return ((n, matrix(n, G)) for n, G in loss_gradients(b.model, some, b.batches(1)))
     config = with_matrices(config, layers, "gradient", matrices)
     vars(config)["starts"] = {n: terms(k) for n, k in vars(config)["starts"].items()}
     return get_peft_model(b.model, config)
+
+def adapted(b): return {n: b.model.get_submodule(n) for n in all_linear(b.model)}
 
 def scaled(b):
     "Unit right factors, times a number (LoRA's rows have norm 0.58)."
@@ -31,7 +35,10 @@ def by_spectrum(b):
 
 def combined(b):
     "Gradient and weight, each of norm 1, decomposed together."
-    return started(b, matrix=lambda G, W: G/G.norm() + b.settings["weight"]*W.to(G)/W.norm().to(G))
+    def both(n, G):
+        W = base_weight(b.model.get_submodule(n)).to(G)
+        return G/G.norm() + b.settings["weight"]*W/W.norm()
+    return started(b, matrix=both)
 
 def mixed(b):
     "Two shapes in one layer, as two adapters that train together: low-rank terms and one balanced term."
@@ -40,9 +47,68 @@ def mixed(b):
     model.base_model.set_adapter(["default", "balanced"])
     return model
 
+def inverse_root(C):
+    "C^(-1/4) of a second moment, a little of its mean added."
+    L, Q = torch.linalg.eigh(C + 1e-3*C.trace()/len(C)*torch.eye(len(C)))
+    return Q*L.pow(-1/4)@Q.T
+
+def whitened(b):
+    "Right factors of A^(-1/4) G B^(-1/4), A and B the second moments of output gradients and inputs: Shampoo's step."
+    taps = Taps(adapted(b))
+    loss = b.model(**b.batches(1)[0]).loss
+    taps.remove()
+    roots = {}
+    for (n, x, _), g in zip(taps.calls, torch.autograd.grad(loss, [y for _, _, y in taps.calls])):
+        x, g = x.flatten(0, -2), g.flatten(0, -2)
+        roots[n] = inverse_root(g.T@g), inverse_root(x.T@x)
+    return started(b, matrix=lambda n, G: roots[n][0]@G@roots[n][1])
+
+def hindsight(b):
+    "Right factors of what 100 steps of full fine-tuning on the same batches change: more than any start can know."
+    weights = {n: l.weight for n, l in adapted(b).items()}
+    before = {n: W.detach().clone() for n, W in weights.items()}
+    b.model.requires_grad_(False)
+    for W in weights.values(): W.requires_grad_(True)
+    optimizer = torch.optim.AdamW(weights.values(), 2e-3, weight_decay=0.)
+    schedule = get_cosine_schedule_with_warmup(optimizer, 10, 100)
+    for batch in b.batches(100):
+        optimizer.zero_grad()
+        b.model(**batch).loss.backward()
+        torch.nn.utils.clip_grad_norm_(weights.values(), 1.)
+        optimizer.step()
+        schedule.step()
+    change = {n: W.detach() - before[n] for n, W in weights.items()}
+    for n, W in weights.items(): W.data.copy_(before[n])
+    return started(b, matrix=lambda n, G: change[n])
+
+SAME_INPUT = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
+
+def shared(b):
+    "One set of right factors for layers that read the same input: those of their gradients together. The terms saved go to attention."
+    groups = {n: [n.replace(k, o) for o in g] for n in adapted(b) for g in SAME_INPUT for k in g if n.endswith(k)}
+    gradients = dict(loss_gradients(b.model, adapted(b), b.batches(1)))
+    def stacked(n, G):
+        "A matrix of G's shape whose right singular vectors are those of the group's gradients together."
+        S, Vh = torch.linalg.svd(torch.cat([gradients[o] for o in groups.get(n, [n])]), full_matrices=False)[1:]
+        return torch.eye(len(G), len(S))*S@Vh
+    model = started(b, matrix=stacked)
+    layers = soka_layers(model.get_base_model())
+    for first, *others in groups.values():
+        for n in others: layers[n].soka_dV["default"], layers[n].soka_V["default"] = layers[first].soka_dV["default"], layers[first].soka_V["default"]
+    return model
+
+def frozen(b):
+    "Only the left factors are trained, and there are more terms for it."
+    model = started(b)
+    for n, p in model.named_parameters():
+        if "soka_dV" in n: p.requires_grad_(False)
+    return model
+
 METHODS.update({
     "scaled": Method(scaled, ("r", "scale")), "by spectrum": Method(by_spectrum, ("r",)),
     "combined": Method(combined, ("r", "weight")), "mixed": Method(mixed, ("r", "shape")),
+    "whitened": Method(whitened, ("r",)), "hindsight": Method(hindsight, ("r",)),
+    "shared": Method(shared, ("r", "rank_pattern")), "frozen": Method(frozen, ("r", "rank_pattern")),
 })
 
 if __name__ == "__main__": sys.exit(main(["compare", "bench/ideas.yaml", *sys.argv[1:]]))
