@@ -53,12 +53,12 @@ __all__ = ['SOKA_TYPE', 'BIASES', 'PLAN_CRITERIA', 'FLAGS', 'LINES', 'NOTE', 'HE
            'base_weight', 'supported', 'base_of', 'targeted', 'find_targets', 'shared_with', 'check_targets',
            'start_entries', 'fingerprints', 'base_name', 'check_same_base', 'base_parameters', 'settle_budget',
            'pattern', 'layer_start', 'without_factors', 'whole_term', 'starts_by_layer', 'starts_by_budget', 'shaped',
-           'plan_layers', 'shape_for', 'depth_weights', 'even_plan', 'plan_only', 'fitting_plan', 'check_batches',
-           'groups', 'Taps', 'add_gradients', 'loss_gradients', 'with_matrices', 'settle_targets', 'targets_for',
-           'with_gradients', 'check_same_layers', 'changed_layers', 'with_update', 'blank_start', 'zero_start',
-           'new_change', 'SoKAFactors', 'SoKABase', 'SoKALayer', 'row_groups', 'SoKAPeftLinear', 'soka_layers',
-           'merge_costs', 'own_weight', 'release_starts', 'check_rows', 'give_rows', 'load_starts', 'keep_dtypes',
-           'check_has_start', 'warn_of_base', 'copy_config', 'SoKAModel', 'check_when_read', 'register']
+           'plan_layers', 'shape_for', 'even_plan', 'plan_only', 'fitting_plan', 'check_batches', 'groups', 'Taps',
+           'add_gradients', 'loss_gradients', 'with_matrices', 'settle_targets', 'targets_for', 'with_gradients',
+           'check_same_layers', 'changed_layers', 'with_update', 'blank_start', 'zero_start', 'new_change',
+           'SoKAFactors', 'SoKABase', 'SoKALayer', 'row_groups', 'SoKAPeftLinear', 'soka_layers', 'merge_costs',
+           'own_weight', 'release_starts', 'check_rows', 'give_rows', 'load_starts', 'keep_dtypes', 'check_has_start',
+           'warn_of_base', 'copy_config', 'SoKAModel', 'check_when_read', 'register']
 
 # %% ../nbs/06_peft.ipynb #db635c82
 def add_peft_type(
@@ -164,7 +164,6 @@ def check_numbers(
     check_rule("r_min", c.r_min, whole(c.r_min) and c.r_min >= 1, "an integer of at least 1")
     check_rule("energy", c.energy, c.energy is None or (number(c.energy) and 0 < c.energy <= 1), "in (0, 1]")
     check_rule("max_madds", c.max_madds, c.max_madds is None or (number(c.max_madds) and 0 < c.max_madds < float("inf")), "None or a number above 0")
-    check_rule("depth_ratio", c.depth_ratio, c.depth_ratio is None or (number(c.depth_ratio) and 0 < c.depth_ratio < float("inf")), "None or a number above 0")
     check_rule("soka_dropout", c.soka_dropout, number(c.soka_dropout) and 0 <= c.soka_dropout < 1, "in [0, 1)")
     check_rule("seed", c.seed, whole(c.seed) and -2**63 <= c.seed < 2**63, "an integer of 64 bits")
 
@@ -176,8 +175,6 @@ def check_together(
     if c.r is not None and c.budget is not None: raise ValueError(f"give r or budget, not both, got r={c.r}, budget={c.budget}")
     if c.budget is not None and (c.rank_pattern or c.r_min > 1):
         raise ValueError(f"a budget sets the ranks: no rank_pattern or r_min with it, got {c.rank_pattern}, r_min={c.r_min}")
-    if c.depth_ratio is not None and (c.budget is None or c.rank_source is not None or c.source == "weight"):
-        raise ValueError(f"depth_ratio needs a budget, and a start and ranks that are not the weights', got {c.depth_ratio} with budget={c.budget}, source={c.source!r}, rank_source={c.rank_source!r}")
     if c.r_max is not None and c.r_max < c.r_min: raise ValueError(f"r_max must be at least r_min = {c.r_min}, got {c.r_max}")
     if c.soka_dropout and c.mode == "residual": raise ValueError(f"soka_dropout needs mode='delta', got {c.soka_dropout} with mode='residual'")
     if c.mode == "residual" and c.source != "weight": raise ValueError(f"mode='residual' needs source='weight', got {c.source!r}")
@@ -386,7 +383,6 @@ class SoKAConfig(PeftConfig):
     max_madds: Optional[float] = field(default=None, metadata={"help": "Most multiply-adds of a term, as a multiple of a LoRA term's."})
     source: Any = field(default=None, metadata={"help": "What the factors start from: 'gradient' (of the first step, or see with_gradients), 'weight', 'update' (see with_update) or 'zero'; None: gradient, or weight in residual mode."})
     rank_source: Optional[str] = field(default=None, metadata={"help": "Whose spectra set shapes and ranks: 'weight', 'gradient' or 'update'; None: those of the batches or the update given, or of a weight start; else a budget is shared out evenly."})
-    depth_ratio: Optional[float] = field(default=None, metadata={"help": "A budget is shared out by depth: terms of the last block for each of the first, 1 for even shares; None: by the spectra that rank_source says."})
     mode: str = field(default="delta", metadata={"help": "'delta' leaves the base untouched, 'residual' subtracts the start from it."})
     seed: int = field(default=0, metadata={"help": "Seed of the randomized KPSVD and of a zero start."})
     target_modules: Optional[Union[list[str], str]] = field(default=None, metadata={"help": "As in LoraConfig."})
@@ -705,25 +701,15 @@ def shape_for(
     if r > term.max_rank: raise ValueError(f"rank must be in 1..{term.max_rank} for shape {tuple(term)}, got {r}; layer {name}")
     return LayerPlan(term, r)
 
-def depth_weights(
-    names:Iterable[str],  # layers, such as model.layers.3.self_attn.q_proj; the first number is the block's
-    ratio:float,          # of the last block's weight to the first's, above 0
-)->dict[str, float]:      # by name, their mean over the blocks 1; 1 for layers outside of blocks
-    "Weights in a straight line over the blocks: higher ones need more of a budget (Gao et al. 2024, where ranks are experts)."
-    blocks = {n: next((int(p) for p in n.split(".") if p.isdecimal()), None) for n in names}
-    last = max((b for b in blocks.values() if b is not None), default=0) or 1
-    return {n: 1. if b is None else 2*(1 + (ratio - 1)*b/last)/(1 + ratio) for n,b in blocks.items()}
-
 def even_plan(
     layers:dict[str, nn.Module],          # layer name -> base layer
     config:SoKAConfig,                    # with a budget
     weights:Iterable[tuple[str, Tensor]], # layer name, weight, one at a time
 )->dict[str, LayerPlan]:                  # by layer name
-    "A budget shared out a term at a time: by depth, or every layer has its first before any gets its second."
-    w = depth_weights(layers, config.depth_ratio or 1.)
-    def flat(n, s, most): return Spectrum(s, (w[n]*s.params/torch.arange(1., 1 + min(s.max_rank, most))).sqrt(), 1.)   # no layer above another of its block
+    "A budget shared out a term at a time: every layer has its first before any gets its second."
+    def flat(s, n): return Spectrum(s, (s.params/torch.arange(1., 1 + min(s.max_rank, n))).sqrt(), 1.)   # no layer above another
     shapes, budget = {n: shape_for(n, W, config, 1).shape for n,W in weights}, int(config.budget or 0)
-    ranks = allocate({n: flat(n, s, config.r_max or budget//s.params + 1) for n,s in shapes.items()}, budget)
+    ranks = allocate({n: flat(s, config.r_max or budget//s.params + 1) for n,s in shapes.items()}, budget)
     return {n: LayerPlan(s, ranks[n]) for n,s in shapes.items()}
 
 def plan_only(
@@ -830,7 +816,7 @@ def with_matrices(
 )->SoKAConfig:                     # the same
     "Plan from the matrices or the weights, terms to start from out of the matrices where `source` says so."
     starts:dict[str, KPSVD] = {}
-    if config.plan is None and config.depth_ratio is None and (config.rank_source or config.source) == name:
+    if config.plan is None and (config.rank_source or config.source) == name:
         plan, starts = plan_layers(layers, config, matrices(layers), factors=config.source == name)
     else:
         plan = plan_only(layers, config) if config.plan is None else fitting_plan(config.plan, layers)

@@ -109,7 +109,6 @@ class TrainConfig:
     mode: str = setting("delta", "adapter", "delta leaves the base untouched, residual subtracts the start from it")
     iterations: int = setting(5, "adapter", "mode residual on a quantized base: times to decompose and quantize each layer, see soka.residual")
     r_max: int | None = setting(None, "adapter", "most terms per layer; null: 8, or with a budget a few even shares")
-    depth_ratio: float | None = setting(None, "adapter", "a budget by depth: terms of the last block for each of the first; null: even or by spectra")
     max_madds: float | None = setting(None, "adapter", "most multiply-adds of a term, in units of a rank-1 term's")
     plan: str | None = setting(None, "adapter", "JSON file written by soka plan; shape and rank come from it")
     dropout: float = setting(0.0, "adapter", "dropout on the adapter's input, in [0, 1)")
@@ -338,7 +337,7 @@ def soka_config(
     total:int,           # parameters of the base, what a budget's percentage is of
 )->SoKAConfig:
     "The settings of `soka.peft`."
-    same = {k: getattr(config, k) for k in ("r", "energy", "criterion", "source", "rank_source", "mode", "r_max", "depth_ratio", "max_madds", "seed", "target_modules", "plan")}
+    same = {k: getattr(config, k) for k in ("r", "energy", "criterion", "source", "rank_source", "mode", "r_max", "max_madds", "seed", "target_modules", "plan")}
     return SoKAConfig(**same, budget=None if config.budget is None else parse_budget(config.budget, total), soka_dropout=config.dropout,
                       shape=tuple(config.shape) if isinstance(config.shape, list) else config.shape, task_type="CAUSAL_LM")
 

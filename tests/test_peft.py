@@ -171,21 +171,11 @@ def test_plan_only():
     even = plan_only(layers, SoKAConfig(budget=1500))
     assert {p.r for p in even.values()} == {2, 3} and 1500 - 128 < sum(p.params for p in even.values()) <= 1500     # 128 or 192 parameters a term
     assert max(p.r for p in plan_only(layers, SoKAConfig(budget=10**6, r_max=5)).values()) == 5 and sum(p.r for p in plan_only(layers, SoKAConfig(budget=130)).values()) == 1
-    assert even == plan_only(layers, SoKAConfig(budget=1500, depth_ratio=1))
     with pytest.raises(ValueError, match="budget must pay for one term, at least 128 parameters, got 100"): plan_only(layers, SoKAConfig(budget=100))
     with pytest.raises(ValueError, match="s must divide .* got 7; layer model.layers.0.self_attn.q_proj"): plan_only(layers, SoKAConfig(r=2, shape="s=7"))
     assert fitting_plan({"model.layers.0.self_attn.q_proj": [64, 1, 1, 64, 2]}, layers) == {"model.layers.0.self_attn.q_proj": ((64, 1, 1, 64), 2)}
     with pytest.raises(ValueError, match="at least one layer, got none in 1"): fitting_plan({"model.layers.0.self_attn.q_proj": [64, 1, 1, 64, 0]}, layers)
     with pytest.raises(ValueError, match="plan must name targeted layers of the model, got 'nowhere'"): fitting_plan({"nowhere": [64, 1, 1, 64, 2]}, layers)
-
-
-# %% ../nbs/06_peft.ipynb #e7e83f8b
-def test_depth_ratio():
-    names = [f"model.layers.{i}.q" for i in range(5)] + ["head"]
-    assert list(depth_weights(names, 2.).values()) == pytest.approx([2/3, 5/6, 1, 7/6, 4/3, 1]) and set(depth_weights(names, 1.).values()) == {1.} == set(depth_weights(["a", "x.0.b"], 1.).values())
-    by_depth = {n: nn.Linear(64, 64) for n in names[:5]}
-    def ranks(**kw): return [p.r for p in plan_only(by_depth, SoKAConfig(budget=15*128, target_modules=["q"], **kw)).values()]
-    assert ranks() == ranks(depth_ratio=1) == [3]*5 and ranks(depth_ratio=2) == [2, 2, 3, 4, 4] and ranks(depth_ratio=0.5) == [4, 4, 3, 2, 2]
 
 
 # %% ../nbs/06_peft.ipynb #f5c35b5b
@@ -401,7 +391,6 @@ def test_rank_source():
     def both(**kw): return with_gradients(SoKAConfig(budget=1500, target_modules=QKV, **kw), tiny_llama(), batches)
     by_weight, by_gradient = get_peft_model(tiny_llama(), SoKAConfig(budget=1500, rank_source="weight", target_modules=QKV)).peft_config["default"].plan, both(source="gradient").plan
     assert by_weight != by_gradient
-    assert both(depth_ratio=2).plan == get_peft_model(tiny_llama(), SoKAConfig(budget=1500, depth_ratio=2, target_modules=QKV)).peft_config["default"].plan != by_gradient
     for kw, plan in ((dict(source="gradient", rank_source="weight"), by_weight), (dict(source="weight", rank_source="gradient"), by_gradient),
                      (dict(source="zero", rank_source="gradient"), by_gradient)):
         config = both(**kw)
@@ -952,7 +941,7 @@ def test_bad_settings():
                      (dict(r=2.0), "r must"), (dict(budget=0), "budget must be None, an integer of at least 1 or a text like '0.015%', got 0"),
                      (dict(budget="much"), "budget must be a number of parameters or a percentage, got 'much'"), (dict(budget="0%"), "budget must be at least 1"),
                      (dict(rank_source="zero"), "rank_source must be one of 'weight', 'gradient', 'update', got 'zero'"), (dict(r_max=-1), "r_max must"), (dict(r_min=0), "r_min must"),
-                     (dict(max_madds=0), "max_madds must"), (dict(depth_ratio=0), "depth_ratio must be None or a number above 0, got 0"), (dict(depth_ratio="2"), "depth_ratio"), (dict(seed="a"), "seed must be an integer"), (dict(soka_dropout=1), r"soka_dropout must be in \[0, 1\)"),
+                     (dict(max_madds=0), "max_madds must"), (dict(seed="a"), "seed must be an integer"), (dict(soka_dropout=1), r"soka_dropout must be in \[0, 1\)"),
                      (dict(soka_dropout=-0.1), "soka_dropout"), (dict(shape="square"), "shape must be"), (dict(shape=8), "shape must be"),
                      (dict(plan=[1, 2]), "plan must map"), (dict(seed=2**63), "64 bits"), (dict(max_madds=float("inf")), "max_madds must"),
                      (dict(shape=(1, 2, 3)), "shape must be"), (dict(shape=(4, 4, 0, 4)), "shape must be"), (dict(shape=[[["s=4"]]]), "shape must be"),
@@ -971,7 +960,6 @@ def test_bad_settings():
 def test_bad_pairs():
     for kw, text in ((dict(r=2, budget=1000), "give r or budget, not both, got r=2, budget=1000"), (dict(soka_dropout=0.1, mode="residual"), "soka_dropout needs"),
                      (dict(budget=100, rank_pattern={"q": 1}), "a budget sets the ranks"), (dict(budget=100, r_min=2), "a budget sets the ranks"),
-                     (dict(r=2, depth_ratio=2), "depth_ratio needs a budget, .* got 2 with budget=None"), (dict(budget=9, depth_ratio=2, source="weight"), "depth_ratio needs"), (dict(budget=9, depth_ratio=2, rank_source="gradient"), "depth_ratio needs"),
                      (dict(r_min=3, r_max=2), "r_max must be at least r_min = 3, got 2"), (dict(start_saved=True), "must carry its plan"),
                      (dict(source="update", rank_source="gradient"), "must not need gradient and update both, got 'update' and 'gradient'"),
                      (dict(target_modules="q", layers_to_transform=[0]), "need a list of target_modules")):
