@@ -12,7 +12,7 @@ from peft import get_peft_model
 from transformers import get_cosine_schedule_with_warmup
 
 from soka.cli import main
-from soka.compare import ALL, METHODS, Method, all_linear
+from soka.compare import ALL, METHODS, Method, all_linear, build_full
 from soka.peft import SoKAConfig, Taps, base_weight, loss_gradients, soka_layers, targets_for, with_matrices
 
 def started(b, terms=lambda k: k, matrix=lambda n, G: G):
@@ -67,8 +67,7 @@ def hindsight(b):
     "Right factors of what 100 steps of full fine-tuning on the same batches change: more than any start can know."
     weights = {n: l.weight for n, l in adapted(b).items()}
     before = {n: W.detach().clone() for n, W in weights.items()}
-    b.model.requires_grad_(False)
-    for W in weights.values(): W.requires_grad_(True)
+    build_full(b)
     optimizer = torch.optim.AdamW(weights.values(), 2e-3, weight_decay=0.)
     schedule = get_cosine_schedule_with_warmup(optimizer, 10, 100)
     for batch in b.batches(100):
