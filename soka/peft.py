@@ -42,7 +42,7 @@ from .kpsvd import KPSVD, kpsvd, leading
 from .kron import KronShape, check_shape, kron_change, kron_linear, kron_sum
 from .quant import (WriteCost, dense_weight, features, keep_cpu_weights, kind, restore_weight, set_dense_weight, warn_of_cost,
                         weight_state, write_cost)
-from .rank import Spectrum, allocate, choose_shape, parse_budget, select_rank
+from .rank import Spectrum, affordable, allocate, choose_shape, deal, listed_shapes, parse_budget, select_rank
 
 # %% auto #0
 __all__ = ['SOKA_TYPE', 'BIASES', 'PLAN_CRITERIA', 'FLAGS', 'LINES', 'NOTE', 'HEADS', 'WEIGHTS', 'PICKLE', 'FLOATS', 'PRESETS',
@@ -53,12 +53,12 @@ __all__ = ['SOKA_TYPE', 'BIASES', 'PLAN_CRITERIA', 'FLAGS', 'LINES', 'NOTE', 'HE
            'base_weight', 'supported', 'base_of', 'targeted', 'find_targets', 'shared_with', 'check_targets',
            'start_entries', 'fingerprints', 'base_name', 'check_same_base', 'base_parameters', 'settle_budget',
            'pattern', 'layer_start', 'without_factors', 'whole_term', 'starts_by_layer', 'starts_by_budget', 'shaped',
-           'plan_layers', 'shape_for', 'even_plan', 'plan_only', 'fitting_plan', 'check_batches', 'groups', 'Taps',
-           'add_gradients', 'loss_gradients', 'with_matrices', 'settle_targets', 'targets_for', 'with_gradients',
-           'check_same_layers', 'changed_layers', 'with_update', 'blank_start', 'zero_start', 'new_change',
-           'SoKAFactors', 'SoKABase', 'SoKALayer', 'row_groups', 'SoKAPeftLinear', 'soka_layers', 'merge_costs',
-           'own_weight', 'release_starts', 'check_rows', 'give_rows', 'load_starts', 'keep_dtypes', 'check_has_start',
-           'warn_of_base', 'copy_config', 'SoKAModel', 'check_when_read', 'register']
+           'plan_layers', 'shape_for', 'even_plan', 'fitting_plan', 'find_plan', 'check_batches', 'groups', 'Taps',
+           'add_gradients', 'loss_gradients', 'with_matrices', 'settle_targets', 'with_plan', 'targets_for',
+           'with_gradients', 'check_same_layers', 'changed_layers', 'with_update', 'blank_start', 'zero_start',
+           'new_change', 'SoKAFactors', 'SoKABase', 'SoKALayer', 'row_groups', 'SoKAPeftLinear', 'soka_layers',
+           'merge_costs', 'own_weight', 'release_starts', 'check_rows', 'give_rows', 'load_starts', 'keep_dtypes',
+           'check_has_start', 'warn_of_base', 'copy_config', 'SoKAModel', 'check_when_read', 'register']
 
 # %% ../nbs/06_peft.ipynb #db635c82
 def add_peft_type(
@@ -690,39 +690,29 @@ def plan_layers(
 
 # %% ../nbs/06_peft.ipynb #96de9cad
 def shape_for(
-    name:str,            # layer
-    W:Tensor,            # its weight, shape (out_features, in_features)
+    name:str,                        # layer
+    size:tuple[int, int],            # (out_features, in_features)
+    weight:Callable[[str], Tensor],  # from a layer's name to its weight; not asked where one shape is left
     c:SoKAConfig,
-    r:int,               # number of terms
+    r:int,                           # number of terms
 )->LayerPlan:
     "The best shape for a given number of terms."
-    try: term = choose_shape(W, pattern(c.shape_pattern, name, c.shape), min(r, 8), c.max_madds, c.seed)
+    try:
+        found = affordable(listed_shapes(torch.empty(size, device="meta"), pattern(c.shape_pattern, name, c.shape)), sum(size), c.max_madds)
+        term = found[0] if len(found) == 1 else choose_shape(weight(name), found, min(r, 8), seed=c.seed)
     except ValueError as e: raise ValueError(f"{e}; layer {name}") from e
     if r > term.max_rank: raise ValueError(f"rank must be in 1..{term.max_rank} for shape {tuple(term)}, got {r}; layer {name}")
     return LayerPlan(term, r)
 
 def even_plan(
-    layers:dict[str, nn.Module],          # layer name -> base layer
-    config:SoKAConfig,                    # with a budget
-    weights:Iterable[tuple[str, Tensor]], # layer name, weight, one at a time
-)->dict[str, LayerPlan]:                  # by layer name
-    "A budget shared out a term at a time: every layer has its first before any gets its second."
-    def flat(s, n): return Spectrum(s, (s.params/torch.arange(1., 1 + min(s.max_rank, n))).sqrt(), 1.)   # no layer above another
-    shapes, budget = {n: shape_for(n, W, config, 1).shape for n,W in weights}, int(config.budget or 0)
-    ranks = allocate({n: flat(s, config.r_max or budget//s.params + 1) for n,s in shapes.items()}, budget)
+    layers:dict[str, nn.Module],     # layer name -> base layer
+    config:SoKAConfig,               # with a budget
+    weight:Callable[[str], Tensor],  # from a layer's name to its weight
+)->dict[str, LayerPlan]:             # by layer name
+    "A budget shared out evenly over layers, blocks and kinds of layer."
+    shapes = {n: shape_for(n, base_features(l), weight, config, 1).shape for n,l in layers.items()}
+    ranks = deal({n: s.params for n,s in shapes.items()}, int(config.budget or 0), {n: min(s.max_rank, config.r_max or s.max_rank) for n,s in shapes.items()})
     return {n: LayerPlan(s, ranks[n]) for n,s in shapes.items()}
-
-def plan_only(
-    layers:dict[str, nn.Module],  # layer name -> base layer
-    config:SoKAConfig,
-    weights:Optional[Iterable[tuple[str, Tensor]]]=None,  # layer name, weight, one at a time; None reads them
-)->dict[str, LayerPlan]:          # by layer name
-    "Shape and rank of every layer from its weight, without factors."
-    config, weights = shaped(config), weights or ((n, base_weight(l)) for n,l in layers.items())
-    if config.budget is not None and config.rank_source is None: return even_plan(layers, config, weights)
-    ranks = {n: pattern(config.rank_pattern, n, config.r) for n in layers}
-    if config.budget is not None or None in ranks.values(): return plan_layers(layers, config, weights, factors=False)[0]
-    return {n: shape_for(n, W, config, ranks[n]) for n,W in weights}
 
 def fitting_plan(
     plan:dict,                    # layer name -> [m1, n1, m2, n2, r]
@@ -735,6 +725,24 @@ def fitting_plan(
         if n not in layers: raise ValueError(f"plan must name targeted layers of the model, got {n!r}")
         check_plan(n, p, *base_features(layers[n]))
     return plan
+
+def find_plan(
+    config:SoKAConfig,               # its budget is a number
+    layers:dict[str, nn.Module],     # layer name -> base layer; on the meta device where `weight` reads elsewhere
+    weight:Callable[[str], Tensor],  # from a layer's name to its weight
+    matrices:Optional[Callable[[dict[str, nn.Module]], Iterable[tuple[str, Tensor]]]]=None,  # the gradients or the update to plan by
+    *,
+    factors:bool=True,               # False: spectra only, factors of no size
+)->tuple[dict[str, LayerPlan], dict[str, KPSVD]]:   # by layer name; the second where the plan came from spectra
+    "Shape and rank of every layer: the one way in which every plan is made."
+    if config.plan is not None: return fitting_plan(config.plan, layers), {}
+    if matrices is not None: return plan_layers(layers, config, matrices(layers), factors=factors)
+    config, each = shaped(config), ((n, weight(n)) for n in layers)
+    if config.source == "weight": return plan_layers(layers, config, each, factors=factors)
+    if config.budget is not None and config.rank_source is None: return even_plan(layers, config, weight), {}
+    ranks = {n: pattern(config.rank_pattern, n, config.r) for n in layers}
+    if config.budget is not None or None in ranks.values(): return plan_layers(layers, config, each, factors=False)
+    return {n: shape_for(n, base_features(l), weight, config, ranks[n]) for n,l in layers.items()}, {}
 
 # %% ../nbs/06_peft.ipynb #d9321401
 def check_batches(
@@ -815,13 +823,11 @@ def with_matrices(
     matrices:Callable[[dict[str, nn.Module]], Iterable[tuple[str, Tensor]]],  # from layers to their matrices, one at a time
 )->SoKAConfig:                     # the same
     "Plan from the matrices or the weights, terms to start from out of the matrices where `source` says so."
-    starts:dict[str, KPSVD] = {}
-    if config.plan is None and (config.rank_source or config.source) == name:
-        plan, starts = plan_layers(layers, config, matrices(layers), factors=config.source == name)
-    else:
-        plan = plan_only(layers, config) if config.plan is None else fitting_plan(config.plan, layers)
+    by_them = config.plan is None and (config.rank_source or config.source) == name
+    plan, starts = find_plan(config, layers, lambda n: base_weight(layers[n]), matrices if by_them else None, factors=config.source == name)
+    if config.source == name and not by_them:
         used = {n: l for n,l in layers.items() if n in plan and plan[n].r}
-        starts = {n: kpsvd(W, plan[n].shape, plan[n].r, seed=config.seed) for n,W in matrices(used)} if config.source == name else {}
+        starts = {n: kpsvd(W, plan[n].shape, plan[n].r, seed=config.seed) for n,W in matrices(used)}
     config.plan = write_plan(plan)
     if config.source == name: config.__dict__["starts"] = starts   # no field: it does not go into adapter_config.json
     return config
@@ -842,6 +848,20 @@ def settle_targets(
     layers = find_targets(config, model)
     check_targets(layers, config, model)
     return config, layers
+
+def with_plan(
+    config:SoKAConfig,    # left as it is
+    model:nn.Module,      # without adapters; may be on the meta device
+    weight:Optional[Callable[[str], Tensor]]=None,   # from a layer's name to its weight; None reads the model's
+    *,
+    factors:bool=True,    # keep the terms that a start from the weight has
+)->SoKAConfig:            # a copy with its plan
+    "The plan that `get_peft_model` would find, found beforehand."
+    config, layers = settle_targets(config, model)
+    plan, starts = find_plan(config, layers, weight or (lambda n: base_weight(layers[n])), factors=factors)
+    if config.source == "weight" and config.plan is None and factors: config.__dict__["starts"] = starts
+    config.plan = write_plan(plan)
+    return config
 
 def targets_for(
     config:SoKAConfig,    # left as it is
@@ -1338,9 +1358,8 @@ class SoKAModel(BaseTuner):
         self._starts = vars(peft_config).pop("starts", {})
         check_has_start(peft_config, self._starts)
         if peft_config.plan is None:
-            weights = ((n, own_weight(model.get_submodule(n))) for n in layers)
-            if peft_config.source == "weight": plan, self._starts = plan_layers(layers, shaped(peft_config), weights)
-            else: plan = plan_only(layers, peft_config, weights)
+            plan, found = find_plan(peft_config, layers, lambda n: own_weight(model.get_submodule(n)))
+            if peft_config.source == "weight": self._starts = found
             peft_config.plan = write_plan(plan)
         fitting_plan(peft_config.plan, layers)
         if peft_config.start_saved: return

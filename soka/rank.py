@@ -4,20 +4,24 @@
 
 # %% ../nbs/03_rank.ipynb #e97efaf4
 from __future__ import annotations
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from heapq import heapify, heappop, heappush
-from math import pi, sqrt
-from typing import NamedTuple, Sequence
+from math import ceil, floor, pi, sqrt
+from typing import NamedTuple
 import torch
 from torch import Tensor
 from .kron import KronShape, balanced_shape, candidate_shapes, check_shape, rearrange
 from .kpsvd import basis_values, check_matrix, kpsvd
 
 # %% auto #0
-__all__ = ['CRITERIA', 'check_spectrum', 'energy_rank', 'Spectrum', 'chord_distance', 'elbow_rank', 'marchenko_pastur_median',
-           'gavish_donoho_factor', 'gavish_donoho_rank', 'check_criterion', 'select_rank', 'spectra', 'affordable',
-           'named_shapes', 'listed_shapes', 'sketched', 'choose_shape', 'parse_budget', 'gain', 'check_budget',
-           'allocate']
+__all__ = ['CRITERIA', 'NUMBER', 'STATES', 'check_spectrum', 'energy_rank', 'Spectrum', 'chord_distance', 'elbow_rank',
+           'marchenko_pastur_median', 'gavish_donoho_factor', 'gavish_donoho_rank', 'check_criterion', 'select_rank',
+           'spectra', 'affordable', 'named_shapes', 'listed_shapes', 'sketched', 'choose_shape', 'parse_budget',
+           'kind_of', 'blocks_of', 'by_kind', 'spread', 'Turns', 'gain', 'check_budget', 'allocate', 'water_level',
+           'rounded', 'placed', 'deal']
 
 # %% ../nbs/03_rank.ipynb #ed11c65b
 def check_spectrum(
@@ -240,6 +244,59 @@ def parse_budget(
     if n < 1: raise ValueError(f"budget must be at least 1 parameter, got {budget!r}")
     return int(n)
 
+# %% ../nbs/03_rank.ipynb #98865ffe
+NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")   # a part of a name that is a number: model.layers.3.mlp
+
+def kind_of(
+    name:str,  # of a layer
+)->str:        # model.layers.#.mlp for model.layers.3.mlp
+    "The layer's name without the numbers of blocks and experts."
+    return NUMBER.sub("#", name)
+
+def blocks_of(
+    name:str,            # of a layer
+)->tuple[str, ...]:      # at least one, the largest first; layers without a number share one
+    "The block that a layer belongs to, and the blocks inside it."
+    return tuple(name[:m.end()] for m in NUMBER.finditer(name)) or ("",)
+
+def by_kind(
+    costs:dict[str, int],     # parameters of a term, by layer name
+    layers:Iterable[str],     # the names to sort
+)->dict[tuple[str, int], list[str]]:
+    "Layers by kind and cost."
+    kinds: dict[tuple[str, int], list[str]] = {}
+    for n in layers: kinds.setdefault((kind_of(str(n)), costs[n]), []).append(n)
+    return kinds
+
+# %% ../nbs/03_rank.ipynb #133f0510
+def spread(
+    n:int,         # places in a row
+)->list[int]:      # of each place, when its turn is
+    "An order of visits of which every part is spread over the row (golden ratio)."
+    return sorted(range(n), key=lambda t: t*(sqrt(5) - 1)/2 % 1)
+
+# %% ../nbs/03_rank.ipynb #3d9cf679
+class Turns:
+    "Whose turn it is: first the block that lacks most, then the place that is next."
+    def __init__(self, kinds:dict[tuple[str, int], list[str]], *, count_kinds:bool=False):
+        self.kinds, self.have, self.size = kinds, Counter(), Counter()
+        self.when = {n: t for names in kinds.values() for n,t in zip(names, spread(len(names)))}
+        self.groups:dict[str, tuple] = {n: (*[k]*count_kinds, *blocks_of(str(n))) for k,names in kinds.items() for n in names}
+        if count_kinds:                 # layers of all kinds at once; else one kind after the other, see `open`
+            for k in kinds: self.open(k)
+
+    def open(self, kind:tuple[str, int])->None:
+        "Layers of a kind are now dealt to."
+        for n in self.kinds[kind]: self.size.update(self.groups[n])
+
+    def give(self, name:str)->None:
+        "A layer gets a term."
+        self.have.update(self.groups[name])
+
+    def key(self, name:str, share:float|Fraction)->tuple:
+        "Smaller for a layer whose turn is sooner; `share` is the terms of an even share."
+        return (*(self.have[g] - share*self.size[g] for g in self.groups[name]), self.when[name])
+
 # %% ../nbs/03_rank.ipynb #1e47584b
 def gain(
     s:Spectrum,  # of one layer
@@ -250,16 +307,15 @@ def gain(
 
 # %% ../nbs/03_rank.ipynb #1761f097
 def check_budget(
-    layers:dict[str, Spectrum],  # by layer name
-    budget:int,                  # parameters
-    caps:dict[str, int],         # most terms of a layer
-)->None:                         # a `ValueError` says what is wrong
+    costs:dict[str, int],  # parameters of a term, by layer name
+    budget:int,            # parameters
+    caps:dict[str, int],   # most terms of a layer
+)->None:                   # a `ValueError` says what is wrong
     "Refuse a budget that buys nothing and caps that name no layer or less than nothing."
-    if not layers: raise ValueError("layers must hold at least one spectrum, got none")
-    if unknown := sorted(caps.keys() - layers.keys()): raise ValueError(f"caps must name layers, got {unknown[0]!r}")
+    if not costs: raise ValueError("layers must hold at least one spectrum, got none")
+    if unknown := sorted(caps.keys() - costs.keys()): raise ValueError(f"caps must name layers, got {unknown[0]!r}")
     if low := [n for n,c in caps.items() if c < 0]: raise ValueError(f"caps must be >= 0, got {caps[low[0]]} for {low[0]!r}")
-    cheapest = min(s.shape.params for s in layers.values())
-    if budget < cheapest: raise ValueError(f"budget must pay for one term, at least {cheapest} parameters, got {budget}")
+    if budget < (cheapest := min(costs.values())): raise ValueError(f"budget must pay for one term, at least {cheapest} parameters, got {budget}")
 
 # %% ../nbs/03_rank.ipynb #29396215
 def allocate(
@@ -267,16 +323,91 @@ def allocate(
     budget:int,                        # parameters to spend over all layers, at least one term's
     caps:dict[str, int]|None=None,     # most terms of a layer, >= 0; a layer not named may use its whole spectrum
 )->dict[str, int]:                     # terms by layer, 0 allowed
-    "Terms bought one at a time, always the affordable one with the most normalised energy per parameter."
-    check_budget(layers, budget, caps or {})
+    "Terms bought one at a time, always the affordable one with the most normalised energy per parameter; among equals by turns."
     cost = {n: s.shape.params for n,s in layers.items()}
+    check_budget(cost, budget, caps or {})
     cap = {n: min(len(s.S), (caps or {}).get(n, len(s.S))) for n,s in layers.items()}
     ranks, left = dict.fromkeys(layers, 0), budget
-    heap = [(-gain(s, 0)/cost[n], i, n) for i,(n,s) in enumerate(layers.items()) if cap[n]]   # i: the first of equals
+    turns = Turns(by_kind(cost, list(layers)), count_kinds=True)
+    heap = [(-gain(s, 0)/cost[n], i, n) for i,(n,s) in enumerate(layers.items()) if cap[n]]   # i: names need not be comparable
     heapify(heap)
     while heap:
-        _, i, n = heappop(heap)
+        equal = [heappop(heap)]
+        while heap and heap[0][0] <= equal[0][0]*(1 - 1e-12): equal.append(heappop(heap))
+        _, i, n = best = min(equal, key=lambda e: turns.key(e[2], sum(ranks.values())/len(ranks)))
+        for e in equal:
+            if e is not best: heappush(heap, e)
         if cost[n] > left: continue   # `left` only falls: this layer is done
         ranks[n], left = ranks[n] + 1, left - cost[n]
+        turns.give(n)
         if ranks[n] < cap[n]: heappush(heap, (-gain(layers[n], ranks[n])/cost[n], i, n))
+    return ranks
+
+# %% ../nbs/03_rank.ipynb #7f097d9e
+def water_level(
+    costs:dict[str, int],   # parameters of a term, by layer name
+    budget:int,             # parameters
+    caps:dict[str, int],    # most terms of every layer
+)->Fraction:                # at most the largest cap
+    "Terms of each layer that is not full before, if terms could be divided."
+    level, left = Fraction(0), Fraction(budget)
+    for cap in sorted(set(caps.values())):
+        unit = sum(c for n,c in costs.items() if caps[n] > level)
+        if left < (cap - level)*unit: return level + left/unit
+        level, left = Fraction(cap), left - (cap - level)*unit
+    return level
+
+# %% ../nbs/03_rank.ipynb #98506743
+STATES = 5000
+
+def rounded(
+    sizes:dict[tuple[str, int], int],    # layers of each kind, by name and cost
+    part:Fraction,                       # terms of a layer, in [0, 1)
+    left:int,                            # parameters to spend
+)->Iterator[dict[tuple[str, int], int]]: # terms of each kind
+    "Ways to round `part` of each kind up or down within the budget, what spends most first."
+    down = {k: floor(part*n) for k,n in sizes.items()}
+    left -= sum(n*k[1] for k,n in down.items())
+    found: dict[tuple[int, int], tuple] = {(0, 0): ()}    # kinds rounded up, by their number and cost
+    for k in [k for k,n in sizes.items() if part*n > down[k]]:
+        found = {(c + 1, s + k[1]): (*up, k) for (c,s),up in found.items() if s + k[1] <= left} | found
+        if len(found) > STATES: found = dict(sorted(found.items())[::2])   # a hundred kinds of all sizes: some ways will do
+    for s in sorted(found, key=lambda s: -s[1]): yield {k: n + (k in found[s]) for k,n in down.items()}
+
+# %% ../nbs/03_rank.ipynb #bf69d669
+def placed(
+    kinds:dict[tuple[str, int], list[str]],  # layers of each kind
+    more:dict[tuple[str, int], int],         # terms of each kind, at most one a layer
+    part:Fraction,                           # terms of a layer, in [0, 1)
+)->list[str]:                                # the layers that get one
+    "One way to place terms evenly over the blocks."
+    turns, chosen = Turns(kinds), []
+    for k in sorted(kinds, key=lambda k: len(kinds[k])):    # what is in few blocks first, the others can make up for it
+        turns.open(k)
+        heap = [(turns.key(n, part), n) for n in kinds[k]]
+        heapify(heap)
+        for _ in range(more[k]):
+            while (now := turns.key(heap[0][1], part)) != heap[0][0]: heappush(heap, (now, heappop(heap)[1]))   # its block has got a term since
+            turns.give(n := heappop(heap)[1])
+            chosen.append(n)
+    return chosen
+
+def deal(
+    costs:dict[str, int],   # parameters of a term, by layer name
+    budget:int,             # parameters to spend over all layers, at least one term's
+    caps:dict[str, int],    # most terms of every layer, >= 0
+)->dict[str, int]:          # terms by layer, 0 allowed
+    "A budget shared out evenly: every layer, block and kind of layer gets its share of the terms, rounded up or down."
+    check_budget(costs, budget, caps)
+    whole, part = divmod(water_level(costs, budget, caps), 1)
+    ranks = {n: min(int(whole), c) for n,c in caps.items()}
+    kinds = by_kind(costs, [n for n in costs if caps[n] > whole])
+    size = Counter(blocks_of(n)[0] for names in kinds.values() for n in names)
+    def even(names:list[str])->bool:
+        have = Counter(blocks_of(n)[0] for n in names)
+        return all(floor(part*s) <= have[b] <= ceil(part*s) for b,s in size.items())
+    ways = rounded({k: len(v) for k,v in kinds.items()}, part, budget - sum(r*costs[n] for n,r in ranks.items()))
+    tried = [placed(kinds, more, part) for more in [next(ways)]]
+    while not even(tried[-1]) and (more := next(ways, None)): tried.append(placed(kinds, more, part))
+    for n in tried[-1] if even(tried[-1]) else tried[0]: ranks[n] += 1
     return ranks

@@ -163,7 +163,9 @@ def test_config_file():
 
 
 # %% ../nbs/06_peft.ipynb #4c3891de
-def test_plan_only():
+def test_find_plan():
+    def plan_only(layers, c): return find_plan(c, layers, lambda n: base_weight(layers[n]))[0]
+    def unread(n): raise AssertionError(f"no weight need be read, got {n}")
     layers = find_targets(SoKAConfig(target_modules=["q_proj", "down_proj"]), tiny_llama())
     assert all(p.shape.n1 == 1 == p.shape.m2 for p in plan_only(layers, SoKAConfig(r=2)).values()) and shaped(SoKAConfig(source="weight")).shape == "auto"
     for c in (SoKAConfig(r=2), SoKAConfig(r=2, source="weight"), SoKAConfig(budget=1500, rank_source="weight"), SoKAConfig(), SoKAConfig(r=3, rank_pattern={"q_proj": 1}, shape_pattern={"down": "balanced"})):
@@ -176,6 +178,7 @@ def test_plan_only():
     assert fitting_plan({"model.layers.0.self_attn.q_proj": [64, 1, 1, 64, 2]}, layers) == {"model.layers.0.self_attn.q_proj": ((64, 1, 1, 64), 2)}
     with pytest.raises(ValueError, match="at least one layer, got none in 1"): fitting_plan({"model.layers.0.self_attn.q_proj": [64, 1, 1, 64, 0]}, layers)
     with pytest.raises(ValueError, match="plan must name targeted layers of the model, got 'nowhere'"): fitting_plan({"nowhere": [64, 1, 1, 64, 2]}, layers)
+    for c in (SoKAConfig(budget=1500), SoKAConfig(r=2), SoKAConfig(r=2, shape="s=4", source="zero")): assert find_plan(c, layers, unread)[0] == plan_only(layers, c)
 
 
 # %% ../nbs/06_peft.ipynb #f5c35b5b
@@ -986,7 +989,7 @@ def test_bad_targets():
 def test_bad_weight():
     m = tiny_llama()
     m.model.layers[1].self_attn.q_proj.weight.data[0, 0] = float("nan")
-    with pytest.raises(ValueError, match="W must be finite.*layer model.layers.1.self_attn.q_proj"): get_peft_model(m, SoKAConfig(r=1, target_modules=QKV))
+    with pytest.raises(ValueError, match="W must be finite.*layer model.layers.1.self_attn.q_proj"): get_peft_model(m, SoKAConfig(r=1, source="weight", target_modules=QKV))
     assert type(m.model.layers[0].self_attn.q_proj) is nn.Linear
 
 

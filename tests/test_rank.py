@@ -157,6 +157,22 @@ def test_budgets_are_exact():
     assert parse_budget("100%", 12) == 12 and parse_budget("1e-3%", 10**6) == 10
 
 
+# %% ../nbs/03_rank.ipynb #8c65da29
+def test_turns_are_spread():
+    for n in (5, 13, 30, 32, 80):
+        when = spread(n)
+        assert sorted(when) == list(range(n))
+        for part in range(2, n):             # visited up to any time: no two gaps differ much
+            at = [p for p in range(n) if when[p] < part]
+            gaps = [b - a for a, b in zip(at, at[1:] + [at[0] + n])]
+            assert max(gaps) <= 3*max(1, min(gaps)) and max(gaps) <= 2.7*n/part + 1
+    assert kind_of("a.10.b2.0") == "a.#.b2.#" and blocks_of("a.10.b2.0") == ("a.10", "a.10.b2.0") and blocks_of("fc1") == ("",)
+    assert by_kind({"a.0": 1, "a.1": 1, "a.2": 2}, ["a.0", "a.1", "a.2"]) == {("a.#", 1): ["a.0", "a.1"], ("a.#", 2): ["a.2"]}
+    turns = Turns({("a.#", 1): ["a.0", "a.1", "a.2"]}, count_kinds=True)
+    turns.give("a.0")
+    assert min(turns.when, key=lambda n: turns.key(n, 1/3)) == "a.2"
+
+
 # %% ../nbs/03_rank.ipynb #8608bdbd
 import torch
 from itertools import product
@@ -217,10 +233,80 @@ def test_budget_is_kept_and_used_up():
 # %% ../nbs/03_rank.ipynb #50e55029
 def test_zero_layers_and_ties():
     layers = make([[0., 0.], [1., 1.], [1., 1.]], [4, 4, 4])
-    assert allocate(layers, 8) == {0: 0, 1: 1, 2: 0}                      # the first of equals
+    assert allocate(layers, 8) == {0: 0, 1: 0, 2: 1}
+    assert allocate(layers, 16) == {0: 0, 1: 1, 2: 1}                     # equals take turns
     assert allocate(layers, 10**6) == {0: 2, 1: 2, 2: 2}
     assert allocate(layers, 40, {1: 0, 2: 0}) == {0: 2, 1: 0, 2: 0}       # what is worth nothing is bought last, but bought
     assert allocate(layers, 40, {0: 0, 1: 0, 2: 0}) == {0: 0, 1: 0, 2: 0}
+
+
+# %% ../nbs/03_rank.ipynb #0bba691e
+from fractions import Fraction
+from math import ceil, floor
+from soka.rank import blocks_of, by_kind, water_level
+
+def sides(blocks, h, m, kv):
+    "Cost of a rank-1 term on each layer of a Llama."
+    one = dict(q=2*h, k=h + kv, v=h + kv, o=2*h, gate=h + m, up=h + m, down=h + m)
+    return {f"layers.{b}.{n}": c for b in range(blocks) for n, c in one.items()}
+
+def uneven(costs, budget, caps, ranks):
+    "Layers, blocks and kinds whose terms are not their share, rounded up or down; the parameters spent."
+    level = water_level(costs, budget, caps)
+    share = {n: min(level, caps[n]) for n in costs}
+    blocks = {}
+    for n in costs: blocks.setdefault(blocks_of(n)[0], []).append(n)
+    groups = [*blocks.values(), *by_kind(costs, costs).values(), *([n] for n in costs)]
+    off = [g for g in groups if not floor(sum(share[n] for n in g)) <= sum(ranks[n] for n in g) <= ceil(sum(share[n] for n in g))]
+    return off, sum(r*costs[n] for n, r in ranks.items())
+
+
+# %% ../nbs/03_rank.ipynb #47dfc703
+def test_even_share_of_llamas():
+    llama2_7b, smollm2 = sides(32, 4096, 11008, 4096), sides(30, 576, 1536, 192)    # without and with grouped-query attention
+    for costs in (llama2_7b, smollm2, smollm2 | {"lm_head": 49728}):
+        one, caps = sum(costs.values()), dict.fromkeys(costs, 192)
+        for percent in range(5, 301):
+            off, spent = uneven(costs, one*percent//100, caps, deal(costs, one*percent//100, caps))
+            assert not off and one*percent//100 - max(costs.values()) < spent <= one*percent//100, (percent, off)
+
+
+# %% ../nbs/03_rank.ipynb #1a2d3948
+def test_even_share_of_anything():
+    import pytest
+    @settings(max_examples=200, deadline=None, derandomize=True)
+    @given(st.data(), st.integers(1, 24), st.lists(st.integers(1, 60), min_size=1, max_size=7), st.integers(5, 300))
+    def check(data, blocks, cost, percent):
+        names = [(b, k) for b in range(blocks) for k in range(len(cost))]
+        gone = data.draw(st.sets(st.sampled_from(names), max_size=len(names)//2))     # kinds that are missing in some blocks
+        costs = {f"l.{b}.k{k}": cost[k] for b, k in names if (b, k) not in gone}
+        caps = {n: data.draw(st.sampled_from([99, 99, 99, 1, 2])) for n in costs}
+        budget = max(min(costs.values()), sum(costs.values())*percent//100)
+        ranks = deal(costs, budget, caps)
+        off, spent = uneven(costs, budget, caps, ranks)
+        assert not off and spent <= budget and all(0 <= r <= caps[n] for n, r in ranks.items())
+    check()
+    experts = {f"l.{b}.e.{e}.w{k}": 100 + k for b in range(6) for e in range(8) for k in range(3)} | {f"l.{b}.q": 64 for b in range(6)}
+    ranks = deal(experts, sum(experts.values())//3, dict.fromkeys(experts, 9))
+    assert not uneven(experts, sum(experts.values())//3, dict.fromkeys(experts, 9), ranks)[0]
+    assert {sum(ranks[f"l.{b}.e.{e}.w{k}"] for k in range(3)) for b in range(6) for e in range(8)} <= {0, 1, 2}        # over experts, too
+    both = {f"{side}.block.{b}.{n}": 64 for side in ("encoder", "decoder") for b in range(6) for n in ("q", "o", "wi")}
+    assert not uneven(both, 64*9, dict.fromkeys(both, 9), deal(both, 64*9, dict.fromkeys(both, 9)))[0]
+    many = {f"l.{b}.k{k}": 1000 + 37*k*k for b in range(2) for k in range(40)}                                            # too many ways to try all
+    assert sum(many[n]*r for n, r in deal(many, sum(many.values())//3, dict.fromkeys(many, 9)).items()) <= sum(many.values())//3
+    with pytest.raises(ValueError, match="budget must pay for one term, at least 1000 parameters, got 999"): deal(many, 999, dict.fromkeys(many, 9))
+
+
+# %% ../nbs/03_rank.ipynb #4b6ac775
+def test_ties_are_dealt_evenly():
+    import torch
+    flat = {n: Spectrum(KronShape(c - 1, 1, 1, 1), torch.full((4,), c**.5, dtype=torch.float64), 1000.) for n, c in sides(6, 8, 24, 4).items()}   # every term worth the same per parameter
+    costs = {n: s.shape.params for n, s in flat.items()}
+    for percent in (20, 50, 80):
+        ranks = allocate(flat, sum(costs.values())*percent//100)
+        per_block = [sum(r for n, r in ranks.items() if n.startswith(f"layers.{b}.")) for b in range(6)]
+        per_kind = [sum(r for n, r in ranks.items() if n.endswith("." + k)) for k in ("q", "k", "v", "o", "gate", "up", "down")]
+        assert max(per_block) - min(per_block) <= 2 and max(per_kind) - min(per_kind) <= 2 and set(ranks.values()) <= {0, 1}
 
 
 # %% ../nbs/03_rank.ipynb #3f6ed038
