@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 from .core import start_factors
 from .kpsvd import KPSVD, kpsvd
 from .kron import KronShape, kron_sum
-from .peft import (LayerPlan, SoKAConfig, SoKALayer, base_weight, pattern, plan_layers, read_plan, settle_targets,
+from .peft import (LayerPlan, SoKAConfig, SoKALayer, base_weight, find_plan, pattern, read_plan, settle_targets,
                        soka_layers, supported, write_plan)
 from .plan import Checkpoint, open_checkpoint, read_weight
 from .quant import (QUANT_TYPES, bnb, dense_weight, keep_cpu_weights, kind, quantize_linear, set_dense_weight,
@@ -28,9 +28,9 @@ from .rank import affordable, listed_shapes, sketched
 # %% auto #0
 __all__ = ['CLIPS', 'STEP', 'TRIALS', 'format_levels', 'cut_at', 'cut_blocks', 'store', 'start_of', 'Fitted', 'fit_start',
            'fit_shape', 'Format', 'is_quantized', 'format_of', 'check_source', 'opened', 'reader', 'trial_layer',
-           'head_of', 'fit_layers', 'store_residual', 'quantize_rest', 'store_residuals', 'check_residual',
-           'quantize_residual', 'overall', 'load_residual', 'make_float', 'forget_quantization', 'dequantized',
-           'merge_dequantized']
+           'head_of', 'Bench', 'bench', 'plan_residual', 'fit_layers', 'store_residual', 'quantize_rest',
+           'store_residuals', 'check_residual', 'quantize_residual', 'overall', 'load_residual', 'make_float',
+           'forget_quantization', 'dequantized', 'merge_dequantized']
 
 # %% ../nbs/17_residual.ipynb #05846602
 CLIPS = (1., .95, .9, .85, .8, .75)
@@ -210,26 +210,55 @@ def head_of(
     "The output layer, which is never quantized."
     return model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
 
-def fit_layers(
-    layers:Mapping[str, nn.Module],     # the targets, by name
-    config:SoKAConfig,                  # with a plan or the settings for one
-    read:Callable[[str], Tensor],       # from a name to the float weight
-    trial:Callable[[str], nn.Module],   # from a name to a layer to try weights on
-    iterations:int,                     # times to decompose
-    step:float,                         # along the error
+class Bench(NamedTuple):
+    "What weights are tried on."
+    config:SoKAConfig                   # its budget is a number
+    layers:dict[str, nn.Module]         # the targets, by name
+    form:Format                         # in which the base is stored
+    read:Callable[[str], Tensor]        # from a name to the float weight
+    trial:Callable[[str], nn.Module]    # from a name to a layer to try weights on
+
+def bench(
+    model:Any,                    # in memory
+    config:SoKAConfig,            # left as it is
+    checkpoint:Checkpoint|None,   # float weights of a quantized model
+    form:Format,                  # for a float one
+)->Bench:
+    "Layers, their float weights and their format."
+    config, layers = settle_targets(config, model)
+    head, form = head_of(model), next((format_of(l) for l in layers.values() if is_quantized(l)), form)
+    return Bench(config, layers, form, reader(layers, checkpoint), lambda n: trial_layer(layers[n], form, stays=layers[n] is head))
+
+def plan_residual(
+    model:Any,                    # in memory
+    config:SoKAConfig,            # left as it is
+    checkpoint:Checkpoint|None,   # float weights of a quantized model
+    form:Format,                  # for a float one
     *,
-    clip:bool,                          # cut 4-bit blocks where they are stored best
-)->tuple[dict[str, LayerPlan], dict[str, Fitted]]:   # both by layer name
-    "Shape, rank and start of every layer; a plan that is given is kept."
-    c, given = config, config.plan is not None
-    plan = read_plan(c.plan or {}) if given else plan_layers(dict(layers), c, ((n, read(n)) for n in layers), factors=False)[0]
-    fitted = {}
-    for n, p in plan.items():
-        if n not in layers or not p.r: continue
-        W, stored = read(n), partial(store, trial(n), clip=clip)
-        if not given: plan[n] = p = fit_shape(W, affordable(listed_shapes(W, pattern(c.shape_pattern, n, c.shape or "auto")), sum(W.shape), c.max_madds), p.params, stored, c.seed)
-        fitted[n] = fit_start(W, partial(kpsvd, shape=p.shape, rank=p.r, seed=c.seed), stored, iterations, step)
-    return plan, fitted
+    clip:bool=True,               # cut 4-bit blocks where they are stored best
+)->SoKAConfig:                    # a copy with its plan
+    "Ranks by the spectra, each in the shape that leaves the smallest error after quantization; a plan that is given is kept."
+    b = bench(model, config, checkpoint, form)
+    c, (plan, _) = b.config, find_plan(b.config, b.layers, b.read, factors=False)
+    def one(n, p):
+        W = b.read(n)
+        shapes = affordable(listed_shapes(W, pattern(c.shape_pattern, n, c.shape or "auto")), sum(W.shape), c.max_madds)
+        return fit_shape(W, shapes, p.params, partial(store, b.trial(n), clip=clip), c.seed)
+    if c.plan is None: plan = {n: one(n, p) if p.r else p for n,p in plan.items()}
+    c.plan = write_plan(plan)
+    return c
+
+def fit_layers(
+    b:Bench,             # with a plan in its settings
+    iterations:int,      # times to decompose
+    step:float,          # along the error
+    *,
+    clip:bool,           # cut 4-bit blocks where they are stored best
+)->dict[str, Fitted]:    # by layer name
+    "The start of every layer that has terms."
+    def one(n, p): return fit_start(b.read(n), partial(kpsvd, shape=p.shape, rank=p.r, seed=b.config.seed), partial(store, b.trial(n), clip=clip), iterations, step)
+    return {n: one(n, p) for n,p in read_plan(b.config.plan).items() if p.r}
+
 
 # %% ../nbs/17_residual.ipynb #27db4364
 def store_residual(
@@ -309,17 +338,15 @@ def quantize_residual(
 )->PeftModel:                       # quantized base and adapter, ready to train
     "A quantized base with an adapter whose sum is near the float weights (Li et al. 2023; Meng et al. 2024)."
     check_residual(config, iterations, step, quant_type)
-    config = copy.deepcopy(config)
     loaded, checkpoint = opened(model, weights, Format(quant_type, double_quant))
-    config, layers = settle_targets(config, loaded)
-    form = next((format_of(l) for l in layers.values() if is_quantized(l)), Format(quant_type, double_quant))
-    head = head_of(loaded)
-    trial = lambda n: trial_layer(layers[n], form, stays=layers[n] is head)
-    plan, fitted = fit_layers(layers, config, reader(layers, checkpoint), trial, iterations, step, clip=clip)
-    config.plan, config.__dict__["starts"] = write_plan(plan), {n: f.start for n,f in fitted.items()}
-    config.base_quant = {**form._asdict(), "clip": clip, "iterations": iterations, "error": overall(fitted)}
+    config = plan_residual(loaded, config, checkpoint, Format(quant_type, double_quant), clip=clip)
+    b = bench(loaded, config, checkpoint, Format(quant_type, double_quant))
+    fitted = fit_layers(b, iterations, step, clip=clip)
+    config.__dict__["starts"] = {n: f.start for n,f in fitted.items()}
+    config.base_quant = {**b.form._asdict(), "clip": clip, "iterations": iterations, "error": overall(fitted)}
+    head = head_of(loaded)     # before it may get an adapter
     made:Any = get_peft_model(loaded, config)
-    store_residuals(made, "default", checkpoint, head, form, clip=clip)
+    store_residuals(made, "default", checkpoint, head, b.form, clip=clip)
     return made
 
 # %% ../nbs/17_residual.ipynb #95dfc3a8

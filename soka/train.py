@@ -41,7 +41,7 @@ from .dynamic import DynamicRank
 from .evaluate import mean_nll, token_nll
 from .core import MODES, SOURCES
 from .pack import PackedCollator, check_packing, pack_training
-from .peft import SoKAConfig, apply_preset, soka_layers, with_gradients
+from .peft import SoKAConfig, apply_preset, base_parameters, read_plan_file, soka_layers, with_gradients, with_plan
 from .problems import base_path, word_problems
 from .quant import bnb, features, keep_cpu_weights, quantize_layers
 from .rank import parse_budget
@@ -51,13 +51,14 @@ from .safety import Interrupted, SafeTrainer, check_room, last_checkpoint, memor
 __all__ = ['METHODS_TO_TRAIN', 'QUANTIZERS', 'DTYPES', 'SIDE_SETTINGS', 'BATCH_SETTINGS', 'CARD', 'setting', 'TrainConfig',
            'check_type', 'check_config', 'make_config', 'recipe_values', 'read_recipe', 'load_splits', 'this_process',
            'model_path', 'compute_dtype', 'load_tokenizer', 'quantization', 'check_4bit', 'load_frozen', 'prepare',
-           'total_params', 'soka_config', 'lora_config', 'first_batches', 'adapter_config', 'residual_on_quantized',
-           'on_residual', 'made_once', 'one_start', 'one_residual', 'build_model', 'rows_per_step', 'main_process',
-           'read_record', 'make_output', 'check_output', 'schedule_arguments', 'report_arguments', 'training_arguments',
-           'to_nll', 'nll_metric', 'log_line', 'RunLog', 'make_trainer', 'versions', 'commit', 'hardware',
-           'peak_memory', 'layer_ranks', 'describe_adapter', 'start_record', 'total_speed', 'end_record',
-           'write_record', 'rank_grid', 'plot_ranks', 'plot_run', 'load_code', 'model_card', 'save_adapter',
-           'save_start', 'RunResult', 'load_run', 'encode_splits', 'train', 'agreed_checkpoint', 'run_log']
+           'total_params', 'soka_config', 'lora_config', 'first_batches', 'uses_gradients', 'planned', 'adapter_config',
+           'residual_on_quantized', 'on_residual', 'made_once', 'one_start', 'one_residual', 'build_model',
+           'rows_per_step', 'main_process', 'read_record', 'make_output', 'check_output', 'schedule_arguments',
+           'report_arguments', 'training_arguments', 'to_nll', 'nll_metric', 'log_line', 'RunLog', 'make_trainer',
+           'versions', 'commit', 'hardware', 'peak_memory', 'layer_ranks', 'describe_adapter', 'start_record',
+           'total_speed', 'end_record', 'write_record', 'rank_grid', 'plot_ranks', 'plot_run', 'load_code',
+           'model_card', 'save_adapter', 'save_start', 'RunResult', 'load_run', 'encode_splits', 'train',
+           'agreed_checkpoint', 'run_log']
 
 # %% ../nbs/10_train.ipynb #8e53f783
 METHODS_TO_TRAIN = ("soka", "lora", "pissa")
@@ -104,13 +105,13 @@ class TrainConfig:
     energy: float | None = setting(None, "adapter", "share of a layer's energy beyond which no term is added, in (0, 1]; null: 0.9, or 1 with a budget")
     criterion: str | None = setting(None, "adapter", "energy, elbow or both; null: both, or energy with a budget")
     source: str | None = setting(None, "adapter", "what the factors start from: gradient, weight or zero; null: gradient, or weight with mode residual")
-    rank_source: str | None = setting(None, "adapter", "whose spectra set shape and rank: gradient or weight; null: as source, or weight for zero")
-    gradient_batches: int = setting(8, "adapter", "source gradient: batches, from the start of the data, whose mean gradient is decomposed")
+    rank_source: str | None = setting(None, "adapter", "whose spectra set shape and rank: gradient or weight; null: as source; without such spectra a budget is shared out evenly")
+    gradient_batches: int = setting(8, "adapter", "source gradient: batches, from the start of the data, whose mean gradient is decomposed; 0 plans without gradients, and the start waits for the first backward pass")
     mode: str = setting("delta", "adapter", "delta leaves the base untouched, residual subtracts the start from it")
     iterations: int = setting(5, "adapter", "mode residual on a quantized base: times to decompose and quantize each layer, see soka.residual")
     r_max: int | None = setting(None, "adapter", "most terms per layer; null: 8, or with a budget a few even shares")
     max_madds: float | None = setting(None, "adapter", "most multiply-adds of a term, in units of a rank-1 term's")
-    plan: str | None = setting(None, "adapter", "JSON file written by soka plan; shape and rank come from it")
+    plan: str | dict | None = setting(None, "adapter", "JSON file written by soka plan, or its content; shape and rank come from it")
     dropout: float = setting(0.0, "adapter", "dropout on the adapter's input, in [0, 1)")
     dynamic_every: int | None = setting(None, "adapter", "steps after which terms move to the layers that use theirs, again and again; null keeps the ranks")
     dynamic_tolerance: float = setting(0.001, "adapter", "dynamic_every: most that a layer's change may move then, as a share of its norm, in [0, 1)")
@@ -140,6 +141,7 @@ class TrainConfig:
         apply_preset(self, self.preset)
         if self.source is None: self.source = "weight" if self.mode == "residual" else "gradient"
         check_config(self)
+        if isinstance(self.plan, str) and Path(self.plan).is_file(): self.plan = read_plan_file(self.plan)   # a run is of a plan, not of a file
 
 # %% ../nbs/10_train.ipynb #f82e2669
 def check_type(
@@ -168,7 +170,7 @@ def check_config(c:TrainConfig)->None:
                        ("source", SOURCES), ("mode", MODES)):
         _choice(key, getattr(c, key), known)
     for key in ("r", "r_max", "data_rows", "max_steps", "batch_size", "gradient_accumulation", "eval_steps", "save_steps", "save_total_limit",
-                "logging_steps", "threads", "gradient_batches", "dynamic_every", "iterations"):
+                "logging_steps", "threads", "dynamic_every", "iterations"):
         if getattr(c, key) is not None and getattr(c, key) < 1: raise ValueError(f"{key} must be at least 1, got {getattr(c, key)}")
     _check_ranges(c)
     _check_together(c)
@@ -179,7 +181,7 @@ def _check_ranges(c:TrainConfig)->None:
         if not (getattr(c, key) > 0 and math.isfinite(getattr(c, key))): raise ValueError(f"{key} must be positive, got {getattr(c, key)}")
     for key in ("warmup_ratio", "dropout", "dynamic_tolerance", "adam_beta1", "adam_beta2"):
         if not 0 <= getattr(c, key) < 1: raise ValueError(f"{key} must be in [0, 1), got {getattr(c, key)}")
-    for key in ("weight_decay", "eval_rows"):
+    for key in ("weight_decay", "eval_rows", "gradient_batches"):
         if not getattr(c, key) >= 0: raise ValueError(f"{key} must be at least 0, got {getattr(c, key)}")
 
 # %% ../nbs/10_train.ipynb #20c1f1f4
@@ -196,7 +198,7 @@ def _check_together(c:TrainConfig)->None:
     for p in c.rank_pattern or ():
         if not re.fullmatch(r"[\w.]+=[1-9]\d*", str(p)): raise ValueError(f"rank_pattern must hold names with ranks as v_proj=2, got {p!r}")
     if c.columns is not None and len(c.columns) != 2: raise ValueError(f"columns must be two names, got {c.columns}")
-    if c.plan is not None and not Path(c.plan).is_file(): raise FileNotFoundError(f"plan must be a file that exists, got {c.plan!r}")
+    if c.rank_source == "gradient" and not c.gradient_batches: raise ValueError(f"rank_source gradient needs gradient_batches of at least 1, got {c.gradient_batches}")
     if c.data == "problems" and c.data_rows is None: raise ValueError("data 'problems' needs data_rows, got null")
 
 # %% ../nbs/10_train.ipynb #2f2ed200
@@ -372,19 +374,41 @@ def first_batches(
     return [{k: v.to(device) for k,v in collate(batch).items()} for batch in rows]
 
 # %% ../nbs/10_train.ipynb #3c2fa211
+def uses_gradients(
+    config:TrainConfig,  # settings
+)->bool:
+    "Are gradients of the first batches computed before training?"
+    return config.method == "soka" and "gradient" in (config.source, config.rank_source) and config.gradient_batches > 0
+
+def planned(
+    config:TrainConfig,                              # settings of method soka
+    base:Any,                                        # from `load_frozen`; the model on the meta device will do where `weight` reads
+    tokenizer:PreTrainedTokenizerBase|None=None,     # the base's, for gradients
+    data:Any=None,                                   # encoded training rows, for gradients; None does without
+    weight:Callable[[str], Tensor]|None=None,        # from a layer's name to its weight; None reads the base's
+)->SoKAConfig:
+    "SoKA's settings with their plan: what `soka plan` prints and `soka train` follows."
+    made = soka_config(config, base_parameters(base))
+    made.base_model_name_or_path, made.revision = model_path(config.model), config.revision
+    if residual_on_quantized(config):
+        from soka.plan import open_checkpoint                         # imported here, since both import this module
+        from soka.residual import Format, plan_residual
+        return plan_residual(base, made, open_checkpoint(config.model, config.revision), Format(config.quantize, config.double_quant))
+    if uses_gradients(config) and tokenizer is not None and data is not None:
+        return with_gradients(made, base, first_batches(config, tokenizer, data, base.device))
+    return with_plan(made, base, weight)
+
 def adapter_config(
     config:TrainConfig,                 # settings
     base:Any,                           # from `load_frozen`
     tokenizer:PreTrainedTokenizerBase,  # the base's
-    data:Any=None,                      # encoded training rows, for source gradient
+    data:Any=None,                      # encoded training rows, for gradients
 )->PeftConfig:
     "What PEFT needs to make the adapter of `method`."
-    if config.method != "soka": made: Any = lora_config(config, base)
-    else: made = soka_config(config, total_params(base))
+    if config.method == "soka": return planned(config, base, tokenizer, data)
+    made: Any = lora_config(config, base)
     made.base_model_name_or_path, made.revision = model_path(config.model), config.revision
-    if config.method != "soka" or "gradient" not in (config.source, config.rank_source): return made
-    if data is None and config.rank_source != "gradient": return made   # the start waits for the first step
-    return with_gradients(made, base, [] if data is None else first_batches(config, tokenizer, data, base.device))
+    return made
 
 # %% ../nbs/10_train.ipynb #1e4bea19
 def residual_on_quantized(config:TrainConfig)->bool:
@@ -403,9 +427,7 @@ def on_residual(
     from soka.residual import load_residual, quantize_residual
     floats = open_checkpoint(config.model, config.revision)
     if saved: return load_residual(base, saved, floats, is_trainable=trainable)
-    made:Any = soka_config(config, total_params(base))
-    made.base_model_name_or_path, made.revision = model_path(config.model), config.revision
-    return quantize_residual(base, made, floats, iterations=config.iterations)
+    return quantize_residual(base, planned(config, base), floats, iterations=config.iterations)
 
 # %% ../nbs/10_train.ipynb #b2387898
 def made_once(
@@ -508,16 +530,31 @@ def check_output(
     "Make `output_dir`, or raise if it cannot be written or belongs to another run."
     make_output(config.output_dir)
     record = read_record(config.output_dir)
-    if record is None: return None
+    if record is None:
+        if isinstance(config.plan, str): read_plan_file(config.plan)   # not there: this says so
+        return None
     if not config.resume: raise ValueError(f"output_dir must be unused with resume off, got {config.output_dir!r}, which holds a run")
     _check_same(record, asdict(config), config.output_dir)
     return record["status"]
 
 # %% ../nbs/10_train.ipynb #f57ef66c
+def _lost_plan(path:str, old:dict|None, status:str)->dict:
+    "The plan that a finished run recorded, where its file is gone."
+    if old is None or status != "finished": raise FileNotFoundError(f"plan must be a file that exists, got {path!r}")
+    return old
+
+def _check_same_plan(old:dict, new:dict, folder:str)->None:
+    for n in {**old, **new}:
+        if (was := old.get(n)) != (now := new.get(n)):
+            raise ValueError(f"output_dir must be unused or hold a run of the same plan, {folder!r} has {was} for {n}, got {now}")
+
 def _check_same(record:dict, new:dict, folder:str)->None:
     old, free = {f.name: f.default for f in fields(TrainConfig)} | record["settings"], () if record["status"] == "finished" else BATCH_SETTINGS
     if free and (was := rows_per_step(old, record["hardware"]["processes"])) != (now := rows_per_step(new, this_process().num_processes)):
         raise ValueError(f"batch_size x gradient_accumulation x processes must stay {was}, as {folder!r} began, got {now}")
+    if isinstance(old["plan"], str): old["plan"] = record["adapter"]["plan"]   # earlier versions kept the file's name
+    if isinstance(new["plan"], str): new = {**new, "plan": _lost_plan(new["plan"], old["plan"], record["status"])}
+    if isinstance(old["plan"], dict) and isinstance(new["plan"], dict): _check_same_plan(old["plan"], new["plan"], folder)
     for key in new:
         if key in SIDE_SETTINGS or key in free or old.get(key) == new[key]: continue
         raise ValueError(f"output_dir must be unused or hold a run of the same settings, {folder!r} has {key} {old.get(key)!r}, got {new[key]!r}")
@@ -835,10 +872,10 @@ def load_run(
     "A finished run from its folder: the base as it was stored, with the adapter."
     record = read_record(folder)
     if record is None or record["status"] != "finished": raise ValueError(f"folder must hold a finished run, got {str(folder)!r}")
-    config = make_config({**record["settings"], "method": "soka", "rank_pattern": None})   # PiSSA, too, was saved for the ordinary base
+    config = make_config({**record["settings"], "method": "soka", "rank_pattern": None, "plan": None})   # PiSSA, too, was saved for the ordinary base; the plan lies in the adapter
     base, tokenizer = load_frozen(config)
     adapter = str(Path(folder)/"adapter")
-    model = on_residual(config, base, adapter, trainable=False) if residual_on_quantized(make_config(record["settings"])) else PeftModel.from_pretrained(base, adapter)
+    model = on_residual(config, base, adapter, trainable=False) if record["settings"]["method"] == "soka" and residual_on_quantized(config) else PeftModel.from_pretrained(base, adapter)
     return RunResult(model.eval(), tokenizer, record)
 
 # %% ../nbs/10_train.ipynb #02d7ec28

@@ -43,25 +43,39 @@ def test_stored_as_in_training():
         assert torch.equal(got.float(), dense_weight(layer)), quantize
 
 
-# %% ../nbs/14_plan.ipynb #0f452c46
-def test_plan_is_what_training_follows():
-    import torch
-    from peft import get_peft_model
-    from soka.peft import SoKAConfig
-    from soka.train import TrainConfig, load_frozen, soka_config, total_params
-    for kw in (dict(budget=9000, quantize="none"), dict(r=2, shape="low-rank", quantize="nf4", source="zero"), dict(budget="0.5%", quantize="none", dtype="bfloat16")):
-        config = TrainConfig(threads=1, rank_source="weight", **kw)
-        model, _ = load_frozen(config)
-        c, total = open_checkpoint("base"), total_params(model)
-        assert total == sum(p.numel() for p in c.model.parameters())
-        rows = plan_checkpoint(c, soka_config(config, total), as_stored(config))
-        m = get_peft_model(model, soka_config(config, total))
-        assert {r.name: [*r.shape, r.r] for r in rows} == m.peft_config["default"].plan and len(rows) == 28
-        assert sum(r.params for r in rows) == m.get_nb_trainable_parameters()[0] and plan_table(rows, total).count("\n") == 29
-        assert all(r.params == r.r*r.shape.params and 0 <= r.energy <= 1 and (r.energy > 0) == (r.r > 0) for r in rows)
-    edited = {rows[0].name: [*rows[0].shape, 1], rows[1].name: [*rows[1].shape, 0]}
-    assert [(r.name, r.r) for r in plan_checkpoint(c, SoKAConfig(plan=edited, target_modules="all-linear"))] == [(rows[0].name, 1)]
-    assert len(pick_layers(rows)) == 3 and len(pick_layers(rows[:1])) == 1
+# %% ../nbs/14_plan.ipynb #46b26f50
+def test_the_plan_of_training():
+    import json, tempfile
+    from pathlib import Path
+    import pytest
+    from soka.peft import read_plan
+    from soka.train import TrainConfig, train
+    pytest.importorskip("bitsandbytes")
+    SETTINGS = [dict(budget=b, **kw) for b in (3000, 9000, "2%") for kw in (dict(), dict(gradient_batches=0), dict(source="weight"), dict(source="zero"), dict(rank_source="weight"))]
+    SETTINGS += [dict(r=2), dict(r=2, shape="s=4"), dict(r=1, shape="auto", gradient_batches=0), dict(energy=0.3), dict(energy=0.3, gradient_batches=0), dict(energy=0.2, source="weight", criterion="energy"),
+                 dict(source="zero", rank_source="gradient", budget=6000), dict(source="weight", rank_source="gradient", budget=6000), dict(budget=6000, dtype="bfloat16", source="weight"),
+                 dict(budget=6000, quantize="int8", source="weight"), dict(budget=6000, quantize="none", shape="balanced"), dict(preset="paper", r_max=2),
+                 dict(mode="residual", budget=6000, iterations=1), dict(mode="residual", budget=6000, quantize="none"), dict(mode="residual", r=1, quantize="int8", iterations=1),
+                 dict(plan={"model.layers.1.mlp.up_proj": [384, 1, 1, 128, 2], "model.layers.0.self_attn.q_proj": [128, 1, 1, 128, 0]})]
+    for kw in SETTINGS:
+        config = TrainConfig(**{**dict(data_rows=24, eval_rows=0, batch_size=4, gradient_batches=2, max_steps=1, threads=1, output_dir=tempfile.mkdtemp()), **kw})
+        found = train_plan(config)
+        record = train(config).record
+        assert record["adapter"]["plan"] == found.config.plan, kw
+        rows = plan_rows(read_plan(found.config.plan))
+        assert sum(r.params for r in rows) == record["adapter"]["trained_parameters"] and plan_table(rows, 1).count("\n") == len(rows) + 1
+        assert "gradients" in found.note or not plans_by_gradients(config)
+
+
+# %% ../nbs/14_plan.ipynb #3b97109c
+def test_without_gradients():
+    from dataclasses import replace
+    from soka.train import TrainConfig
+    config = TrainConfig(budget=6000, data="nowhere.jsonl")
+    even = train_plan(replace(config, gradient_batches=0))
+    for found, says in ((train_plan(config), "but the data cannot be read (source must be a file that exists, got 'nowhere.jsonl'"), (train_plan(config, load=False), "first 8 batches: this is an even share of the budget instead")):
+        assert found.config.plan == even.config.plan and says in found.note and "training will differ" in found.note, found.note
+    assert even.note == "plan by an even share of the budget" and all(p.is_meta for p in even.model.parameters())
 
 
 # %% ../nbs/14_plan.ipynb #83f8bf14
@@ -69,7 +83,8 @@ def test_planted_shapes_are_found():
     import tempfile, torch
     from transformers import LlamaConfig, LlamaForCausalLM
     from soka.kron import kron_sum
-    from soka.peft import SoKAConfig, find_targets
+    from soka.peft import SoKAConfig, find_targets, read_plan
+    from soka.train import TrainConfig
     gen, model = torch.Generator().manual_seed(0), LlamaForCausalLM(LlamaConfig(**SMALL))
     planted = {}
     for i, (n, l) in enumerate(find_targets(SoKAConfig(target_modules=["q_proj", "o_proj", "up_proj"]), model).items()):
@@ -77,20 +92,20 @@ def test_planted_shapes_are_found():
         planted[n] = (M//s, s, s, N//s), r
         W = kron_sum(torch.randn(r, M//s, s, generator=gen), None, torch.randn(r, s, N//s, generator=gen))
         l.weight.data = W/W.norm() + 0.1*torch.randn(M, N, generator=gen)/(M*N)**.5
-    rows = plan_checkpoint(open_checkpoint(saved(model, max_shard_size="50KB")), SoKAConfig(source="weight", criterion="energy", r_max=4, target_modules=["q_proj", "o_proj", "up_proj"]))
-    assert {r.name: (tuple(r.shape), r.r) for r in rows} == planted
+    made, _ = plan_checkpoint(TrainConfig(model=saved(model, max_shard_size="50KB"), quantize="none", source="weight", criterion="energy", r_max=4, target_modules=["q_proj", "o_proj", "up_proj"]))
+    assert {r.name: (tuple(r.shape), r.r) for r in plan_rows(read_plan(made.plan))} == planted
 
 
 # %% ../nbs/14_plan.ipynb #d48dca42
 def test_stories():
     from pathlib import Path
     import pytest, soka
-    from soka.peft import SoKAConfig
+    from soka.peft import read_plan
+    from soka.train import TrainConfig
     folder = Path(soka.__file__).parent.parent/"../shared/models/stories260K"
     if not folder.is_dir(): pytest.skip("needs ../shared")
-    c = open_checkpoint(str(folder))
-    rows = plan_checkpoint(c, SoKAConfig(budget="2%", target_modules="all-linear"))
-    n = sum(p.numel() for p in c.model.parameters())
+    made, model = plan_checkpoint(TrainConfig(model=str(folder), quantize="none", budget="2%", gradient_batches=0))
+    rows, n = plan_rows(read_plan(made.plan)), sum(p.numel() for p in model.parameters())
     assert len(rows) == 35 and 0.95*n/50 < sum(r.params for r in rows) <= n/50
 
 
@@ -103,12 +118,12 @@ def test_peak_memory_is_one_layer():
     wide = dict(vocab_size=8, hidden_size=512, intermediate_size=1024, num_attention_heads=8, num_key_value_heads=8)
     code = """
 import re, sys, torch
-from soka.peft import SoKAConfig
-from soka.plan import open_checkpoint, plan_checkpoint
+from soka.plan import plan_checkpoint
+from soka.train import TrainConfig
 torch.set_num_threads(1)
 peaks = []
 for folder in sys.argv[1:]:
-    rows = plan_checkpoint(open_checkpoint(folder), SoKAConfig(r=1, shape="low-rank", target_modules="all-linear"))
+    rows = plan_checkpoint(TrainConfig(model=folder, quantize="none", r=1, shape="low-rank", source="weight"))[0].plan
     peaks.append(int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]))   # ru_maxrss would start with the parent's
 print(len(rows), peaks[1] - peaks[0])
 """
@@ -124,6 +139,20 @@ print(len(rows), peaks[1] - peaks[0])
     assert run.returncode == 0, run.stderr[-2000:]
     n, grown = map(int, run.stdout.split())
     assert n == 70 and grown < 16*1024   # 80 MiB more on disk, in weights of 1 and 2 MiB
+
+
+# %% ../nbs/14_plan.ipynb #14ec8c0d
+def test_base_bytes_are_counted():
+    import pytest
+    from soka.train import TrainConfig, load_frozen
+    pytest.importorskip("bitsandbytes")
+    model = open_checkpoint("base", weights=False).model
+    for kw in (dict(quantize="nf4"), dict(quantize="nf4", double_quant=False), dict(quantize="fp4", dtype="float32"), dict(quantize="int8"), dict(quantize="none", dtype="float32"), dict(quantize="none")):
+        config = TrainConfig(**{"dtype": "bfloat16", **kw})
+        base, _ = load_frozen(config)
+        states = [p.quant_state for p in base.parameters() if hasattr(p, "quant_state")]
+        scales = [t for s in states for t in ((s.absmax, s.state2.absmax) if s.nested else (s.absmax,))] + [p.SCB for p in base.parameters() if getattr(p, "SCB", None) is not None]
+        assert base_bytes(model, config) == sum(t.numel()*t.element_size() for t in [*base.parameters(), *scales]), kw
 
 
 # %% ../nbs/14_plan.ipynb #03fafa23
@@ -172,7 +201,7 @@ def test_bad_checkpoints():
     from pathlib import Path
     import pytest
     from transformers import LlamaConfig, LlamaForCausalLM
-    from soka.peft import SoKAConfig
+    from soka.train import TrainConfig
     q = "model.layers.0.self_attn.q_proj"
     folder = Path(saved(LlamaForCausalLM(LlamaConfig(**SMALL)), max_shard_size="50KB"))
     c, index = open_checkpoint(str(folder)), folder/"model.safetensors.index.json"
@@ -181,9 +210,8 @@ def test_bad_checkpoints():
         k = q.replace("q_proj", "k_proj")
         other = Path(saved(LlamaForCausalLM(LlamaConfig(**SMALL | dict(num_key_value_heads=4)))))
         read_weight(Checkpoint(other, c.model, open_checkpoint(str(other)).files), k)
-    with pytest.raises(ValueError, match="a plan is made from weights, rank_source must be weight, got gradient"): plan_checkpoint(c, SoKAConfig(rank_source="gradient", target_modules=["q_proj"]))
-    with pytest.raises(ValueError, match="plan must name targeted layers of the model, got 'nowhere'"): plan_checkpoint(c, SoKAConfig(plan={"nowhere": [1]*5}, target_modules=["q_proj"]))
-    with pytest.raises(ValueError, match="r in 0..64, got 65"): plan_checkpoint(c, SoKAConfig(plan={q: [8, 8, 8, 8, 65]}, target_modules=["q_proj"]))
+    with pytest.raises(ValueError, match="plan must name targeted layers of the model, got 'nowhere'"): plan_checkpoint(TrainConfig(model=str(folder), plan={"nowhere": [1]*5}))
+    with pytest.raises(ValueError, match="r in 0..64, got 65"): plan_checkpoint(TrainConfig(model=str(folder), plan={q: [8, 8, 8, 8, 65]}))
     with pytest.raises(FileNotFoundError, match="model must be a local folder or a hub id that can be reached, got 'no/such/folder'"): open_checkpoint("no/such/folder")
     with pytest.raises(FileNotFoundError, match="model must hold model.safetensors or model.safetensors.index.json, got neither"): open_checkpoint(tempfile.mkdtemp())
     shard = folder/c.files[q + ".weight"]
