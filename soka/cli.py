@@ -30,8 +30,8 @@ from .compare import compare_methods, compare_table, plan_work, read_comparison,
 from .data import encode_rows
 from .evaluate import answer_nll, generate_answers
 from .extract import extract, overall_error, update_table
-from .peft import base_parameters
-from .plan import as_stored, open_checkpoint, plan_checkpoint, plan_table, plot_plan, read_weight
+from .peft import base_parameters, read_plan
+from .plan import largest_batch, memory, memory_table, open_checkpoint, parse_size, plan_map, plan_rows, plan_table, plot_plan, train_plan
 from .problems import exact_match, final_answer
 from .safety import PART, Interrupted, checkpoints, one_run
 from .share import export_delta, export_lora, export_residual, form_text, inspect_adapter, inspect_text, lora_table
@@ -45,9 +45,9 @@ __all__ = ['RUN_FILES', 'EXTRACT_DEFAULTS', 'EXTRACT_SETTINGS', 'FORMS', 'read_f
            'check_adapter', 'check_new_folder', 'merge', 'answer_held_out', 'evaluate_run', 'Subject', 'run_settings',
            'load_subject', 'clear_run', 'demo_config', 'in_fresh_process', 'demo', 'demo_text', 'without_folder',
            'portable_record', 'compact_json', 'train_command', 'given_axes', 'sweep_command', 'compare_command',
-           'plan_command', 'extract_command', 'merge_command', 'check_export', 'export_command', 'inspect_command',
-           'evaluate_command', 'eval_command', 'write_scores', 'record_command', 'demo_command', 'OneLineParser',
-           'make_parser', 'quiet', 'parse', 'main']
+           'recipe_settings', 'plan_command', 'extract_command', 'merge_command', 'check_export', 'export_command',
+           'inspect_command', 'evaluate_command', 'eval_command', 'write_scores', 'record_command', 'demo_command',
+           'OneLineParser', 'make_parser', 'quiet', 'parse', 'main']
 
 # %% ../nbs/11_cli.ipynb #320924c2
 def read_flag(
@@ -317,19 +317,32 @@ def compare_command(args:argparse.Namespace)->None:
     if errors: raise RuntimeError(f"every arm must run, {len(errors)} of {len(work)} did not: {'; '.join(f'{w.base}-{w.task} {w.arm}: {e}' for w, e in errors.items())}")
 
 # %% ../nbs/11_cli.ipynb #914009a6
+def recipe_settings(
+    names:Sequence[str],         # recipes, and at most one model
+    given:Mapping[str, Any],     # settings of the command line
+)->dict[str, Any]:               # for `read_recipe`: `path` and settings
+    "Recipes and a model told apart: a recipe's name ends in .yaml or .yml."
+    recipes = [n for n in names if n.endswith((".yaml", ".yml"))]
+    models = [n for n in names if n not in recipes]
+    if len(models) > 1: raise ValueError(f"plan needs recipes and at most one model, got {' '.join(models)}")
+    return {"path": recipes, **({"model": models[0]} if models else {}), **given}
+
 def plan_command(args:argparse.Namespace)->None:
-    "Print the plan of a model and write it."
-    config, out = TrainConfig(**{**given_settings(args), "model": args.base}), Path(args.out)
+    "Print the plan that training follows and write it."
+    config, out = read_recipe(**recipe_settings(args.names, given_settings(args))), Path(args.out)
     if config.method != "soka": raise ValueError(f"a plan is made for method soka, got {config.method}")
+    room = None if args.gpu is None else parse_size(args.gpu)
     if config.threads: torch.set_num_threads(config.threads)
     try: out.mkdir(parents=True, exist_ok=True)
     except OSError as e: raise ValueError(f"out must be a folder that can be written, got {args.out!r}: {e.strerror}") from e
-    checkpoint, stored = open_checkpoint(config.model, config.revision), as_stored(config)
-    total = base_parameters(checkpoint.model)
-    rows = plan_checkpoint(checkpoint, soka_config(replace(config, mode="delta"), total), stored)   # residual plans alike
-    print(plan_table(rows, total))
-    (out/"plan.json").write_text(json.dumps({r.name: [*r.shape, r.r] for r in rows}, indent=1) + "\n", encoding="utf-8")
-    plot_plan(rows, lambda name: stored(read_weight(checkpoint, name))).savefig(out/"plan.png")
+    found = train_plan(config, load=not args.no_data)
+    plan, structure = read_plan(found.config.plan), open_checkpoint(config.model, config.revision, weights=False).model
+    rows = plan_rows(plan)
+    print(f"{plan_table(rows, base_parameters(found.model))}\n\n{plan_map(rows)}\n\n{found.note}")
+    (out/"plan.json").write_text(json.dumps(found.config.plan, indent=1) + "\n", encoding="utf-8")
+    plot_plan({found.note: rows}).savefig(out/"plan.png")
+    if args.memory or room: print("\n" + memory_table(memory(config, structure, plan), config))
+    if room: print(f"largest batch_size within {args.gpu}, a tenth of it left free: {largest_batch(config, structure, plan, room)}")
     print(f"{out/'plan.json'} {out/'plan.png'}")
 
 # %% ../nbs/11_cli.ipynb #d04d188f
@@ -456,7 +469,7 @@ def make_parser()->argparse.ArgumentParser:
     command("train", train_command, everything).add_argument("recipe", nargs="*", help="YAML file, or several, each laid over those before; without any flags and defaults decide")
     _add_sweep(command("sweep", sweep_command, everything, many=True))
     _add_compare(command("compare", compare_command))
-    _add_plan(command("plan", plan_command, ("model", "adapter"), ("seed", "threads")))
+    _add_plan(command("plan", plan_command, everything))
     _add_extract(command("extract", extract_command, (), EXTRACT_SETTINGS, EXTRACT_DEFAULTS))
     _add_merge(command("merge", merge_command))
     _add_export(command("export", export_command))
@@ -483,8 +496,11 @@ def _add_compare(p:argparse.ArgumentParser)->None:
 
 # %% ../nbs/11_cli.ipynb #fed0e8f2
 def _add_plan(p:argparse.ArgumentParser)->None:
-    p.add_argument("base", metavar="MODEL", help="hub id, local folder, or 'base'")
+    p.add_argument("names", nargs="*", metavar="RECIPE", help="YAML files as soka train takes them, or a model: hub id, local folder, or 'base'")
     p.add_argument("--out", default="runs/plan", help="folder of plan.json and plan.png (default: runs/plan)")
+    p.add_argument("--no-data", dest="no_data", action="store_true", help="load no base and no data for gradients; print the plan without them")
+    p.add_argument("--memory", action="store_true", help="count what a training step holds")
+    p.add_argument("--gpu", metavar="SIZE", help="memory of a card as 24GB: the largest batch that fits")
 
 # %% ../nbs/11_cli.ipynb #6dacce93
 def _add_extract(p:argparse.ArgumentParser)->None:

@@ -5,6 +5,7 @@
 # %% ../nbs/14_plan.ipynb #2c587810
 from __future__ import annotations
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -24,10 +25,11 @@ from .train import (TrainConfig, compute_dtype, encode_splits, load_frozen, load
                         uses_gradients)
 
 # %% auto #0
-__all__ = ['HOLD', 'checkpoint_folder', 'shard_files', 'Checkpoint', 'open_checkpoint', 'tensor_name', 'read_weight', 'as_stored',
-           'PlanRow', 'plan_rows', 'weight_reader', 'plan_checkpoint', 'plan_table', 'plan_map', 'plot_plan',
-           'plans_by_gradients', 'plan_source', 'TrainPlan', 'train_plan', 'stored_bytes', 'base_bytes', 'Widths',
-           'widths', 'layer_bytes', 'wide_bytes', 'Memory', 'start_bytes', 'memory']
+__all__ = ['HOLD', 'UNITS', 'FREE', 'checkpoint_folder', 'shard_files', 'Checkpoint', 'open_checkpoint', 'tensor_name',
+           'read_weight', 'as_stored', 'PlanRow', 'plan_rows', 'weight_reader', 'plan_checkpoint', 'plan_table',
+           'plan_map', 'plot_plan', 'plans_by_gradients', 'plan_source', 'TrainPlan', 'train_plan', 'stored_bytes',
+           'base_bytes', 'Widths', 'widths', 'layer_bytes', 'wide_bytes', 'Memory', 'start_bytes', 'memory',
+           'parse_size', 'largest_batch', 'memory_table']
 
 # %% ../nbs/14_plan.ipynb #c2afef31
 def checkpoint_folder(
@@ -231,7 +233,7 @@ def train_plan(
         except OSError as e: found, note = None, f"{note}, but the data cannot be read ({str(e).splitlines()[0]})"
         if found: return TrainPlan(planned(config, base := load_frozen(config)[0], *found), base, f"{note} of {config.data}, as training computes them")
         config = replace(config, gradient_batches=0, rank_source=None)
-        note = f"{note}: this is {plan_source(config)} instead, and training will differ"
+        note = f"{note}, not computed here: this is {plan_source(config)} instead, and training will differ"
     return TrainPlan(*plan_checkpoint(config), note)
 
 # %% ../nbs/14_plan.ipynb #33b6ab14
@@ -340,8 +342,46 @@ def memory(
     trained, right = 4*sum(p.params for p in plan.values()), 4*sum(p.r*p.shape.m2*p.shape.n2 for p in plan.values())
     each, largest = layer_bytes(w, config), max(m*n for m,n in sizes)
     kept = w.layers*(wide*w.hidden if config.gradient_checkpointing else each)
-    layer = tokens*((each - wide*w.hidden)*config.gradient_checkpointing + 2*w.mlp*(4 if config.quantize != "none" else half)) + half*largest*(config.quantize != "none")
+    again = tokens*(each - wide*w.hidden)*config.gradient_checkpointing
+    passing = tokens*2*w.mlp*(4 if config.quantize != "none" else half) + half*largest*(config.quantize != "none")
     loss = tokens*12*w.vocab + half*w.vocab*w.hidden*(wide != half)     # the head in float32 is cast for the product
     waits = config.source == "gradient" and not uses_gradients(config)
-    return Memory(base_bytes(model, config), trained, trained if config.source == "weight" else right, trained, 2*trained, tokens*kept, layer, loss,
-                  12*largest*waits, start_bytes(w, config, sizes, tokens)*uses_gradients(config))
+    return Memory(base_bytes(model, config), trained, trained if config.source == "weight" else right, trained, 2*trained, tokens*kept, again + passing, loss,
+                  max(0, 12*largest - passing)*waits, start_bytes(w, config, sizes, tokens)*uses_gradients(config))
+
+# %% ../nbs/14_plan.ipynb #6e9e3927
+UNITS = {"GB": 10**9, "GiB": 2**30, "MB": 10**6, "MiB": 2**20}
+FREE = 0.1   # of a card
+
+def parse_size(
+    text:str,   # as 24GB or 24 GiB
+)->int:         # bytes
+    "A size with its unit as a number of bytes."
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(GB|GiB|MB|MiB)", text.strip())
+    if not found: raise ValueError(f"gpu must be a size as 24GB or 24GiB, got {text!r}")
+    return int(float(found[1])*UNITS[found[2]])
+
+def largest_batch(
+    config:TrainConfig,
+    model:Any,                     # the base's structure
+    plan:Mapping[str, LayerPlan],  # by layer name
+    room:int,                      # bytes of a card
+)->int:                            # 0 where not even one example fits
+    "Most examples at once."
+    def fits(b): return memory(replace(config, batch_size=b), model, plan).total <= (1 - FREE)*room
+    b = 1
+    while fits(b): b *= 2
+    return next((n for n in range(b - 1, b//2 - 1, -1) if n and fits(n)), 0)
+
+def memory_table(
+    m:Memory,
+    config:TrainConfig,   # that it was counted for
+)->str:
+    "Each part on its own line."
+    made = f"{config.batch_size} x {config.max_length} tokens, {'with' if config.gradient_checkpointing else 'without'} checkpointing"
+    stored = config.quantize + ", scales in 8 bits"*(config.double_quant and config.quantize in ("nf4", "fp4")) if config.quantize != "none" else str(compute_dtype(config.dtype)).removeprefix("torch.")
+    lines = {f"base weights as stored ({stored})": m.base, "adapter parameters": m.adapter, "factors of the start that stay as they are": m.frozen, "gradients": m.gradients,
+             "optimizer states (AdamW's two averages)": m.optimizer, f"activations ({made})": m.activations, "for a moment: a layer's backward pass": m.layer,
+             "  and in the first step the start, made in it": m.first, "or for another: scores of the vocabulary and the loss": m.loss,
+             "or before training, beside the base: the start": m.start, "total, at the largest moment": m.total}
+    return "\n".join(f"{v/1e9:9.3f} GB  {k}" for k,v in lines.items() if v or not k.endswith(("made in it", "the start")))

@@ -111,6 +111,11 @@ def test_commands():
     code, text = silent("plan", folder/"merged", "--r", 2, "--shape", "[16, 8, 8, 16]", "--target_modules", "[q_proj]", "--out", folder/"plan")
     assert code == 0 and "4 of 4 layers, 8 terms" in text and json.loads((folder/"plan"/"plan.json").read_text())["model.layers.0.self_attn.q_proj"] == [16, 8, 8, 16, 2]
     assert (folder/"plan"/"plan.png").stat().st_size < 50_000
+    code, text = silent("plan", recipe, "--threads", 1, "--eval-rows", 6, "--quantize", "none", "--out", folder/"plan2", "--gpu", "1GB")      # the run above
+    assert code == 0 and "gradients of the first 8 batches of problems, as training computes them" in text and "largest batch_size within 1GB" in text and "optimizer states" in text
+    assert json.loads((folder/"plan2"/"plan.json").read_text()) == json.loads((folder/"run"/"run.json").read_text())["adapter"]["plan"]
+    code, text = silent("plan", recipe, "--no-data", "--out", folder/"plan3")
+    assert code == 0 and "this is an even share of the budget instead, and training will differ" in text and "GB" not in text
 
 
 # %% ../nbs/11_cli.ipynb #32bd868d
@@ -239,7 +244,7 @@ def test_command_errors():
     assert "out must be a folder that can be written" in fails("merge", folder, "--out", folder/"adapter_config.json")
     assert "out must be a folder that can be written" in fails("plan", "base", "--out", folder/"adapter_config.json")
     assert "folder must hold a finished run" in fails("evaluate", folder) and "got lora" in fails("plan", "base", "--method", "lora", "--r", 1)
-    assert "rank_source must be weight, got gradient" in fails("plan", "base", "--rank_source", "gradient")
+    assert "at most one model, got base other" in fails("plan", "base", "other") and "gpu must be a size as 24GB or 24GiB, got '24'" in fails("plan", "base", "--gpu", "24")
     assert "--base" in fails("extract", "--tuned", "base", "--out", folder/"x")
     assert "unknown argument --method" in fails("extract", "--base", "base", "--tuned", "base", "--out", folder/"x", "--method", "lora", "--r", 1)
     assert "got the same weights in all 28" in fails("extract", "--base", "base", "--tuned", "base", "--out", folder/"x", "--r", 1)

@@ -206,6 +206,25 @@ def test_gradient_start_trains_resumes_and_loads():
     assert layer_ranks(whole.model) != layer_ranks(build_model(tiny())[0])
 
 
+# %% ../nbs/10_train.ipynb #08effc56
+def test_start_waits_for_the_first_step():
+    import pytest
+    import torch
+    def never(*args, **kw): raise AssertionError("gradients were computed before training")
+    settings = dict(gradient_batches=0, budget=6000, eval_rows=0, max_steps=3)
+    with pytest.MonkeyPatch.context() as m:
+        m.setitem(build_model.__globals__, "with_gradients", never)
+        whole, again, c = run(tiny(**settings)), run(tiny(**settings, gradient_checkpointing=True)), tiny(**settings)
+        with pytest.raises(KeyboardInterrupt): run(c, [Stop()])
+        resumed, loaded = run(c), load_run(c.output_dir)
+    ranks = layer_ranks(whole.model)
+    assert set(ranks.values()) <= {0, 1} and 5600 < whole.record["adapter"]["trained_parameters"] <= 6000        # less than one term everywhere, shared out evenly
+    one, two, three = ({k: v for k,v in r.model.state_dict().items() if "soka_" in k} for r in (whole, resumed, loaded))
+    assert any(v.any() for k,v in one.items() if "soka_S" in k) and all(torch.equal(v, two[k]) and torch.equal(v, three[k]) for k,v in one.items())
+    a, b = ([e["loss"] for e in r.record["log"]] for r in (whole, again))
+    assert a[-1] < a[0] and torch.allclose(torch.tensor(a), torch.tensor(b), rtol=1e-4)
+
+
 # %% ../nbs/10_train.ipynb #3a93b11d
 def test_dynamic_run_resumes_and_loads():
     import pytest
@@ -279,10 +298,29 @@ def test_rank_pattern_is_trained_saved_and_loaded():
 # %% ../nbs/10_train.ipynb #c8a8d07c
 def test_plan_is_followed():
     import json
+    import pytest
     path = Path(tempfile.mkdtemp())/"plan.json"
     path.write_text(json.dumps({"model.layers.1.mlp.up_proj": [384, 1, 1, 128, 2]}))
     model, _ = build_model(tiny(plan=str(path), budget=None))
     assert layer_ranks(model) == {"model.layers.1.mlp.up_proj": 2} and model.get_nb_trainable_parameters()[0] == 2*(384 + 128)
+    layer = "model.layers.1.mlp.up_proj"
+    c = tiny(plan=str(path), budget=None, source="zero", eval_rows=0, max_steps=2)
+    assert c.plan == {layer: [384, 1, 1, 128, 2]}
+    record = run(c).record
+    assert record["settings"]["plan"] == c.plan == record["adapter"]["plan"]
+    path.write_text(json.dumps({layer: [384, 1, 1, 128, 1]}))          # changed: another run
+    with pytest.raises(ValueError, match=r"a run of the same plan, .* has \[384, 1, 1, 128, 2\] for model.layers.1.mlp.up_proj, got \[384, 1, 1, 128, 1\]"):
+        run(tiny(plan=str(path), budget=None, source="zero", eval_rows=0, max_steps=2, output_dir=c.output_dir))
+    path.unlink()                                                       # lost: the finished run has it
+    lost = dict(plan=str(path), budget=None, source="zero", eval_rows=0, max_steps=2)
+    for output_dir, again in ((c.output_dir, run(tiny(**lost, output_dir=c.output_dir))), (c.output_dir, load_run(c.output_dir))): assert layer_ranks(again.model) == {layer: 2}
+    with pytest.raises(FileNotFoundError, match="plan must be a file that exists"): run(tiny(**lost))
+    old = json.loads((Path(c.output_dir)/"run.json").read_text())
+    old["settings"]["plan"] = str(path)                                 # as earlier versions wrote it
+    (Path(c.output_dir)/"run.json").write_text(json.dumps(old))
+    assert layer_ranks(load_run(c.output_dir).model) == {layer: 2} and run(tiny(**lost, output_dir=c.output_dir)).record["status"] == "finished"
+    (Path(c.output_dir)/"run.json").write_text(json.dumps({**record, "status": "interrupted"}))
+    with pytest.raises(FileNotFoundError, match="plan must be a file that exists"): run(tiny(**lost, output_dir=c.output_dir))
 
 
 # %% ../nbs/10_train.ipynb #fe2f96cc
