@@ -279,7 +279,9 @@ def spread(
 class Turns:
     "Whose turn it is: first the block that lacks most, then the place that is next."
     def __init__(self, kinds:dict[tuple[str, int], list[str]], *, count_kinds:bool=False):
-        self.kinds, self.have, self.size = kinds, Counter(), Counter()
+        self.kinds = kinds
+        self.have:Counter = Counter()   # terms of a block
+        self.size:Counter = Counter()   # layers of a block
         self.when = {n: t for names in kinds.values() for n,t in zip(names, spread(len(names)))}
         self.groups:dict[str, tuple] = {n: (*[k]*count_kinds, *blocks_of(str(n))) for k,names in kinds.items() for n in names}
         if count_kinds:                 # layers of all kinds at once; else one kind after the other, see `open`
