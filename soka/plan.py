@@ -329,7 +329,7 @@ def start_bytes(
     wide, every = wide_bytes(config), sum(m*n for m,n in sizes)
     tapped = min(1., HOLD/every)       # share of the layers whose inputs and outputs are kept, too
     kept = wide*(4*w.hidden + 2*w.keys + 3*w.mlp + round(tapped*(5*w.hidden + 2*w.keys + 2*w.mlp)))
-    return tokens*(w.layers*kept + max(12*w.vocab, 2*wide*w.mlp)) + 4*min(every, HOLD) + 4*max(m*n for m,n in sizes)
+    return tokens*(w.layers*kept + max(12*w.vocab + 8*w.hidden, 2*wide*w.mlp)) + 4*min(every, HOLD) + 4*max(m*n for m,n in sizes)
 
 def memory(
     config:TrainConfig,            # settings of method soka
@@ -344,7 +344,7 @@ def memory(
     kept = w.layers*(wide*w.hidden if config.gradient_checkpointing else each)
     again = tokens*(each - wide*w.hidden)*config.gradient_checkpointing
     passing = tokens*2*w.mlp*(4 if config.quantize != "none" else half) + half*largest*(config.quantize != "none")
-    loss = tokens*12*w.vocab + half*w.vocab*w.hidden*(wide != half)     # the head in float32 is cast for the product
+    loss = tokens*(12*w.vocab + 8*w.hidden) + half*w.vocab*w.hidden*(wide != half)     # the head in float32 is cast for the product
     waits = config.source == "gradient" and not uses_gradients(config)
     return Memory(base_bytes(model, config), trained, trained if config.source == "weight" else right, trained, 2*trained, tokens*kept, again + passing, loss,
                   max(0, 12*largest - passing)*waits, start_bytes(w, config, sizes, tokens)*uses_gradients(config))

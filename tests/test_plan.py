@@ -221,28 +221,43 @@ def measured(config):
     return own[0] + alive.peak
 
 
+# %% ../nbs/14_plan.ipynb #64b820c7
+def test_counted_and_measured():
+    import pytest
+    pytest.importorskip("bitsandbytes")
+    def compared(folder, **kw):
+        "Counted and measured bytes of a step."
+        config = TrainConfig(**{**dict(model=folder, max_length=64, batch_size=8, gradient_batches=0, budget="1%", threads=1), **kw})
+        made, model = plan_checkpoint(config)
+        return memory(config, model, read_plan(made.plan)).total, measured(config)
+
+    print("width  layers  vocabulary  base  dtype     checkpointing   counted  measured")
+    for width, layers, vocab in ((128, 3, 512), (256, 5, 2048)):
+        folder = small_llama(width, layers, vocab)
+        for quantize, dtype in (("none", "float32"), ("nf4", "float32"), ("nf4", "bfloat16"), ("none", "bfloat16")):
+            for on in (False, True):
+                counted, real = compared(folder, quantize=quantize, dtype=dtype, gradient_checkpointing=on)
+                print(f"{width:5}  {layers:6}  {vocab:10}  {quantize:4}  {dtype:8}  {on!s:13}  {counted/1e6:5.1f} MB  {real/1e6:5.1f} MB  {counted/real - 1:+.1%}")
+                assert abs(counted/real - 1) < 0.1
+
+
 # %% ../nbs/14_plan.ipynb #56c01ce7
-def test_memory_is_within_a_tenth():
+def test_start_is_within_a_tenth():
     import pytest
     from soka.peft import find_targets, loss_gradients
-    from soka.train import encode_splits, load_frozen
+    from soka.train import load_frozen
     pytest.importorskip("bitsandbytes")
-    def near(counted, real): assert abs(counted/real - 1) < 0.1, (counted, real)
-    for width, layers, vocab in ((128, 3, 512), (256, 5, 512), (128, 4, 4096)):
+    for width, layers, vocab, quantize in ((128, 3, 4096, "none"), (256, 5, 512, "nf4")):
         folder = small_llama(width, layers, vocab)
-        for quantize in ("none", "nf4"):
-            for on in (False, True):
-                config = TrainConfig(model=folder, quantize=quantize, dtype="float32", gradient_checkpointing=on, max_length=64, batch_size=8, gradient_batches=0, budget="1%")
-                made, model = plan_checkpoint(config)
-                near(memory(config, model, read_plan(made.plan)).total, measured(config))
         config = TrainConfig(model=folder, quantize=quantize, dtype="float32", max_length=64, batch_size=8, gradient_batches=1, budget="1%")
+        made, model = plan_checkpoint(TrainConfig(model=folder, quantize=quantize, gradient_batches=0, budget="1%"))
         base, alive = load_frozen(config)[0], Alive()
         size, alive.own = held(base)
         ids = torch.zeros(8, 64, dtype=torch.long)
-        with alive: everything = [n for n, _ in loss_gradients(base, find_targets(made, base), [dict(input_ids=ids, labels=ids)])]   # what `with_gradients` decomposes
+        with alive: names = [n for n, _ in loss_gradients(base, find_targets(made, base), [dict(input_ids=ids, labels=ids)])]   # what `with_gradients` decomposes
         m = memory(config, model, read_plan(made.plan))
-        near(m.base + m.start, size + alive.peak)
-        assert m.total == max(m.base + m.start, m.fixed + m.activations + max(m.layer, m.loss)) and m.first == 0 and len(everything) == 7*layers
+        assert abs((m.base + m.start)/(size + alive.peak) - 1) < 0.1, (m.base + m.start, size + alive.peak)
+        assert m.total == max(m.base + m.start, m.fixed + m.activations + max(m.layer, m.loss)) and m.first == 0 and len(names) == 7*layers
 
 
 # %% ../nbs/14_plan.ipynb #d8338ca0
