@@ -14,19 +14,18 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import fields, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn, get_type_hints
+from typing import Any, NamedTuple, NoReturn
 import torch
 import torch.distributed as dist
-import yaml
 from datasets import disable_progress_bars
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
-from .compare import compare_methods, compare_table, plan_work, read_comparison, read_compare, work_left
+from .compare import check_work, compare_methods, compare_table, plan_work, read_comparison, read_compare, work_left
 from .data import encode_rows
 from .evaluate import answer_nll, generate_answers
 from .extract import extract, overall_error, update_table
@@ -35,9 +34,10 @@ from .plan import largest_batch, memory, memory_table, open_checkpoint, parse_si
 from .problems import exact_match, final_answer
 from .safety import PART, Interrupted, checkpoints, one_run
 from .share import export_delta, export_lora, export_residual, form_text, inspect_adapter, inspect_text, lora_table
+from .settings import Count, check_value, kinds, parse_yaml
 from .sweep import sweep
 from .tasks import MEASURES, TASKS, EvalSettings, check_measures, evaluate_tasks, load_docs, read_sources, scores_table
-from .train import (DTYPES, SIDE_SETTINGS, TrainConfig, check_output, check_type, compute_dtype, load_frozen, load_run, load_splits,
+from .train import (DTYPES, SIDE_SETTINGS, TrainConfig, check_output, check_ready, compute_dtype, load_frozen, load_run, load_splits,
                         main_process, model_path, read_recipe, read_record, recipe_values, soka_config, train, write_record)
 
 # %% auto #0
@@ -55,10 +55,12 @@ def read_flag(
     text:str,  # what follows the flag
 )->Any:        # value of the field's type
     "A setting from the command line."
-    hint = get_type_hints(TrainConfig)[key]
-    try: return check_type(key, yaml.safe_load(text), hint)
-    except (TypeError, yaml.YAMLError):
-        if type(text) is str and "str" in str(hint): return text
+    kind = kinds(TrainConfig)[key]
+    try: value = parse_yaml(text)
+    except ValueError: value = text
+    try: return check_value(key, value, kind)
+    except (TypeError, ValueError):
+        with suppress(TypeError, ValueError): return check_value(key, text, kind)
         raise
 
 # %% ../nbs/11_cli.ipynb #a2416c43
@@ -213,6 +215,7 @@ def demo(
     config:TrainConfig,    # from `demo_config`
 )->dict[str, float]:       # exact match `before`, `after` and `reloaded`, in [0, 1]
     "Train on the embedded base and show what changed."
+    check_ready(config)
     clear_run(config.output_dir)
     check_output(config)
     if config.threads: torch.set_num_threads(config.threads)
@@ -293,7 +296,7 @@ def sweep_command(args:argparse.Namespace)->None:
     settings, axes = given_axes(args)
     values: dict[str, Any] = {"output_dir": "runs/train"}
     for path in args.recipe: values |= recipe_values(path)
-    values["output_dir"] += "-sweep"   # apart from the recipe's own run
+    values["output_dir"] = check_value("output_dir", values["output_dir"], kinds(TrainConfig)["output_dir"]) + "-sweep"   # apart from the recipe's own run
     summary = sweep(values, axes, given=settings)
     if not main_process(): return
     print(f"record and picture in {({**values, **settings})['output_dir']}")
@@ -306,6 +309,7 @@ def compare_command(args:argparse.Namespace)->None:
     c, (i, _, n) = read_comparison(args.file), args.work_part.partition("/")
     if not (i.isdigit() and n.isdigit()): raise ValueError(f"part must be i/n, got {args.work_part!r}")
     work = plan_work(c, args.arms, args.bases, args.only_tasks, (int(i), int(n)))
+    check_work(c, work)
     left = {w: work_left(c, w) for w in work}
     for w, (done, all_runs) in left.items(): print(f"{w.base}-{w.task} {w.arm}: {done} of {all_runs} runs finished")
     print(f"{len(work)} arms in {len({w[:2] for w in work})} cells, {sum(b - a for a, b in left.values())} runs left", flush=True)
@@ -408,6 +412,7 @@ def eval_command(args:argparse.Namespace)->None:
     tasks, measures = args.tasks.split(","), args.measures.split(",")
     settings = EvalSettings(args.prompt or (own.template if own else "alpaca"), args.max_new_tokens, args.prompts, args.num_fewshot, args.workers, args.unisolated)
     check_measures(tasks, measures, settings)
+    check_value("limit", args.limit, Count | None)
     sources, shot_sources = read_sources(args.sources, tasks), read_sources(args.shots, tasks)
     docs = {t: load_docs(t, sources.get(t), args.limit) for t in tasks}
     shots = {t: load_docs(t, s) for t, s in shot_sources.items()}

@@ -9,162 +9,134 @@ import hashlib
 import json
 import math
 import os
-import re
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 import torch
-import yaml
 from filelock import FileLock
 from matplotlib.figure import Figure
 from peft import (EvaConfig, LoHaConfig, LoKrConfig, LoraConfig, MissConfig, PeftConfig, VeraConfig, get_peft_model,
                   initialize_lora_eva_weights)
 from peft.tuners.lora.config import LoraGAConfig
 from peft.tuners.lora.loraga import preprocess_loraga
+from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, get_cosine_schedule_with_warmup
 from .data import Collator, encode_rows, format_prompt, load_rows, prompt_ids
 from .dynamic import recompress_model
 from .evaluate import batch_nll, generate_answers
-from .peft import SoKAConfig, base_weight, check_rule, loss_gradients, number, soka_layers, whole, with_gradients
+from .peft import SoKAConfig, base_weight, loss_gradients, soka_layers, with_gradients
 from .problems import exact_match, word_problems
 from .quant import quantize_layers
+from .settings import (Count, CountOrZero, Name, Part, Positive, Seed, check_names, check_value, make, read_yaml)
 from .similar import RIVALS, cdka_config, matched, scale_adapter
-from .train import commit, hardware, model_path, versions
+from .train import TwoNames, check_files, check_model, commit, hardware, model_path, versions
 
 # %% auto #0
-__all__ = ['ALL', 'SOKA_SETTINGS', 'METHODS', 'CompareTask', 'CompareArm', 'Comparison', 'make_comparison', 'read_comparison',
-           'Setup', 'Method', 'trained_count', 'largest_within', 'lora_size', 'lora_like', 'build_lora_ga', 'build_eva',
-           'all_linear', 'build_dora', 'build_lokr', 'one_size', 'build_frozen_svd', 'build_cdka', 'build_soka',
+__all__ = ['Rates', 'Seeds', 'Pairs', 'Betas', 'Table', 'ARM_SETTINGS', 'ALL', 'SOKA_SETTINGS', 'METHODS', 'different',
+           'CompareTask', 'CompareArm', 'Comparison', 'make_comparison', 'read_comparison', 'Setup', 'Method',
+           'trained_count', 'largest_within', 'lora_size', 'lora_like', 'build_lora_ga', 'build_eva', 'all_linear',
+           'build_dora', 'build_lokr', 'one_size', 'build_frozen_svd', 'build_cdka', 'soka_arm', 'build_soka',
            'build_full', 'Cell', 'adapt', 'rate_groups', 'TrainedArm', 'train_arm', 'start_energy', 'arm_settings',
            'arm_id', 'machine', 'run_once', 'CompareRecord', 'record_text', 'read_compare', 'best_rate', 'next_rate',
-           'run_arm_cell', 'cells', 'cell_arms', 'Work', 'plan_work', 'work_left', 'compare_methods', 't_quantile',
-           'Interval', 'interval', 'final', 'paired', 'verdict', 'differences', 'smooth', 'steps_to', 'curve_area',
-           'norm_variation', 'norm_spikes', 'rate_sensitivity', 'ArmSummary', 'arm_summary', 'summaries',
+           'run_arm_cell', 'cells', 'cell_arms', 'Work', 'plan_work', 'work_left', 'check_work', 'compare_methods',
+           't_quantile', 'Interval', 'interval', 'final', 'paired', 'verdict', 'differences', 'smooth', 'steps_to',
+           'curve_area', 'norm_variation', 'norm_spikes', 'rate_sensitivity', 'ArmSummary', 'arm_summary', 'summaries',
            'compare_table', 'plot_final', 'plot_differences', 'plot_curves']
 
 # %% ../nbs/28_compare.ipynb #a8056bf2
+def different(v:list)->list:
+    "A list that holds nothing twice."
+    if len(set(v)) < len(v): raise ValueError("twice")
+    return v
+
+Rates = Annotated[list[Positive], Field(min_length=1, description="a list of different numbers above 0"), AfterValidator(different)]
+Seeds = Annotated[list[Seed], Field(min_length=1, description="a list of different integers"), AfterValidator(different)]
+Pairs = Annotated[list[TwoNames], Field(min_length=1, description="a list of [base, task] pairs")]
+Betas = Annotated[list[Part], Field(min_length=2, max_length=2, description="two numbers in [0, 1)")]
+Table = Annotated[dict[Annotated[Name, Field(pattern="^[^/]*$")], Any], Field(min_length=1, description="a table of names")]
+
 @dataclass(frozen=True)
 class CompareTask:
     "Rows and how they are used."
-    data: str                         # file, hub id, or `problems` for the word problems
-    columns: list[str]|None = None    # question and answer
-    longest: int = 256                # most tokens of a row
+    data: Name                        # file, hub id, or `problems` for the word problems
+    columns: TwoNames|None = None     # question and answer
+    longest: Count = 256                # most tokens of a row
     cut: bool = False                 # True: longer answers are cut; False: longer rows are left out
-    batch: int = 8                    # rows of a step
-    validation: int = 128             # rows that choose the learning rate
-    test: int = 128                   # rows read once
-    rows: int = 4000                  # training rows to make, for problems
+    batch: Count = 8                    # rows of a step
+    validation: Count = 128             # rows that choose the learning rate
+    test: Count = 128                   # rows read once
+    rows: Count = 4000                  # training rows to make, for problems
     exact_match: bool = False         # also let the model write answers to the test rows
-    max_new_tokens: int = 64          # of each
+    max_new_tokens: Count = 64          # of each
 
 # %% ../nbs/28_compare.ipynb #9baf0093
 @dataclass(frozen=True)
 class CompareArm:
     "A method, its size and its settings."
-    method: str
-    share: float = 1.                 # of LoRA's parameters at rank `full`
-    quantize: str|None = None         # nf4: the base in 4 bits
-    rate_ratio: float = 1.            # learning rate of right factors, relative to left ones
-    betas: list[float]|None = None    # of AdamW; None: PyTorch's, 0.9 and 0.999
-    steps: int|None = None            # None: those of the comparison
-    warmup: int|None = None
-    rates: list[float]|None = None
-    on: list[list[str]]|None = None   # [base, task] pairs; None: all
-    against: str = "lora"             # arm to take the difference to
+    method: Name
+    share: Positive = 1.               # of LoRA's parameters at rank `full`
+    quantize: Literal["nf4"]|None = None         # nf4: the base in 4 bits
+    rate_ratio: Positive = 1.            # learning rate of right factors, relative to left ones
+    betas: Betas|None = None    # of AdamW; None: PyTorch's, 0.9 and 0.999
+    steps: Count|None = None            # None: those of the comparison
+    warmup: CountOrZero|None = None
+    rates: Rates|None = None
+    on: Pairs|None = None   # [base, task] pairs; None: all
+    against: Name = "lora"             # arm to take the difference to
     settings: dict[str, Any] = field(default_factory=dict)   # all others: the method's own
 
 # %% ../nbs/28_compare.ipynb #daec4b01
 @dataclass(frozen=True)
 class Comparison:
     "The settings of a comparison."
-    records: str                      # folder of its JSON files, one for each base and task
-    bases: dict[str, str]             # name -> folder, hub id, or `base`
-    tasks: dict[str, CompareTask]
-    arms: dict[str, CompareArm]
-    full: int = 4                     # rank of the LoRA whose parameters are 100%
-    steps: int = 100
-    warmup: int = 5                   # steps until the peak learning rate
-    rates: list[float] = field(default_factory=lambda: [2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2, 8e-2])
-    seeds: list[int] = field(default_factory=lambda: [0, 1, 2, 3, 4])
-    only: list[list[str]]|None = None # [base, task] pairs; None: all
+    records: Name                      # folder of its JSON files, one for each base and task
+    bases: Table             # name -> folder, hub id, or `base`
+    tasks: Table             # name -> CompareTask
+    arms: Table              # name -> CompareArm
+    full: Count = 4                     # rank of the LoRA whose parameters are 100%
+    steps: Count = 100
+    warmup: CountOrZero = 5                   # steps until the peak learning rate
+    rates: Rates = field(default_factory=lambda: [2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2, 8e-2])
+    seeds: Seeds = field(default_factory=lambda: [0, 1, 2, 3, 4])
+    only: Pairs|None = None # [base, task] pairs; None: all
 
     def schedule(self, arm:CompareArm)->tuple[int, int]:
         "Steps and warm-up steps of an arm."
         return arm.steps or self.steps, self.warmup if arm.warmup is None else arm.warmup
 
-# %% ../nbs/28_compare.ipynb #19207f36
-def _known(where:str, given:Any, kind:type)->dict[str, Any]:
-    if not isinstance(given, Mapping): raise TypeError(f"{where} must be a table of settings, got {given!r}")
-    names = [f.name for f in fields(kind) if f.name != "settings"]
-    if bad := [k for k in given if k not in names]: raise ValueError(f"{where} must have settings of {', '.join(names)}, got {bad[0]!r}")
-    if gone := [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING and f.name not in given]:
-        raise ValueError(f"{where} must give {gone[0]}, got {sorted(given)}")
-    return dict(given)
-
-def _positive(v:Any)->bool: return whole(v) and v >= 1
-def _above(v:Any)->bool: return number(v) and 0 < v < math.inf
-def _pairs(v:Any)->bool: return isinstance(v, list) and len(v) > 0 and all(isinstance(p, list) and len(p) == 2 and all(isinstance(x, str) for x in p) for p in v)
-def _list(v:Any, ok:Callable[[Any], bool])->bool: return isinstance(v, list) and len(v) > 0 and all(map(ok, v)) and len(set(v)) == len(v)
-def _text(v:Any)->bool: return isinstance(v, str) and bool(v)
-
-# %% ../nbs/28_compare.ipynb #b6ead273
-_COUNT, _ABOVE = "an integer of at least 1", "a number above 0"
-_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    **{k: (_positive, _COUNT) for k in ("full", "steps", "longest", "batch", "validation", "test", "rows", "max_new_tokens")},
-    "warmup": (lambda v: whole(v) and v >= 0, "an integer of at least 0"),
-    "rates": (lambda v: _list(v, _above), "a list of different numbers above 0"), "seeds": (lambda v: _list(v, whole), "a list of different integers"),
-    "share": (_above, _ABOVE), "rate_ratio": (_above, _ABOVE), "quantize": (lambda v: v == "nf4", "nf4 or null"),
-    "only": (_pairs, "a list of [base, task] pairs"), "on": (_pairs, "a list of [base, task] pairs"),
-    **{k: (_text, "a text") for k in ("records", "data", "method", "against")},
-    **{k: (lambda v: isinstance(v, bool), "true or false") for k in ("cut", "exact_match")},
-    "betas": (lambda v: isinstance(v, list) and len(v) == 2 and all(number(b) and 0 <= b < 1 for b in v), "two numbers in [0, 1)"),
-    "columns": (lambda v: isinstance(v, list) and len(v) == 2 and all(map(_text, v)), "two names"),
-}
-
-def _check(where:str, values:Mapping[str, Any], empty:Sequence[str]=())->None:
-    for k, v in values.items():
-        if k not in _RULES or (v is None and k in empty): continue
-        ok, rule = _RULES[k]
-        check_rule(where + k, v, ok(v), rule)
-
 # %% ../nbs/28_compare.ipynb #0ff73674
-_MAY_BE_NONE = ("quantize", "betas", "steps", "warmup", "rates", "on", "only", "columns")
-
-def _task(name:str, given:Any)->CompareTask:
-    values = _known(f"tasks.{name}", given, CompareTask)
-    _check(f"tasks.{name}.", values, _MAY_BE_NONE)
-    return CompareTask(**values)
+ARM_SETTINGS: dict[str, Any] = {"r": Count, "batches": Count, "rho": Positive, "decompose_factor": Count, "k": Count, "r1": Count, "r2": Count, "alpha": Positive,
+                                "gradient_batches": Count, "dynamic": Count, "budget": Positive}   # of all methods; SoKA's others are `SoKAConfig`'s
 
 def _arm(name:str, given:Any)->CompareArm:
-    if not isinstance(given, Mapping): raise TypeError(f"arms.{name} must be a table of settings, got {given!r}")
-    names = [f.name for f in fields(CompareArm) if f.name != "settings"]
-    own, rest = {k: v for k, v in given.items() if k in names}, {k: v for k, v in given.items() if k not in names}
-    _known(f"arms.{name}", own, CompareArm)
-    _check(f"arms.{name}.", own, _MAY_BE_NONE)
-    if own["method"] not in METHODS: raise ValueError(f"arms.{name}.method must be one of {', '.join(METHODS)}, got {own['method']!r}")
-    known = METHODS[own["method"]].settings
-    if own.get("quantize") and METHODS[own["method"]].float_only: raise ValueError(f"arms.{name}.quantize must be null for {own['method']}, which is there for float bases only, got {own['quantize']!r}")
-    if bad := [k for k in rest if k not in known]: raise ValueError(f"arms.{name} must have settings of {own['method']}: {', '.join(known) or 'none'}; got {bad[0]!r}")
-    return CompareArm(**own, settings=rest)
+    where = f"arms.{name}"
+    own = {k: v for k, v in given.items() if k in CompareArm.__dataclass_fields__ and k != "settings"} if isinstance(given, Mapping) else given
+    arm = make(CompareArm, own, where + ".")
+    rest = {k: v for k, v in given.items() if k not in own}
+    if arm.method not in METHODS: raise ValueError(f"{where}.method must be one of {', '.join(METHODS)}, got {arm.method!r}")
+    method = METHODS[arm.method]
+    if arm.quantize and method.float_only: raise ValueError(f"{where}.quantize must be null for {arm.method}, which is there for float bases only, got {arm.quantize!r}")
+    check_names(rest, method.settings, f"{where} must have settings of {arm.method}: {', '.join(method.settings) or 'none'}")
+    for k, v in rest.items(): check_value(f"{where}.{k}", v, ARM_SETTINGS.get(k, Any))
+    if method.check:
+        try: method.check(rest)
+        except (TypeError, ValueError) as e: raise type(e)(f"{where}: {e}") from e
+    return replace(arm, settings=rest)
 
 # %% ../nbs/28_compare.ipynb #c32674ed
 def make_comparison(
     given:Mapping[str, Any],  # as the YAML file has it
 )->Comparison:                # or an error that names the rule and the value
     "Settings, all checked."
-    values = _known("a comparison", given, Comparison)
-    _check("", values, _MAY_BE_NONE)
-    for k in ("bases", "tasks", "arms"):
-        v = values[k]
-        if not isinstance(v, Mapping) or not v or not all(_text(n) and "/" not in n for n in v): raise ValueError(f"{k} must be a table of names, got {v!r}")
-    if bad := [n for n, v in values["bases"].items() if not _text(v)]: raise ValueError(f"bases.{bad[0]} must be a folder, a hub id or 'base', got {values['bases'][bad[0]]!r}")
-    made = Comparison(**{**values, "tasks": {n: _task(n, v) for n, v in values["tasks"].items()}, "arms": {n: _arm(n, v) for n, v in values["arms"].items()}})
+    made = make(Comparison, given)
+    for n, v in made.bases.items(): check_value(f"bases.{n}", v, Name)
+    made = replace(made, tasks={n: make(CompareTask, v, f"tasks.{n}.") for n, v in made.tasks.items()}, arms={n: _arm(n, v) for n, v in made.arms.items()})
     _check_pairs(made)
     return made
 
@@ -181,21 +153,7 @@ def read_comparison(
     path:str|Path,  # YAML file
 )->Comparison:
     "A comparison's settings."
-    if not Path(path).is_file(): raise FileNotFoundError(f"settings must be a file that exists, got {str(path)!r}")
-    try: return make_comparison(yaml.load(Path(path).read_text(encoding="utf-8"), _Loader))
-    except yaml.YAMLError as e: raise ValueError(f"settings must be YAML, {str(path)!r} has: {' '.join(str(e).split())}") from e
-
-class _Loader(yaml.SafeLoader):
-    "YAML whose keys come once, in which `on` is a word, and 1e-3 a number."
-    yaml_implicit_resolvers = {k: [(t, r) for t, r in v if t != "tag:yaml.org,2002:bool"] for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()}
-
-    def construct_mapping(self, node:Any, deep:bool=False)->dict:
-        keys = [self.construct_object(k, deep=True) for k, _ in node.value]
-        if twice := [k for k in keys if keys.count(k) > 1]: raise ValueError(f"settings must be given once, got {twice[0]!r} twice")
-        return super().construct_mapping(node, deep)
-
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("(true|True|false|False)$"), list("tTfF"))
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
+    return make_comparison(read_yaml(path, "settings"))
 
 # %% ../nbs/28_compare.ipynb #2c6df86b
 class Setup(NamedTuple):
@@ -215,6 +173,7 @@ class Method(NamedTuple):
     float_start: bool=False                     # does its start need a float base, quantized afterwards?
     float_only: bool=False                      # is it there for float bases only?
     any_size: bool=False                        # may it train more than the budget?
+    check: Callable[[dict[str, Any]], Any]|None=None   # refuses settings that it cannot have
 
 # %% ../nbs/28_compare.ipynb #16b332aa
 def trained_count(
@@ -330,14 +289,21 @@ def build_cdka(b:Setup)->Any:
 SOKA_SETTINGS = tuple(f.name for f in fields(SoKAConfig) if f.init and f.name not in
                       ("target_modules", "peft_type", "task_type", "inference_mode", "auto_mapping", "seed", "start_saved", "folded", "base_fingerprint"))
 
+def soka_arm(
+    settings:Mapping[str, Any],  # of the arm
+    full_count:int=10**9,        # parameters of which a budget is a share
+    seed:int=0,
+)->SoKAConfig:
+    "An arm's settings as SoKA's."
+    s = {k: v for k, v in settings.items() if k not in ("gradient_batches", "dynamic")}
+    if s.get("budget") is not None: s["budget"] = int(s["budget"]*full_count)
+    return SoKAConfig(seed=seed, **ALL, **s)
+
 def build_soka(b:Setup, size:str="r", **preset:Any)->Any:
     "SoKA with the arm's settings."
-    s = {**preset, **b.settings}
-    n = s.pop("gradient_batches", None)
-    s.pop("dynamic", None)
-    if "budget" in s: s["budget"] = int(s["budget"]*b.full_count)
+    s, n = {**preset, **b.settings}, b.settings.get("gradient_batches")
     def at(**kw:Any)->SoKAConfig:
-        config = SoKAConfig(seed=b.seed, **ALL, **{**s, **kw})
+        config = soka_arm({**s, **kw}, b.full_count, b.seed)
         return with_gradients(config, b.model, b.batches(n)) if n else config
     given = {"r", "budget", "plan", size} & set(s)
     return get_peft_model(b.model, at() if given else at(**{size: largest_within(b, lambda r: at(**{size: r}))}))
@@ -358,8 +324,8 @@ METHODS: dict[str, Method] = {
     "vera": one_size(lambda r, b: VeraConfig(r=r, projection_prng_key=b.seed, **ALL)), "miss": one_size(lambda r, b: MissConfig(r=r, **ALL)),
     "osora": Method(lambda b: build_frozen_svd("osora", b)), "ssvd": Method(lambda b: build_frozen_svd("ssvd", b)),
     "salt": Method(lambda b: build_frozen_svd("salt", b), ("k",)), "cdka": Method(build_cdka, ("r1", "r2", "r", "alpha")),
-    "soka": Method(build_soka, (*SOKA_SETTINGS, "gradient_batches", "dynamic")),
-    "soka-paper": Method(lambda b: build_soka(b, "r_max", preset="paper"), (*SOKA_SETTINGS, "gradient_batches", "dynamic")),
+    "soka": Method(build_soka, (*SOKA_SETTINGS, "gradient_batches", "dynamic"), check=soka_arm),
+    "soka-paper": Method(lambda b: build_soka(b, "r_max", preset="paper"), (*SOKA_SETTINGS, "gradient_batches", "dynamic"), check=lambda s: soka_arm({"preset": "paper", **s})),
     "full": Method(build_full, float_only=True, any_size=True),
 }
 
@@ -682,6 +648,11 @@ def work_left(c:Comparison, w:Work)->tuple[int, int]:   # finished, all; extensi
     best = best_rate(swept)
     done = len({r["rate"] for r in swept} & set(rates)) + len([s for s in c.seeds if best and record.find(w.arm, "test", s, best)])
     return done, len(rates) + len(c.seeds)
+
+def check_work(c:Comparison, work:Sequence[Work])->None:
+    "Look for bases and rows before the first run, without opening a model."
+    for name in dict.fromkeys(w.base for w in work): check_model(c.bases[name])
+    for name in dict.fromkeys(w.task for w in work): check_files(f"tasks.{name}.data", c.tasks[name].data)
 
 def compare_methods(
     c:Comparison,

@@ -12,13 +12,14 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
 from .kpsvd import KPSVD, as_kpsvd, orthonormal
 from .kron import KronShape
-from .peft import LayerPlan, SoKALayer, number, read_plan, soka_layers, whole, write_plan
+from .peft import LayerPlan, SoKALayer, read_plan, soka_layers, write_plan
 from .rank import Spectrum, gain
+from .settings import Count, Part, check_value
 
 # %% auto #0
-__all__ = ['LINEAR', 'SQUARED', 'check_stacks', 'recompress', 'check_tolerance', 'lost', 'kept_terms', 'share_out', 'Terms',
-           'as_terms', 'rotations', 'moved_state', 'layer_change', 'swap', 'rewrite', 'Recompressed',
-           'recompress_model', 'check_steps', 'check_dynamic', 'DynamicRank']
+__all__ = ['LINEAR', 'SQUARED', 'check_stacks', 'recompress', 'lost', 'kept_terms', 'share_out', 'Terms', 'as_terms', 'rotations',
+           'moved_state', 'layer_change', 'swap', 'rewrite', 'Recompressed', 'recompress_model', 'check_dynamic',
+           'DynamicRank']
 
 # %% ../nbs/13_dynamic.ipynb #cea329fd
 def check_stacks(
@@ -43,10 +44,6 @@ def recompress(
     return as_kpsvd(Q_U @ A, S, Bh @ Q_V.T, KronShape(*U.shape[1:], *V.shape[1:]), float(S.double().square().sum()))
 
 # %% ../nbs/13_dynamic.ipynb #73fd34ed
-def check_tolerance(tolerance:float)->None:
-    "Refuse a tolerance outside [0, 1)."
-    if not (number(tolerance) and 0 <= tolerance < 1): raise ValueError(f"tolerance must be in [0, 1), got {tolerance!r}")
-
 def lost(
     S:Tensor,  # singular values, shape (r,)
     k:int,     # terms kept
@@ -59,7 +56,7 @@ def kept_terms(
     tolerance:float=1e-3, # most the change may move, as a fraction of its norm, in [0, 1)
 )->int:                   # in 1..r; r for a zero change
     "Fewest leading terms that are the change up to `tolerance`."
-    check_tolerance(tolerance)
+    check_value("tolerance", tolerance, Part, ValueError)
     if not float(S.norm()): return len(S)   # not trained yet: nothing is known of its terms
     return next(k for k in range(1, len(S) + 1) if lost(S, k) <= tolerance)
 
@@ -205,12 +202,6 @@ def recompress_model(
     return Recompressed(ranks, {n: k.S.tolist() for n,(k,_,_) in found.items()}, max(lost(k.S, keep[n]) for n,(k,_,_) in found.items()))
 
 # %% ../nbs/13_dynamic.ipynb #b2c69de8
-def check_steps(every:int, start:int|None, stop:int|None)->None:
-    "Refuse steps that are no positive integers."
-    for key, v in (("every", every), ("start", start), ("stop", stop)):
-        ok = key != "every" if v is None else whole(v) and v >= 1
-        if not ok: raise ValueError(f"{key} must be an integer of at least 1, got {v!r}")
-
 def check_dynamic(
     model:Any,      # to be trained
     args:Any,       # `TrainingArguments`
@@ -240,8 +231,7 @@ class DynamicRank(TrainerCallback, ExportableState):
         adapter:str="default",
         seed:int=0,             # of new right factors
     ):
-        check_steps(every, start, stop)
-        check_tolerance(tolerance)
+        for key, v, kind in (("every", every, Count), ("start", start, Count|None), ("stop", stop, Count|None), ("tolerance", tolerance, Part)): check_value(key, v, kind, ValueError)
         self.settings = dict(every=every, start=start, stop=stop, tolerance=tolerance, budget=budget, adapter=adapter, seed=seed)
         self.every, self.start, self.stop = every, every if start is None else start, stop
         self.tolerance, self.budget, self.adapter, self.seed = tolerance, budget, adapter, seed

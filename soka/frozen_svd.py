@@ -22,9 +22,10 @@ from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING, regis
 from torch import Tensor, nn
 
 from .kpsvd import kpsvd
-from .peft import add_peft_type, check_rule, check_targets, find_targets, pattern, whole
+from .peft import add_peft_type, check_targets, find_targets, pattern
 from .quant import (WriteCost, dense_weight, features, keep_cpu_weights, kind, restore_weight, set_dense_weight, warn_of_cost,
                         weight_state, write_cost)
+from .settings import Count, check_value
 
 # %% auto #0
 __all__ = ['EXACT', 'LOAD_NOTE', 'SVD', 'top_svd', 'svd_mark', 'FrozenSVDConfig', 'add_load_note', 'check_size', 'no_change',
@@ -92,7 +93,7 @@ class FrozenSVDConfig(PeftConfig):
         for name in ("target_modules", "exclude_modules"):
             if isinstance(getattr(self, name), list): setattr(self, name, set(getattr(self, name)))
         for v in (getattr(self, self.size), *self.rank_pattern.values()):
-            check_rule(self.size, v, whole(v) and v >= 1, "an integer of at least 1")
+            check_value(self.size, v, Count, ValueError)
 
     def save_pretrained(self, save_directory:str|os.PathLike, **kwargs:Any)->None:
         "Write the config, and the note on how to load it."

@@ -11,11 +11,11 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import InitVar, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from math import ceil
 from pathlib import Path
-from typing import Any, NamedTuple, Optional, Union
+from typing import Annotated, Any, Literal, NamedTuple, Optional, Union
 from zlib import crc32
 
 import torch
@@ -30,12 +30,13 @@ from peft.utils import (TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING, Auxi
                         register_peft_method, resolve_quantization_backend)
 from peft.utils.error import NoMatchingPeftModuleError
 from peft.utils.other import get_pattern_key
+from pydantic import AfterValidator, Field, InstanceOf
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from . import __version__
-from .core import MODES, SOURCES, change_weight, check_choice, decompose, start_change, start_factors
+from .core import MODES, SOURCES, change_weight, decompose, start_change, start_factors
 from .fingerprint import compare, fingerprint, parse_fingerprint
 from .first import first_gradient
 from .kpsvd import KPSVD, kpsvd, leading
@@ -43,22 +44,24 @@ from .kron import KronShape, check_shape, kron_change, kron_linear, kron_sum
 from .quant import (WriteCost, dense_weight, features, keep_cpu_weights, kind, restore_weight, set_dense_weight, warn_of_cost,
                         weight_state, write_cost)
 from .rank import Spectrum, affordable, allocate, choose_shape, deal, listed_shapes, parse_budget, select_rank
+from .settings import (Count, CountOrZero, Line, Modules, ModulesOrNone, Part, Positive, Seed, Shape, Share, Words, check_fields, setting)
+
 
 # %% auto #0
-__all__ = ['SOKA_TYPE', 'BIASES', 'PLAN_CRITERIA', 'FLAGS', 'LINES', 'NOTE', 'HEADS', 'WEIGHTS', 'PICKLE', 'FLOATS', 'PRESETS',
-           'TASK_HEADS', 'add_peft_type', 'whole', 'number', 'LayerPlan', 'read_plan', 'write_plan', 'read_plan_file',
-           'check_plan', 'check_rule', 'check_numbers', 'check_together', 'one_line', 'name_list', 'keyed',
-           'check_kinds', 'check_regex', 'check_records', 'as_shape', 'add_note', 'plan_tensors', 'check_tensors',
-           'check_weights', 'check_folder', 'check_source', 'apply_preset', 'SoKAConfig', 'reader_of', 'base_features',
-           'base_weight', 'supported', 'base_of', 'targeted', 'find_targets', 'shared_with', 'check_targets',
-           'start_entries', 'fingerprints', 'base_name', 'check_same_base', 'base_parameters', 'settle_budget',
-           'pattern', 'layer_start', 'without_factors', 'whole_term', 'starts_by_layer', 'starts_by_budget', 'shaped',
-           'plan_layers', 'shape_for', 'even_plan', 'fitting_plan', 'find_plan', 'check_batches', 'groups', 'Taps',
-           'add_gradients', 'loss_gradients', 'with_matrices', 'settle_targets', 'with_plan', 'targets_for',
-           'with_gradients', 'check_same_layers', 'changed_layers', 'with_update', 'blank_start', 'zero_start',
-           'new_change', 'SoKAFactors', 'SoKABase', 'SoKALayer', 'row_groups', 'SoKAPeftLinear', 'soka_layers',
-           'merge_costs', 'own_weight', 'release_starts', 'check_rows', 'give_rows', 'load_starts', 'keep_dtypes',
-           'check_has_start', 'warn_of_base', 'copy_config', 'SoKAModel', 'check_when_read', 'register']
+__all__ = ['SOKA_TYPE', 'StartSource', 'Mode', 'RankSource', 'Criterion', 'Bias', 'Budget', 'Layers', 'Texts', 'PRESETS',
+           'Preset', 'NOTE', 'HEADS', 'WEIGHTS', 'PICKLE', 'FLOATS', 'TASK_HEADS', 'add_peft_type', 'LayerPlan',
+           'read_plan', 'write_plan', 'read_plan_file', 'check_plan', 'share_of_base', 'AdapterSettings',
+           'check_together', 'check_records', 'as_shape', 'add_note', 'plan_tensors', 'check_tensors', 'check_weights',
+           'check_folder', 'check_source', 'SoKAConfig', 'reader_of', 'base_features', 'base_weight', 'supported',
+           'base_of', 'targeted', 'find_targets', 'shared_with', 'check_targets', 'start_entries', 'fingerprints',
+           'base_name', 'check_same_base', 'base_parameters', 'settle_budget', 'pattern', 'layer_start',
+           'without_factors', 'whole_term', 'starts_by_layer', 'starts_by_budget', 'shaped', 'plan_layers', 'shape_for',
+           'even_plan', 'fitting_plan', 'find_plan', 'check_batches', 'groups', 'Taps', 'add_gradients',
+           'loss_gradients', 'with_matrices', 'settle_targets', 'with_plan', 'targets_for', 'with_gradients',
+           'check_same_layers', 'changed_layers', 'with_update', 'blank_start', 'zero_start', 'new_change',
+           'SoKAFactors', 'SoKABase', 'SoKALayer', 'row_groups', 'SoKAPeftLinear', 'soka_layers', 'merge_costs',
+           'own_weight', 'release_starts', 'check_rows', 'give_rows', 'load_starts', 'keep_dtypes', 'check_has_start',
+           'warn_of_base', 'copy_config', 'SoKAModel', 'check_when_read', 'register']
 
 # %% ../nbs/06_peft.ipynb #db635c82
 def add_peft_type(
@@ -75,15 +78,6 @@ def add_peft_type(
 
 # %% ../nbs/06_peft.ipynb #816270a3
 SOKA_TYPE = add_peft_type("SOKA")
-
-# %% ../nbs/06_peft.ipynb #c559acf9
-def whole(v:Any)->bool:
-    "Is `v` an integer (and not a truth value)?"
-    return isinstance(v, int) and not isinstance(v, bool)
-
-def number(v:Any)->bool:
-    "Is `v` an integer or a float?"
-    return whole(v) or isinstance(v, float)
 
 # %% ../nbs/06_peft.ipynb #013ca4db
 class LayerPlan(NamedTuple):
@@ -103,7 +97,7 @@ def read_plan(
     "The plan of a config with its entries named."
     if not isinstance(plan, dict): raise ValueError(f"plan must map layer names to [m1, n1, m2, n2, r], got {plan!r}")
     def one(name, v):
-        if not (isinstance(v, (list, tuple)) and len(v) == 5 and all(map(whole, v))):
+        if not (isinstance(v, (list, tuple)) and len(v) == 5 and all(type(i) is int for i in v)):
             raise ValueError(f"plan entry must be five integers [m1, n1, m2, n2, r], got {v!r} for {name}")
         return LayerPlan(KronShape(*v[:4]), v[4])
     return {n: one(n, v) for n,v in plan.items()}
@@ -138,41 +132,55 @@ def check_plan(
     if not 0 <= plan.r <= plan.shape.max_rank: raise ValueError(f"plan must have r in 0..{plan.shape.max_rank}, got {plan.r} for {name}")
 
 # %% ../nbs/06_peft.ipynb #ff475b61
-BIASES = ("none", "all", "soka_only")
-PLAN_CRITERIA = ("both", "energy", "elbow")
+def share_of_base(
+    text:str,  # such as 0.015%, or a number
+)->str:        # the same, or a `ValueError`
+    "A budget as a text; what a share comes to is known with the model."
+    parse_budget(text, 10**18)
+    return text
+
+StartSource = Literal[(*SOURCES, None)]  # type: ignore[valid-type]
+Mode = Literal[MODES]  # type: ignore[valid-type]
+RankSource = Literal["weight", "gradient", "update"]
+Criterion = Literal["both", "energy", "elbow"]
+Bias = Literal["none", "all", "soka_only"]
+Budget = Annotated[Union[Annotated[int, Field(ge=1, le=10**15)], Annotated[str, AfterValidator(share_of_base)]], Field(description="a number of parameters, or a share of the base as 0.015%")]
+Layers = Annotated[Union[CountOrZero, list[CountOrZero], tuple[CountOrZero, ...], set[CountOrZero], InstanceOf[range]], Field(description="an integer of at least 0 or a list of such")]
+Texts = Annotated[dict[str, Optional[Line]], Field(description="a table of texts")]
 
 # %% ../nbs/06_peft.ipynb #0c32a053
-def check_rule(
-    name:str,   # setting
-    value:Any,  # what it was given
-    ok:bool,    # does the value follow the rule?
-    rule:str,   # what the setting must be
-)->None:        # a `ValueError` if not
-    "Refuse a setting that breaks its rule."
-    if not ok: raise ValueError(f"{name} must be {rule}, got {value!r}")
+PRESETS: dict[str, dict[str, Any]] = {"paper": {"shape": "balanced", "source": "weight", "energy": 0.9, "criterion": "both"}}
+Preset = Literal["paper"]
 
 # %% ../nbs/06_peft.ipynb #11a9cfa3
-def check_numbers(
-    c:SoKAConfig,  # settings
-)->None:           # a `ValueError` names the first bad one
-    "Refuse a number out of range or of the wrong kind."
-    for name in ("r", "r_max"):
-        v = getattr(c, name)
-        check_rule(name, v, v is None or (whole(v) and v >= 1), "None or an integer of at least 1")
-    if isinstance(c.budget, str): parse_budget(c.budget, 10**18)   # what a percentage comes to is known with the model
-    else: check_rule("budget", c.budget, c.budget is None or (whole(c.budget) and c.budget >= 1), "None, an integer of at least 1 or a text like '0.015%'")
-    check_rule("r_min", c.r_min, whole(c.r_min) and c.r_min >= 1, "an integer of at least 1")
-    check_rule("energy", c.energy, c.energy is None or (number(c.energy) and 0 < c.energy <= 1), "in (0, 1]")
-    check_rule("max_madds", c.max_madds, c.max_madds is None or (number(c.max_madds) and 0 < c.max_madds < float("inf")), "None or a number above 0")
-    check_rule("soka_dropout", c.soka_dropout, number(c.soka_dropout) and 0 <= c.soka_dropout < 1, "in [0, 1)")
-    check_rule("seed", c.seed, whole(c.seed) and -2**63 <= c.seed < 2**63, "an integer of 64 bits")
+@dataclass
+class AdapterSettings:
+    "What SoKA's config and the recipes of `soka train` have in common."
+    preset: Optional[Preset] = setting(None, "adapter", "paper: SoKA as published, that is shape balanced, source weight, energy 0.9, criterion both")
+    r: Optional[Count] = setting(None, "adapter", "terms per layer (lora, pissa: rank); null leaves it to budget or spectrum")
+    budget: Optional[Budget] = setting(None, "adapter", "trained parameters over all layers, as 990000 or a share of the base as 1%")
+    shape: Optional[Shape] = setting(None, "adapter", "[m1, n1, m2, n2], auto (what captures most energy), low-rank, balanced, s=4 and the like, or a list of such; null: auto, or low-rank where weights plan for another start")
+    energy: Optional[Share] = setting(None, "adapter", "share of a layer's energy beyond which no term is added, in (0, 1]; null: 0.9, or 1 with a budget")
+    criterion: Optional[Criterion] = setting(None, "adapter", "energy, elbow or both (the smaller); null: both, or energy with a budget")
+    source: StartSource = setting(None, "adapter", "what the factors start from: gradient (of the first step, or see with_gradients), weight, zero, or update (see with_update); null: gradient, or weight with mode residual")
+    rank_source: Optional[RankSource] = setting(None, "adapter", "whose spectra set shape and rank: gradient, weight or update; null: those of the batches or the update given, or of a weight start; else a budget is shared out evenly")
+    mode: Mode = setting("delta", "adapter", "delta leaves the base untouched, residual subtracts the start from it")
+    r_max: Optional[Count] = setting(None, "adapter", "most terms per layer; null: 8, or with a budget one and a half even shares, at least 8")
+    max_madds: Optional[Positive] = setting(None, "adapter", "most multiply-adds of a term, in units of a rank-1 term's")
+
+    def settle(self)->None:
+        "Fill in what a preset or the mode decides; a `ValueError` names what contradicts it."
+        for name, value in PRESETS.get(self.preset or "", {}).items():
+            if getattr(self, name) is None: setattr(self, name, value)
+            if getattr(self, name) != value: raise ValueError(f"{name} must be {value!r} with preset={self.preset!r}, got {getattr(self, name)!r}")
+        if self.source is None: self.source = "weight" if self.mode == "residual" else "gradient"
+        if self.r is not None and self.budget is not None: raise ValueError(f"give r or budget, not both, got r={self.r}, budget={self.budget}")
 
 # %% ../nbs/06_peft.ipynb #99d5d1f9
 def check_together(
     c:SoKAConfig,  # settings, each fine by itself
 )->None:           # a `ValueError` names the pair
     "Refuse settings that contradict each other."
-    if c.r is not None and c.budget is not None: raise ValueError(f"give r or budget, not both, got r={c.r}, budget={c.budget}")
     if c.budget is not None and (c.rank_pattern or c.r_min > 1):
         raise ValueError(f"a budget sets the ranks: no rank_pattern or r_min with it, got {c.rank_pattern}, r_min={c.r_min}")
     if c.r_max is not None and c.r_max < c.r_min: raise ValueError(f"r_max must be at least r_min = {c.r_min}, got {c.r_max}")
@@ -187,50 +195,7 @@ def check_together(
     if isinstance(c.target_modules, str) and (c.layers_to_transform is not None or c.layers_pattern is not None):
         raise ValueError(f"layers_to_transform and layers_pattern need a list of target_modules, got the string {c.target_modules!r}")
 
-# %% ../nbs/06_peft.ipynb #cf458bd5
-def one_line(v:Any)->bool:
-    "Is `v` None or a line of text of a sane length?"
-    return v is None or (isinstance(v, str) and re.fullmatch(r"[^\x00-\x1f\x7f]{0,2000}", v) is not None)
-
-def name_list(v:Any, rule:str=r"[^\x00-\x1f\x7f/\\]{1,500}")->bool:
-    "Is `v` a list (or the like) of names that follow `rule`?"
-    return isinstance(v, (list, tuple, set, frozenset)) and all(isinstance(n, str) and re.fullmatch(rule, n) for n in v)
-
-def keyed(v:Any, ok:Callable[[Any], bool])->bool:
-    "Is `v` a dictionary from texts to values that are `ok`?"
-    return isinstance(v, dict) and all(isinstance(k, str) and ok(x) for k,x in v.items())
-
-# %% ../nbs/06_peft.ipynb #3ebaf2d1
-FLAGS = ("init_weights", "start_saved", "folded", "check_base", "inference_mode")
-LINES = ("base_model_name_or_path", "revision", "peft_version", "soka_version")
-
-def check_kinds(
-    c:SoKAConfig,  # settings
-)->None:           # a `ValueError` names the first field of a wrong kind
-    "Refuse a field that is not of its kind."
-    for n in FLAGS: check_rule(n, getattr(c, n), isinstance(getattr(c, n), bool), "True or False")
-    for n in LINES: check_rule(n, getattr(c, n), one_line(getattr(c, n)), "None or one line of text")
-    for n in ("target_modules", "exclude_modules", "layers_pattern"):
-        v = getattr(c, n)
-        check_rule(n, v, v is None or name_list(v) or (isinstance(v, str) and len(v) <= 20_000), "None, a regex or a list of module names")
-        if isinstance(v, str) and not c.start_saved: check_regex(n, v)     # a saved adapter's regexes are never used
-    layers = c.layers_to_transform if isinstance(c.layers_to_transform, (list, tuple, set, range)) else [c.layers_to_transform]
-    check_rule("layers_to_transform", c.layers_to_transform, all(i is None or (whole(i) and i >= 0) for i in layers), "None, an integer of at least 0 or a list of such")
-    check_rule("modules_to_save", c.modules_to_save, c.modules_to_save is None or name_list(c.modules_to_save, r"[\w.\-]{1,500}"), "None or a list of module names")
-    check_rule("rank_pattern", c.rank_pattern, keyed(c.rank_pattern, lambda r: whole(r) and r >= 1), "a dictionary from names to integers of at least 1")
-    check_rule("shape_pattern", c.shape_pattern, keyed(c.shape_pattern, lambda s: True), "a dictionary from names to shapes")
-    check_rule("auto_mapping", c.auto_mapping, c.auto_mapping is None or keyed(c.auto_mapping, one_line), "None or a dictionary of texts")
-    check_rule("base_fingerprint", c.base_fingerprint, c.base_fingerprint is None or keyed(c.base_fingerprint, one_line), "None or a dictionary of texts")
-
 # %% ../nbs/06_peft.ipynb #239902f0
-def check_regex(
-    name:str,     # setting
-    value:str,    # what it was given
-)->None:          # a `ValueError` if not
-    "Refuse a text that is no regex."
-    try: re.compile(value)
-    except (re.error, OverflowError, RecursionError) as e: raise ValueError(f"{name} must be a regex, got {value[:80]!r}: {e}") from e
-
 def check_records(
     c:SoKAConfig,  # settings, each of its kind
 )->None:           # a `ValueError` names the first bad layer
@@ -242,22 +207,11 @@ def check_records(
 
 # %% ../nbs/06_peft.ipynb #5f84506e
 def as_shape(
-    v:Any,   # a name, (m1, n1, m2, n2), or a list of such
-    *,
-    one:bool=False,  # True: no list of such
+    v:Any,   # a shape setting
 )->Any:      # lists of four integers as tuples
-    "A shape setting as it was before JSON turned its tuples into lists."
-    rule = "(m1, n1, m2, n2), 'auto', 'low-rank', 'balanced', like 's=4', or a list of such"
-    if v is None: return v
-    if isinstance(v, str): check_rule("shape", v, bool(re.fullmatch(r"auto|low-rank|balanced|s=[1-9]\d*", v)), rule)
-    elif not isinstance(v, (tuple, list)): check_rule("shape", v, False, rule)
-    elif all(whole(i) for i in v):
-        check_rule("shape", v, len(v) == 4 and min(v) >= 1, rule)
-        return tuple(v)
-    else:
-        check_rule("shape", v, not one, rule)
-        return [as_shape(s, one=True) for s in v]
-    return v
+    "A shape as it was before JSON, which knows no tuples, made lists of them."
+    if not isinstance(v, (list, tuple)): return v
+    return tuple(v) if all(isinstance(i, int) for i in v) else [as_shape(s) for s in v]
 
 # %% ../nbs/06_peft.ipynb #2b1cb98e
 NOTE = """
@@ -355,66 +309,41 @@ def check_source(
     config.exclude_modules = config.layers_to_transform = config.layers_pattern = None
     config.rank_pattern, config.shape_pattern = {}, {}
 
-# %% ../nbs/06_peft.ipynb #672f83ef
-PRESETS: dict[str, dict[str, Any]] = {"paper": {"shape": "balanced", "source": "weight", "energy": 0.9, "criterion": "both"}}
-
-def apply_preset(
-    c:Any,                  # settings with the fields of the preset; those that are None are filled
-    preset:Optional[str],   # a name in `PRESETS`, or None for nothing
-)->None:                    # a `ValueError` names what contradicts it
-    "Settings that belong together; `paper` is SoKA as published (Chong and Qu 2025)."
-    if preset is None: return
-    check_choice("preset", preset, tuple(PRESETS))
-    for name, value in PRESETS[preset].items():
-        if getattr(c, name) is None: setattr(c, name, value)
-        check_rule(name, getattr(c, name), getattr(c, name) == value, f"{value!r} with preset={preset!r}")
-
 # %% ../nbs/06_peft.ipynb #11e3dee0
 @dataclass
-class SoKAConfig(PeftConfig):
+class SoKAConfig(AdapterSettings, PeftConfig):
     "Settings of SoKA: swap it in for `LoraConfig`."
-    r: Optional[int] = field(default=None, metadata={"help": "Kronecker terms per layer; None lets the spectrum decide."})
-    shape: Any = field(default=None, metadata={"help": "(m1, n1, m2, n2), 'auto' (the one that captures most), 'low-rank', 'balanced', like 's=4', or a list of such; None: auto, or low-rank where weights plan for a start that is not theirs."})
-    budget: Optional[Union[int, str]] = field(default=None, metadata={"help": "Trainable parameters over all layers, shared out by energy: a number, or a share of the base as '0.015%'."})
-    energy: Optional[float] = field(default=None, metadata={"help": "Share of a layer's energy to keep, in (0, 1]; None: 0.9, or with a budget 1."})
-    criterion: Optional[str] = field(default=None, metadata={"help": "'energy', 'elbow', 'both' (the smaller); None: both, or energy with a budget."})
-    r_min: int = field(default=1, metadata={"help": "Fewest terms per layer (without a budget)."})
-    r_max: Optional[int] = field(default=None, metadata={"help": "Most terms per layer; None: 8, or with a budget one and a half even shares, at least 8."})
-    max_madds: Optional[float] = field(default=None, metadata={"help": "Most multiply-adds of a term, as a multiple of a LoRA term's."})
-    source: Any = field(default=None, metadata={"help": "What the factors start from: 'gradient' (of the first step, or see with_gradients), 'weight', 'update' (see with_update) or 'zero'; None: gradient, or weight in residual mode."})
-    rank_source: Optional[str] = field(default=None, metadata={"help": "Whose spectra set shapes and ranks: 'weight', 'gradient' or 'update'; None: those of the batches or the update given, or of a weight start; else a budget is shared out evenly."})
-    mode: str = field(default="delta", metadata={"help": "'delta' leaves the base untouched, 'residual' subtracts the start from it."})
-    seed: int = field(default=0, metadata={"help": "Seed of the randomized KPSVD and of a zero start."})
-    target_modules: Optional[Union[list[str], str]] = field(default=None, metadata={"help": "As in LoraConfig."})
-    exclude_modules: Optional[Union[list[str], str]] = field(default=None, metadata={"help": "As in LoraConfig."})
-    soka_dropout: float = field(default=0.0, metadata={"help": "Dropout on the adapter's input, in [0, 1); delta mode only."})
-    bias: str = field(default="none", metadata={"help": "'none', 'all' or 'soka_only'."})
-    modules_to_save: Optional[list[str]] = field(default=None, metadata={"help": "As in LoraConfig."})
-    layers_to_transform: Optional[Union[list[int], int]] = field(default=None, metadata={"help": "As in LoraConfig."})
-    layers_pattern: Optional[Union[list[str], str]] = field(default=None, metadata={"help": "As in LoraConfig."})
-    rank_pattern: dict = field(default_factory=dict, metadata={"help": "Layer name or regex -> number of terms."})
-    shape_pattern: dict = field(default_factory=dict, metadata={"help": "Layer name or regex -> (m1, n1, m2, n2)."})
+    auto_mapping: Optional[Texts] = field(default=None, metadata={"help": "As in LoraConfig."})
+    peft_version: Optional[Line] = field(default=None, metadata={"help": "Version of PEFT that made the adapter."})
+    base_model_name_or_path: Optional[Line] = field(default=None, metadata={"help": "As in LoraConfig."})
+    revision: Optional[Line] = field(default=None, metadata={"help": "As in LoraConfig."})
+    r_min: Count = field(default=1, metadata={"help": "Fewest terms per layer (without a budget)."})
+    seed: Seed = field(default=0, metadata={"help": "Seed of the randomized KPSVD and of a zero start."})
+    target_modules: Optional[Modules] = field(default=None, metadata={"help": "As in LoraConfig."})
+    exclude_modules: Optional[ModulesOrNone] = field(default=None, metadata={"help": "As in LoraConfig."})
+    soka_dropout: Part = field(default=0.0, metadata={"help": "Dropout on the adapter's input, in [0, 1); delta mode only."})
+    bias: Bias = field(default="none", metadata={"help": "'none', 'all' or 'soka_only'."})
+    modules_to_save: Optional[Words] = field(default=None, metadata={"help": "As in LoraConfig."})
+    layers_to_transform: Optional[Layers] = field(default=None, metadata={"help": "As in LoraConfig."})
+    layers_pattern: Optional[ModulesOrNone] = field(default=None, metadata={"help": "As in LoraConfig."})
+    rank_pattern: Annotated[dict[str, Count], Field(description="a table from names to integers of at least 1")] = field(default_factory=dict, metadata={"help": "Layer name or regex -> number of terms."})
+    shape_pattern: Annotated[dict[str, Shape], Field(description="a table from names to shapes")] = field(default_factory=dict, metadata={"help": "Layer name or regex -> (m1, n1, m2, n2)."})
     init_weights: bool = field(default=True, metadata={"help": "False starts the changes at random: not the identity, for tests."})
     plan: Any = field(default=None, metadata={"help": "Layer name -> [m1, n1, m2, n2, r], or a file from soka plan; layers not named are left alone."})
     base_quant: Optional[dict] = field(default=None, metadata={"help": "Set by soka.residual: how the base was quantized after the start was taken out of its floats."})
     start_saved: bool = field(default=False, metadata={"help": "True in a saved adapter: the start comes from the file, no SVD is run."})
     folded: bool = field(default=False, metadata={"help": "True: the file holds U0+dU and V0+dV alone, see soka.share.export_folded."})
-    base_fingerprint: Optional[dict] = field(default=None, metadata={"help": "Layer name -> a few entries of its weight; another base is refused."})
+    base_fingerprint: Optional[Texts] = field(default=None, metadata={"help": "Layer name -> a few entries of its weight; another base is refused."})
     check_base: bool = field(default=True, metadata={"help": "False loads the adapter onto any base with the same layers."})
-    soka_version: Optional[str] = field(default=None, metadata={"help": "Version that made the adapter."})
-    preset: InitVar[Optional[str]] = None    # 'paper': SoKA as published; not kept, since its settings are
+    soka_version: Optional[Line] = field(default=None, metadata={"help": "Version that made the adapter."})
 
-    def __post_init__(self, preset:Optional[str])->None:
+    def __post_init__(self)->None:
         super().__post_init__()
         self.peft_type = SOKA_TYPE
-        apply_preset(self, preset)
-        if self.source is None: self.source = "weight" if self.mode == "residual" else "gradient"
+        check_fields(self, ValueError)     # not a TypeError, which makes PEFT try again
+        self.settle()
+        self.preset = None                 # its settings are kept
         if isinstance(self.plan, (str, os.PathLike)): self.plan = read_plan_file(self.plan)
-        check_kinds(self)
-        for name, known in (("source", SOURCES), ("mode", MODES), ("bias", BIASES)): check_choice(name, getattr(self, name), known)
-        if self.criterion is not None: check_choice("criterion", self.criterion, PLAN_CRITERIA)
-        if self.rank_source is not None: check_choice("rank_source", self.rank_source, ("weight", "gradient", "update"))
-        check_numbers(self)
         check_together(self)
         check_records(self)
         self.shape, self.shape_pattern = as_shape(self.shape), {k: as_shape(v) for k,v in self.shape_pattern.items()}

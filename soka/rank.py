@@ -234,13 +234,15 @@ def choose_shape(
 def parse_budget(
     budget:int|str,      # parameters as 990_000 or "990000", or a percentage as "0.015%"
     total_params:int,    # parameters of the model, what a percentage is of
-)->int:                  # parameters, a percentage rounded down
+)->int:                  # parameters, a percentage, at most 100%, rounded down
     "A budget as a number of parameters."
     if isinstance(budget, bool) or not isinstance(budget, (int, str)):
         raise TypeError(f"budget must be an int or a str, got {type(budget).__name__}")
     text = str(budget).strip()
-    try: n = Fraction(text[:-1])*total_params/100 if text.endswith("%") else int(text)
-    except (ValueError, ZeroDivisionError): raise ValueError(f"budget must be a number of parameters or a percentage, got {budget!r}") from None
+    if not re.fullmatch(r"-?(\d{1,18}|(\d{1,9}(\.\d{0,12})?|\.\d{1,12})(e-\d{1,2})?%)", text.replace("_", ""), re.ASCII):   # bounded: 1e999999999% has a billion digits
+        raise ValueError(f"budget must be a number of parameters or a percentage, got {text[:80]!r}")
+    n = Fraction(text[:-1])*total_params/100 if text.endswith("%") else int(text.replace("_", ""))
+    if text.endswith("%") and n > total_params: raise ValueError(f"budget must be at most 100%, got {budget!r}")
     if n < 1: raise ValueError(f"budget must be at least 1 parameter, got {budget!r}")
     return int(n)
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 from .frozen_svd import SVD, FrozenSVDConfig, FrozenSVDLayer, register_method
-from .peft import check_rule, whole
+from .settings import Count, check_value
 
 # %% auto #0
 __all__ = ['SALTModel', 'salt_change', 'SALTConfig', 'SALTLayer']
@@ -38,7 +38,7 @@ class SALTConfig(FrozenSVDConfig):
 
     def __post_init__(self)->None:
         super().__post_init__()
-        check_rule("k", self.k, whole(self.k) and self.k >= 1, "an integer of at least 1")
+        check_value("k", self.k, Count, ValueError)
 
     def largest(self, out_features:int, in_features:int)->int:
         "The rest has this many dimensions."

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 import torch
 from matplotlib.figure import Figure
-from .train import SIDE_SETTINGS, TrainConfig, check_output, main_process, make_config, read_record, recipe_values, train
+from .train import SIDE_SETTINGS, TrainConfig, check_output, check_ready, main_process, make_config, read_record, recipe_values, train
 
 # %% auto #0
 __all__ = ['Arm', 'arm_name', 'axis_settings', 'check_axes', 'make_arms', 'arm_result', 'run_arm', 'group_results', 'best_group',
@@ -242,8 +242,10 @@ def sweep(
     arms, shared = make_arms(settings, axes, given), shared_settings(settings, axes, given)
     folder = Path(arms[0].config.output_dir).parent
     check_sweep(folder, shared, axes)
-    folder.mkdir(parents=True, exist_ok=True)
     results = [arm_result(a) for a in arms]
+    for a, done in zip(arms, results):
+        if done["status"] != "finished": check_ready(a.config)
+    folder.mkdir(parents=True, exist_ok=True)
     def note()->dict[str, Any]: return write_summary(folder, shared, axes, results) if main_process() else {}
     summary = note()
     for i, arm in enumerate(arms):

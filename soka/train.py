@@ -15,15 +15,12 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import timedelta
-from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from types import NoneType
-from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple
 import torch
-import yaml
 import soka
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
@@ -31,162 +28,122 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from peft import (LoraConfig, PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict, prepare_model_for_kbit_training,
                   set_peft_model_state_dict)
+from pydantic import Field
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm
-from transformers import (AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedTokenizerBase, PrinterCallback, SchedulerType,
+from transformers import (AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedTokenizerBase, PrinterCallback,
                           Trainer, TrainerCallback, TrainingArguments, set_seed)
-from .data import Collator, DataReport, check_tokenizer, encode_rows, heldout_split, load_rows
+from .data import Collator, DataReport, check_tokenizer, encode_rows, format_prompt, heldout_split, load_rows
 from .dynamic import DynamicRank
 from .evaluate import mean_nll, token_nll
-from .core import MODES, SOURCES
 from .pack import PackedCollator, check_packing, pack_training
-from .peft import SoKAConfig, apply_preset, base_parameters, read_plan_file, soka_layers, with_gradients, with_plan
+from .peft import AdapterSettings, SoKAConfig, base_parameters, read_plan_file, soka_layers, with_gradients, with_plan
 from .problems import base_path, word_problems
 from .quant import bnb, features, keep_cpu_weights, quantize_layers
 from .rank import parse_budget
 from .safety import Interrupted, SafeTrainer, check_room, last_checkpoint, memory_advice, one_run, read_notes
+from .settings import (Count, CountOrZero, Modules, Name, Names, NotNegative, Part, Positive, check_fields, check_names, read_yaml, setting)
 
 # %% auto #0
-__all__ = ['METHODS_TO_TRAIN', 'QUANTIZERS', 'DTYPES', 'SIDE_SETTINGS', 'BATCH_SETTINGS', 'CARD', 'setting', 'TrainConfig',
-           'check_type', 'check_config', 'make_config', 'recipe_values', 'read_recipe', 'load_splits', 'this_process',
-           'model_path', 'compute_dtype', 'load_tokenizer', 'quantization', 'check_4bit', 'load_frozen', 'prepare',
-           'total_params', 'soka_config', 'lora_config', 'first_batches', 'uses_gradients', 'planned', 'adapter_config',
-           'residual_on_quantized', 'on_residual', 'made_once', 'one_start', 'one_residual', 'build_model',
-           'rows_per_step', 'main_process', 'read_record', 'make_output', 'check_output', 'schedule_arguments',
-           'report_arguments', 'training_arguments', 'to_nll', 'nll_metric', 'log_line', 'RunLog', 'make_trainer',
-           'versions', 'commit', 'hardware', 'peak_memory', 'layer_ranks', 'describe_adapter', 'start_record',
-           'total_speed', 'end_record', 'write_record', 'rank_grid', 'plot_ranks', 'plot_run', 'load_code',
-           'model_card', 'save_adapter', 'save_start', 'RunResult', 'load_run', 'encode_splits', 'train',
+__all__ = ['METHODS_TO_TRAIN', 'QUANTIZERS', 'DTYPES', 'SCHEDULERS', 'TrainMethod', 'Quantizer', 'Dtype', 'Scheduler', 'TwoNames',
+           'Ranks', 'Text', 'RunSeed', 'Threads', 'PlanTable', 'SIDE_SETTINGS', 'BATCH_SETTINGS', 'CARD', 'TrainConfig',
+           'make_config', 'recipe_values', 'read_recipe', 'load_splits', 'this_process', 'model_path', 'compute_dtype',
+           'load_tokenizer', 'quantization', 'check_4bit', 'load_frozen', 'prepare', 'total_params', 'soka_config',
+           'check_model', 'check_files', 'check_ready', 'lora_config', 'first_batches', 'uses_gradients', 'planned',
+           'adapter_config', 'residual_on_quantized', 'on_residual', 'made_once', 'one_start', 'one_residual',
+           'build_model', 'rows_per_step', 'main_process', 'read_record', 'make_output', 'check_output',
+           'schedule_arguments', 'report_arguments', 'training_arguments', 'to_nll', 'nll_metric', 'log_line', 'RunLog',
+           'make_trainer', 'versions', 'commit', 'hardware', 'peak_memory', 'layer_ranks', 'describe_adapter',
+           'start_record', 'total_speed', 'end_record', 'write_record', 'rank_grid', 'plot_ranks', 'plot_run',
+           'load_code', 'model_card', 'save_adapter', 'save_start', 'RunResult', 'load_run', 'encode_splits', 'train',
            'agreed_checkpoint', 'run_log']
 
 # %% ../nbs/10_train.ipynb #8e53f783
 METHODS_TO_TRAIN = ("soka", "lora", "pissa")
 QUANTIZERS = ("nf4", "fp4", "int8", "none")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+SCHEDULERS = ("cosine", "linear", "constant_with_warmup", "constant", "inverse_sqrt", "polynomial", "cosine_with_restarts")   # transformers' others need settings of their own
 
-# %% ../nbs/10_train.ipynb #b02ee23a
-def setting(
-    default:Any,  # value when the recipe is silent
-    group:str,    # heading under which the command line lists it
-    help:str,     # what it means, with its unit
-)->Any:           # a dataclass field
-    "A field with its description."
-    kw = {"default_factory": lambda: list(default)} if isinstance(default, list) else {"default": default}
-    return field(**kw, metadata={"group": group, "help": help})
+TrainMethod = Literal[METHODS_TO_TRAIN]  # type: ignore[valid-type]
+Quantizer = Literal[QUANTIZERS]  # type: ignore[valid-type]
+Dtype = Literal[DTYPES]  # type: ignore[valid-type]
+Scheduler = Literal[SCHEDULERS]  # type: ignore[valid-type]
+TwoNames = Annotated[list[Name], Field(min_length=2, max_length=2, description="two names")]
+Ranks = Annotated[list[Annotated[str, Field(max_length=500, pattern=r"^[\w.]+=[1-9][0-9]{0,8}$")]], Field(min_length=1, description="names with ranks as v_proj=2")]
+Text = Annotated[str, Field(min_length=1, max_length=20_000)]
+RunSeed = Annotated[int, Field(ge=0, lt=2**32, description="an integer from 0 to 2**32 - 1")]   # what NumPy takes
+Threads = Annotated[int, Field(ge=1, le=1024, description="an integer from 1 to 1024")]
+PlanTable = Annotated[dict[str, Any], Field(description="the content of a plan file")]
 
 # %% ../nbs/10_train.ipynb #afa4a2c2
 @dataclass
-class TrainConfig:
+class TrainConfig(AdapterSettings):
     "Everything that decides a run."
-    model: str = setting("base", "model", "hub id or local folder of the base model; 'base' is the embedded one")
-    revision: str | None = setting(None, "model", "branch, tag or commit of a hub model")
-    quantize: str = setting("nf4", "model", "how the frozen base is stored: nf4, fp4, int8 or none")
+    model: Name = setting("base", "model", "hub id or local folder of the base model; 'base' is the embedded one")
+    revision: Name | None = setting(None, "model", "branch, tag or commit of a hub model")
+    quantize: Quantizer = setting("nf4", "model", "how the frozen base is stored: nf4, fp4, int8 or none")
     double_quant: bool = setting(True, "model", "quantize the scales of 4-bit blocks, too")
-    dtype: str = setting("auto", "model", "dtype of computations: float32, bfloat16, float16; auto is bfloat16 on a GPU that has it")
-    data: str | list[str] = setting("problems", "data", "hub id, .json/.jsonl path or list of those; 'problems' makes word problems")
-    data_name: str | None = setting(None, "data", "configuration of a hub data set, such as main")
-    data_split: str = setting("train", "data", "split of a hub data set to train on")
-    data_rows: int | None = setting(3200, "data", "most rows to read, from the start; null reads all (a number is needed for 'problems')")
-    columns: list[str] | None = setting(None, "data", "question and answer column of data, as [query, response]; null finds a known pair")
-    eval_data: str | list[str] | None = setting(None, "data", "rows to evaluate on; null holds out the last rows of data")
-    eval_split: str = setting("test", "data", "split of eval_data on the hub")
-    eval_rows: int = setting(200, "data", "rows to evaluate on; 0 evaluates nothing")
-    template: str = setting("plain", "data", "prompt: alpaca, plain, or a text with {instruction}")
-    max_length: int = setting(128, "data", "most tokens of an example; longer answers are cut and counted")
+    dtype: Dtype = setting("auto", "model", "dtype of computations: float32, bfloat16, float16; auto is bfloat16 on a GPU that has it")
+    data: Name | Names = setting("problems", "data", "hub id, .json/.jsonl path or list of those; 'problems' makes word problems")
+    data_name: Name | None = setting(None, "data", "configuration of a hub data set, such as main")
+    data_split: Name = setting("train", "data", "split of a hub data set to train on")
+    data_rows: Count | None = setting(3200, "data", "most rows to read, from the start; null reads all (a number is needed for 'problems')")
+    columns: TwoNames | None = setting(None, "data", "question and answer column of data, as [query, response]; null finds a known pair")
+    eval_data: Name | Names | None = setting(None, "data", "rows to evaluate on; null holds out the last rows of data")
+    eval_split: Name = setting("test", "data", "split of eval_data on the hub")
+    eval_rows: CountOrZero = setting(200, "data", "rows to evaluate on; 0 evaluates nothing")
+    template: Text = setting("plain", "data", "prompt: alpaca, plain, or a text with {instruction}")
+    max_length: Count = setting(128, "data", "most tokens of an example; longer answers are cut and counted")
     packing: bool = setting(False, "data", "put short examples of a batch in one row: less padding, the same loss, see soka.pack")
-    method: str = setting("soka", "adapter", "soka, lora or pissa")
-    target_modules: str | list[str] = setting("all-linear", "adapter", "layers to adapt: all-linear, a list of name endings, or a regex")
-    preset: str | None = setting(None, "adapter", "paper: SoKA as published, that is shape balanced, source weight, energy 0.9, criterion both")
-    r: int | None = setting(None, "adapter", "terms per layer (lora, pissa: rank); null leaves it to budget or spectrum")
-    rank_pattern: list[str] | None = setting(None, "adapter", "lora, pissa: ranks that differ from r by name ending, as [v_proj=2]")
-    budget: int | str | None = setting(None, "adapter", "trained parameters over all layers, as 990000 or a share of the base as 1%")
-    shape: str | list[int] | None = setting(None, "adapter", "[m1, n1, m2, n2], auto (what captures most energy), low-rank, balanced, or s=4 and the like; null: auto, or low-rank where weights plan for another start")
-    energy: float | None = setting(None, "adapter", "share of a layer's energy beyond which no term is added, in (0, 1]; null: 0.9, or 1 with a budget")
-    criterion: str | None = setting(None, "adapter", "energy, elbow or both; null: both, or energy with a budget")
-    source: str | None = setting(None, "adapter", "what the factors start from: gradient, weight or zero; null: gradient, or weight with mode residual")
-    rank_source: str | None = setting(None, "adapter", "whose spectra set shape and rank: gradient or weight; null: as source; without such spectra a budget is shared out evenly")
-    gradient_batches: int = setting(8, "adapter", "source gradient: batches, from the start of the data, whose mean gradient is decomposed; 0 plans without gradients, and the start waits for the first backward pass")
-    mode: str = setting("delta", "adapter", "delta leaves the base untouched, residual subtracts the start from it")
-    iterations: int = setting(5, "adapter", "mode residual on a quantized base: times to decompose and quantize each layer, see soka.residual")
-    r_max: int | None = setting(None, "adapter", "most terms per layer; null: 8, or with a budget a few even shares")
-    max_madds: float | None = setting(None, "adapter", "most multiply-adds of a term, in units of a rank-1 term's")
-    plan: str | dict | None = setting(None, "adapter", "JSON file written by soka plan, or its content; shape and rank come from it")
-    dropout: float = setting(0.0, "adapter", "dropout on the adapter's input, in [0, 1)")
-    dynamic_every: int | None = setting(None, "adapter", "steps after which terms move to the layers that use theirs, again and again; null keeps the ranks")
-    dynamic_tolerance: float = setting(0.001, "adapter", "dynamic_every: most that a layer's change may move then, as a share of its norm, in [0, 1)")
-    epochs: float = setting(1.0, "optimisation", "passes over the data")
-    max_steps: int | None = setting(None, "optimisation", "steps to take; overrides epochs")
-    batch_size: int = setting(32, "optimisation", "examples per device and forward")
-    gradient_accumulation: int = setting(1, "optimisation", "forwards per step")
-    learning_rate: float = setting(0.02, "optimisation", "peak learning rate of AdamW")
-    adam_beta1: float = setting(0.9, "optimisation", "decay of AdamW's mean gradient, in [0, 1); less is faster in short runs, see the page Claims")
-    adam_beta2: float = setting(0.999, "optimisation", "decay of AdamW's mean squared gradient, in [0, 1)")
-    weight_decay: float = setting(0.0, "optimisation", "decoupled weight decay")
-    warmup_ratio: float = setting(0.1, "optimisation", "share of the steps in which the rate rises, in [0, 1)")
-    lr_scheduler: str = setting("cosine", "optimisation", "course of the rate after it: cosine, linear, constant_with_warmup, ...")
-    max_grad_norm: float = setting(1.0, "optimisation", "gradients are clipped to this norm")
+    method: TrainMethod = setting("soka", "adapter", "soka, lora or pissa")
+    target_modules: Modules = setting("all-linear", "adapter", "layers to adapt: all-linear, a list of name endings, or a regex")
+    rank_pattern: Ranks | None = setting(None, "adapter", "lora, pissa: ranks that differ from r by name ending, as [v_proj=2]")
+    gradient_batches: CountOrZero = setting(8, "adapter", "source gradient: batches, from the start of the data, whose mean gradient is decomposed; 0 plans without gradients, and the start waits for the first backward pass")
+    iterations: Count = setting(5, "adapter", "mode residual on a quantized base: times to decompose and quantize each layer, see soka.residual")
+    plan: Name | PlanTable | None = setting(None, "adapter", "JSON file written by soka plan, or its content; shape and rank come from it")
+    dropout: Part = setting(0.0, "adapter", "dropout on the adapter's input, in [0, 1)")
+    dynamic_every: Count | None = setting(None, "adapter", "steps after which terms move to the layers that use theirs, again and again; null keeps the ranks")
+    dynamic_tolerance: Part = setting(0.001, "adapter", "dynamic_every: most that a layer's change may move then, as a share of its norm, in [0, 1)")
+    epochs: Positive = setting(1.0, "optimisation", "passes over the data")
+    max_steps: Count | None = setting(None, "optimisation", "steps to take; overrides epochs")
+    batch_size: Count = setting(32, "optimisation", "examples per device and forward")
+    gradient_accumulation: Count = setting(1, "optimisation", "forwards per step")
+    learning_rate: Positive = setting(0.02, "optimisation", "peak learning rate of AdamW")
+    adam_beta1: Part = setting(0.9, "optimisation", "decay of AdamW's mean gradient, in [0, 1); less is faster in short runs, see the page Claims")
+    adam_beta2: Part = setting(0.999, "optimisation", "decay of AdamW's mean squared gradient, in [0, 1)")
+    weight_decay: NotNegative = setting(0.0, "optimisation", "decoupled weight decay")
+    warmup_ratio: Part = setting(0.1, "optimisation", "share of the steps in which the rate rises, in [0, 1)")
+    lr_scheduler: Scheduler = setting("cosine", "optimisation", "course of the rate after it: cosine, linear, constant_with_warmup, ...")
+    max_grad_norm: Positive = setting(1.0, "optimisation", "gradients are clipped to this norm")
     gradient_checkpointing: bool = setting(False, "optimisation", "recompute activations in backward: less memory, more time")
-    seed: int = setting(0, "optimisation", "of data order, dropout, generated problems and decompositions")
-    eval_steps: int = setting(25, "run", "evaluate every so many steps")
-    save_steps: int = setting(50, "run", "write a checkpoint every so many steps")
-    save_total_limit: int = setting(2, "run", "checkpoints to keep")
-    logging_steps: int = setting(5, "run", "log loss and gradient norm every so many steps")
-    output_dir: str = setting("runs/train", "run", "folder of checkpoints, adapter, record and picture")
+    seed: RunSeed = setting(0, "optimisation", "of data order, dropout, generated problems and decompositions")
+    eval_steps: Count = setting(25, "run", "evaluate every so many steps")
+    save_steps: Count = setting(50, "run", "write a checkpoint every so many steps")
+    save_total_limit: Count = setting(2, "run", "checkpoints to keep")
+    logging_steps: Count = setting(5, "run", "log loss and gradient norm every so many steps")
+    output_dir: Name = setting("runs/train", "run", "folder of checkpoints, adapter, record and picture")
     resume: bool = setting(True, "run", "go on from the last whole checkpoint in output_dir; false refuses a used folder")
     tensorboard: bool = setting(False, "run", "also write TensorBoard files (needs the tensorboard package)")
-    threads: int | None = setting(None, "run", "CPU threads; null leaves PyTorch's choice, 1 is often fastest for a small model")
+    threads: Threads | None = setting(None, "run", "CPU threads; null leaves PyTorch's choice, 1 is often fastest for a small model")
 
     def __post_init__(self)->None:
-        apply_preset(self, self.preset)
-        if self.source is None: self.source = "weight" if self.mode == "residual" else "gradient"
-        check_config(self)
+        check_fields(self)
+        self.settle()
+        _check_together(self)
         if isinstance(self.plan, str) and Path(self.plan).is_file(): self.plan = read_plan_file(self.plan)   # a run is of a plan, not of a file
+        if self.method == "soka": self.soka_settings()
 
-# %% ../nbs/10_train.ipynb #f82e2669
-def check_type(
-    key:str,    # name of the setting
-    value:Any,  # from a recipe
-    hint:Any,   # type of the field
-)->Any:         # the value, as a float where the field is one
-    "`value`, if it is of a type that `hint` allows."
-    kinds = [get_origin(k) or k for k in get_args(hint) or (hint,)] if get_origin(hint) is not list else [list]
-    if any(type(value) is k for k in kinds): return [check_type(key, v, str | int) for v in value] if list in kinds and isinstance(value, list) else value
-    if float in kinds and type(value) in (int, str):
-        try: return float(value)
-        except ValueError: pass
-    names = " or ".join({NoneType: "null", list: "a list"}.get(k, k.__name__) for k in kinds)
-    raise TypeError(f"{key} must be {names}, got {value!r}")
+    def soka_settings(self)->SoKAConfig:
+        "The settings of `soka.peft`, and with them its checks; a plan whose file is gone is left to `check_ready`."
+        same = {f.name: getattr(self, f.name) for f in fields(AdapterSettings)}
+        return SoKAConfig(**same, plan=self.plan if isinstance(self.plan, dict) else None, seed=self.seed, target_modules=self.target_modules, soka_dropout=self.dropout, task_type="CAUSAL_LM")
 
-# %% ../nbs/10_train.ipynb #b7838a91
-def _choice(key:str, value:Any, known:Sequence)->None:
-    if value not in known: raise ValueError(f"{key} must be one of {', '.join(map(str, known))}, got {value!r}")
-
-# %% ../nbs/10_train.ipynb #b1913c4c
-def check_config(c:TrainConfig)->None:
-    "Raise at the first setting that has the wrong type or value."
-    for key, hint in get_type_hints(TrainConfig).items(): setattr(c, key, check_type(key, getattr(c, key), hint))
-    for key, known in (("method", METHODS_TO_TRAIN), ("quantize", QUANTIZERS), ("dtype", DTYPES), ("lr_scheduler", [s.value for s in SchedulerType]),
-                       ("source", SOURCES), ("mode", MODES)):
-        _choice(key, getattr(c, key), known)
-    for key in ("r", "r_max", "data_rows", "max_steps", "batch_size", "gradient_accumulation", "eval_steps", "save_steps", "save_total_limit",
-                "logging_steps", "threads", "dynamic_every", "iterations"):
-        if getattr(c, key) is not None and getattr(c, key) < 1: raise ValueError(f"{key} must be at least 1, got {getattr(c, key)}")
-    _check_ranges(c)
-    _check_together(c)
-
-# %% ../nbs/10_train.ipynb #0183cded
-def _check_ranges(c:TrainConfig)->None:
-    for key in ("learning_rate", "max_grad_norm", "epochs"):
-        if not (getattr(c, key) > 0 and math.isfinite(getattr(c, key))): raise ValueError(f"{key} must be positive, got {getattr(c, key)}")
-    for key in ("warmup_ratio", "dropout", "dynamic_tolerance", "adam_beta1", "adam_beta2"):
-        if not 0 <= getattr(c, key) < 1: raise ValueError(f"{key} must be in [0, 1), got {getattr(c, key)}")
-    for key in ("weight_decay", "eval_rows", "gradient_batches"):
-        if not getattr(c, key) >= 0: raise ValueError(f"{key} must be at least 0, got {getattr(c, key)}")
 
 # %% ../nbs/10_train.ipynb #20c1f1f4
 def _check_together(c:TrainConfig)->None:
-    if c.r is not None and c.budget is not None: raise ValueError(f"give r or budget, not both, got r={c.r}, budget={c.budget}")
+    "Refuse settings that contradict each other."
+    format_prompt("", c.template)
     if c.method != "soka" and c.r is None and c.budget is None: raise ValueError(f"method {c.method} needs r or budget, got neither")
     if c.method != "soka" and c.preset is not None: raise ValueError(f"preset is for method soka, got {c.preset!r} with method {c.method}")
     if c.method != "soka" and c.plan is not None: raise ValueError(f"plan is for method soka, got {c.method}")
@@ -195,22 +152,17 @@ def _check_together(c:TrainConfig)->None:
         raise ValueError(f"dynamic_every needs method soka with a source other than weight, got method {c.method} with source {c.source}")
     if c.method == "pissa" and c.quantize == "int8": raise NotImplementedError("method pissa needs quantize nf4, fp4 or none, got int8")
     if c.rank_pattern is not None and (c.method == "soka" or c.r is None): raise ValueError(f"rank_pattern needs method lora or pissa with r, got {c.method} with r={c.r}")
-    for p in c.rank_pattern or ():
-        if not re.fullmatch(r"[\w.]+=[1-9]\d*", str(p)): raise ValueError(f"rank_pattern must hold names with ranks as v_proj=2, got {p!r}")
-    if c.columns is not None and len(c.columns) != 2: raise ValueError(f"columns must be two names, got {c.columns}")
     if c.rank_source == "gradient" and not c.gradient_batches: raise ValueError(f"rank_source gradient needs gradient_batches of at least 1, got {c.gradient_batches}")
     if c.data == "problems" and c.data_rows is None: raise ValueError("data 'problems' needs data_rows, got null")
+    if c.data != "problems" and c.eval_data is None and c.data_rows is not None and c.eval_rows >= c.data_rows:
+        raise ValueError(f"eval_rows must leave rows to train on, fewer than data_rows = {c.data_rows}, got {c.eval_rows}")
 
 # %% ../nbs/10_train.ipynb #2f2ed200
 def make_config(
     values:Mapping[str, Any],  # settings by name
 )->TrainConfig:                # with the defaults of all others
     "A checked `TrainConfig`."
-    known = [f.name for f in fields(TrainConfig)]
-    for key in values:
-        if key in known: continue
-        near = "".join(f"; did you mean {m}?" for m in get_close_matches(str(key), known, 1, 0.5))
-        raise ValueError(f"a setting must be a field of TrainConfig, got {key!r}{near}")
+    check_names(values, [f.name for f in fields(TrainConfig)], "a setting must be a field of TrainConfig")
     return TrainConfig(**values)
 
 # %% ../nbs/10_train.ipynb #3b03e602
@@ -220,10 +172,8 @@ def recipe_values(
 )->dict[str, Any]:               # settings by name
     "What a recipe gives, over what the recipes that it extends give."
     path = Path(path)
-    if not path.is_file(): raise FileNotFoundError(f"recipe must be a file that exists, got {str(path)!r}")
+    values = read_yaml(path, "recipe") or {}
     if path.resolve() in seen: raise ValueError(f"a recipe must not extend itself, got {path}")
-    try: values: Any = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as e: raise ValueError(f"recipe must be YAML, {path} has: {' '.join(str(e).split())}") from e
     if not isinstance(values, dict): raise ValueError(f"a recipe must be keys with values, got {type(values).__name__} in {path}")
     over = values.pop("extends", None)
     if not isinstance(over, str|None): raise TypeError(f"extends must be the path of a recipe, got {over!r} in {path}")
@@ -339,9 +289,34 @@ def soka_config(
     total:int,           # parameters of the base, what a budget's percentage is of
 )->SoKAConfig:
     "The settings of `soka.peft`."
-    same = {k: getattr(config, k) for k in ("r", "energy", "criterion", "source", "rank_source", "mode", "r_max", "max_madds", "seed", "target_modules", "plan")}
-    return SoKAConfig(**same, budget=None if config.budget is None else parse_budget(config.budget, total), soka_dropout=config.dropout,
-                      shape=tuple(config.shape) if isinstance(config.shape, list) else config.shape, task_type="CAUSAL_LM")
+    return replace(config.soka_settings(), plan=config.plan, budget=None if config.budget is None else parse_budget(config.budget, total))
+
+# %% ../nbs/10_train.ipynb #f59cd35d
+def check_model(
+    name:str,  # setting `model`
+)->None:       # a `FileNotFoundError` if it can be no model
+    "Refuse a folder without a model; whether the hub has a name is for the hub to say."
+    if os.path.exists(name): ok = name == "base" or (Path(name)/"config.json").is_file()
+    else: ok = re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", name) is not None
+    if not ok: raise FileNotFoundError(f"model must be base, a hub id or a folder with config.json, got {name!r}")
+
+def check_files(
+    key:str,                          # the setting
+    source:str|Sequence[str]|None,    # its value
+)->None:                              # a `FileNotFoundError` names the first file that is not there
+    "Refuse rows from a file that does not exist."
+    for s in [source] if isinstance(source, str) else source or ():
+        if Path(s).suffix in (".json", ".jsonl") and not os.path.isfile(s): raise FileNotFoundError(f"{key} must be a file that exists, got {s!r}")
+
+def check_ready(
+    config:TrainConfig,
+)->None:               # an error names the first setting that a new run cannot use
+    "Look for what a new run will read, without opening a model: base, rows, plan."
+    check_model(config.model)
+    for key in ("data", "eval_data"): check_files(key, getattr(config, key))
+    if config.method != "soka": return
+    if "update" in (config.source, config.rank_source): raise ValueError(f"source and rank_source must be gradient, weight or zero in training, got {config.source} and {config.rank_source}")
+    if config.plan is not None: soka_config(config, 10**12)   # its file is read and checked
 
 # %% ../nbs/10_train.ipynb #8bb66d78
 def lora_config(
@@ -896,6 +871,7 @@ def train(
 )->RunResult:                                 # model, tokenizer, record
     "Train an adapter as `config` says, or go on where an interrupted run stopped."
     began = time.perf_counter()
+    if (read_record(config.output_dir) or {}).get("status") != "finished": check_ready(config)
     make_output(config.output_dir)
     advice = {k: getattr(config, k) for k in ("batch_size", "gradient_accumulation", "max_length", "gradient_checkpointing")}
     with one_run(config.output_dir) if main_process() else nullcontext(), memory_advice(**advice): return _train(config, callbacks, began)

@@ -9,7 +9,8 @@ def test_read_flag():
     assert read_flag("budget", "990000") == 990_000 and read_flag("budget", "0.5%") == "0.5%" and read_flag("shape", "[8, 8, 8, 8]") == [8, 8, 8, 8]
     assert read_flag("output_dir", "2024") == "2024" and read_flag("revision", "null") is None and read_flag("resume", "false") is False
     assert read_flag("template", "Q: {instruction} [") == "Q: {instruction} [" and read_flag("quantize", "none") == "none"
-    with pytest.raises(TypeError, match="epochs must be float, got 'many'"): read_flag("epochs", "many")
+    with pytest.raises(TypeError, match="epochs must be a number above 0, at most 10..9, got 'many'"): read_flag("epochs", "many")
+    with pytest.raises(TypeError, match=r"r must be an integer from 1 to 10..9, got '\["): read_flag("r", "[")
 
 
 # %% ../nbs/11_cli.ipynb #d3138b7b
@@ -138,14 +139,14 @@ def test_compare_command():
     import contextlib, io, json
     folder = Path(tempfile.mkdtemp())
     (folder/"c.yaml").write_text(f"records: {folder}/records\nbases: {{b: base}}\ntasks: {{t: {{data: problems, rows: 30, validation: 4, test: 4, batch: 2}}}}\nsteps: 4\nwarmup: 1\n"
-    "rates: [2e-3, 1e-2]\nseeds: [0, 1]\narms: {lora: {method: lora}, soka: {method: soka, share: 0.5}, broken: {method: soka, mode: residual, source: zero}}\n")
+    "rates: [2e-3, 1e-2]\nseeds: [0, 1]\narms: {lora: {method: lora}, soka: {method: soka, share: 0.5}, broken: {method: soka, shape: s=7}}\n")
     code, text = silent("compare", folder/"c.yaml", "--dry_run", "--part", "1/2")
     assert code == 0 and "b-t lora: 0 of 4 runs finished" in text and "soka" not in text and "2 arms in 1 cells, 8 runs left" in text and not (folder/"records").exists()
     code, text = silent("compare", folder/"c.yaml", "--only", "lora", "soka")
     assert code == 0 and len(json.loads((folder/"records"/"b-t.json").read_text())["runs"]) >= 8 and " ± " in text
     code, text = silent("compare", folder/"c.yaml", "--only", "soka", "--base", "b", "--task", "t")
     assert code == 0 and "b-t soka: 4 of 4 runs finished" in text and "0 runs left" in text
-    for words, message in ((["--only", "broken"], "every arm must run, 1 of 1 did not: b-t broken: ValueError: mode='residual' needs"), (["--part", "2"], "part must be i/n, got '2'")):
+    for words, message in ((["--only", "broken"], "every arm must run, 1 of 1 did not: b-t broken: ValueError: s must divide"), (["--part", "2"], "part must be i/n, got '2'")):
         with contextlib.redirect_stderr(io.StringIO()) as err: assert silent("compare", folder/"c.yaml", *words)[0] == 2
         assert message in err.getvalue()
 
@@ -229,7 +230,7 @@ def test_command_errors():
         assert code == 2 and err.getvalue().count("\n") == 1 and err.getvalue().startswith("soka: error: ")
         return err.getvalue()
     assert "got 'no.yaml'" in fails("train", "no.yaml") and "did you mean --learning_rate?" in fails("train", "--lerning_rate", 1)
-    assert "epochs must be float, got 'many'" in fails("train", "--epochs", "many") and "invalid choice: 'fly'" in fails("fly")
+    assert "epochs must be a number above 0, at most 10**9, got 'many'" in fails("train", "--epochs", "many") and "invalid choice: 'fly'" in fails("fly")
     folder = Path(tempfile.mkdtemp())
     assert "adapter must be a folder that exists" in fails("merge", folder/"no", "--out", folder/"m")
     assert "must hold adapter_config.json" in fails("merge", folder, "--out", folder/"m")
@@ -256,6 +257,144 @@ def test_command_errors():
     assert "with peft_type 'SOKA', got 'None'" in fails("inspect", folder) and "adapter must be a folder that exists" in fails("inspect", folder/"no")
     assert "run must be a folder with a finished run" in fails("record", folder, folder/"r.json")
     with pytest.raises(FileNotFoundError): main(["train", "no.yaml", "--debug"])
+
+
+# %% ../nbs/11_cli.ipynb #32a8c2a5
+def test_bad_settings_are_refused_at_the_door():
+    import json, math
+    import pytest
+    import soka.data
+    from soka.settings import parse_yaml, shown
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    BAD = """
+model: '' | 3 | ../no/such/folder | [base]
+revision: 3 | ''
+quantize: nf5 | 4 | true
+double_quant: maybe | 1 | on
+dtype: half | 16
+data: [1, 2] | [] | '' | 3 | {a: b} | [''] | no_such.jsonl | [problems, no_such.json]
+data_name: 3 | [main]
+data_split: '' | 3
+data_rows: 0 | -1 | 7. | many | true | 100000000000
+columns: [1, 2] | [a] | [a, b, c] | question | []
+eval_data: no_such.jsonl | [] | 5
+eval_split: ''
+eval_rows: -1 | 7.5 | false
+template: chat | nothing to fill in | '' | '{instruction}{instruction}' | 3
+max_length: 0 | 1e3
+packing: on | 1
+method: dora | 3
+target_modules: [] | [1] | ( | '' | {a: b} | [a/b]
+preset: best | [paper]
+r: 0 | -4 | 7. | four | true | 100000000000 | [1] | 010 | 0x10
+rank_pattern: v_proj=2 | [v_proj:2] | [3]
+budget: 0% | -1% | 101% | abc% | '%' | 1e999999999% | 0 | -5 | 1.5 | true | [1] | 1M | 10000000000000000
+shape: square | s=0 | s=-1 | s=4x | [1, 2, 3] | [0, 1, 1, 1] | [1, 2, 3, 4.] | [] | 8 | {a: 1} | true
+energy: 7. | 0 | -1 | .nan | .inf | much | true | [1]
+criterion: knee | gavish-donoho
+source: noise | [gradient]
+rank_source: foo | zero
+gradient_batches: 0 | 1.5
+mode: half | true
+iterations: 0
+r_max: 0 | two
+max_madds: 0 | -1 | .inf | .nan | 1e39
+plan: no_such.json | 3 | '' | {a: [1, 1, 1, 1, 1]}
+dropout: 1 | -0.1 | 1.5 | .nan
+dynamic_every: 0 | 0.5
+dynamic_tolerance: 1 | -1
+epochs: 0 | -1 | .inf | many | 1e39 | 1:30
+max_steps: 0 | 1000000000000
+batch_size: 0 | 1.5 | 010
+gradient_accumulation: 0
+learning_rate: 0 | -0.1 | .inf | -.inf | .nan | fast | 1e39 | 1e999999999 | '1e999'
+adam_beta1: 1 | -0.1 | .nan
+adam_beta2: 1. | x
+weight_decay: -1 | .inf | .nan
+warmup_ratio: 1 | -1
+lr_scheduler: cosin | cosine_with_min_lr | 3
+max_grad_norm: 0 | .inf
+gradient_checkpointing: yes
+seed: -1 | 1.0 | a | 4294967296 | 99999999999999999999
+eval_steps: 0
+save_steps: 0
+save_total_limit: 0
+logging_steps: 0
+output_dir: '' | 3
+resume: off | 0
+tensorboard: 2
+threads: 0 | 100000 | all
+"""
+    GOOD = """
+model: base | meta-llama/Llama-2-7b-hf
+data: problems | gsm8k | [openai/gsm8k, other]
+data_rows: 3200 | 1_000
+template: plain | alpaca | 'Q: {instruction} A:'
+target_modules: all-linear | [q_proj, v_proj] | .*_proj$
+r: 4 | null
+budget: 990000 | 1% | 0.015% | 100% | '20000'
+shape: s=4 | [8, 2, 2, 6] | auto | balanced | [s=2, [8, 2, 2, 6]] | null
+energy: 1 | 0.9 | 1e-3
+max_madds: 1 | 1.5
+learning_rate: 1e-3 | 1e-4 | 0.02 | .5 | '1e-3' | 1
+epochs: 3 | 0.5
+adam_beta1: 0 | 0.8
+seed: 0 | 4294967295
+resume: true | false
+threads: 1 | null
+"""
+    def lines(table): return [(i, f"{key}: {v.strip()}") for key, _, values in (l.partition(": ") for l in table.strip().splitlines()) for i, v in enumerate(values.split(" | "))]
+    def touched(*args, **kw): raise AssertionError("a tokenizer, a base or a data set was opened")
+    def refused(*argv):
+        "The one line of a command that touches nothing."
+        err = io.StringIO()
+        with pytest.MonkeyPatch.context() as m, contextlib.redirect_stderr(err), contextlib.redirect_stdout(err):
+            for kind in (AutoTokenizer, AutoModelForCausalLM): m.setattr(kind, "from_pretrained", touched)
+            m.setattr(soka.data, "load_dataset", touched)
+            for name in ("open_checkpoint", "load_frozen", "load_docs"): m.setitem(main.__globals__, name, touched)
+            code = main([str(a) for a in argv])
+        text = err.getvalue()
+        assert code == 2 and text.count("\n") == 1 and text.startswith("soka: error: ") and len(text) < 1000 and "pydantic" not in text, (argv, code, text)
+        return text
+    folder = Path(tempfile.mkdtemp())
+    recipe, out = folder/"r.yaml", folder/"out"
+    for i, line in lines(BAD):
+        key, value = line.split(": ")[0], parse_yaml(line)
+        recipe.write_text(line + ("" if key == "output_dir" else f"\noutput_dir: {out}"))
+        for command in ("train", "sweep")[:1 if i else 2]:
+            text = refused(command, recipe, *(("--seed", 1, 2) if command == "sweep" and key != "seed" else ()))
+            missing = "no_such" in line
+            assert key in text and (shown(value[key]) in text or missing and "no_such.json" in text), (line, text)
+            assert not out.exists() and not Path(str(out) + "-sweep").exists(), line
+    for _, line in lines(GOOD):
+        recipe.write_text(line)
+        assert read_recipe(recipe), line
+    recipe.write_text("enrgy: 0.9")
+    assert "got 'enrgy'; did you mean energy?" in refused("train", recipe) and "did you mean energy?" in refused("sweep", recipe)
+    recipe.write_text(f"output_dir: {recipe}")
+    assert "output_dir must be a folder that can be written" in refused("train", recipe)
+    for flag, text in (("--energy", "7."), ("--budget", "0%"), ("--shape", "square"), ("--target_modules", "[]"), ("--quantize", "nf5"), ("--criterion", "knee"), ("--r", "7."), ("--max_madds", "inf")):
+        for command in (("train",), ("plan", "base", "--out", out), ("demo",)): assert flag[2:] + " must be" in refused(*command, flag, text)
+    assert "plan must be a file that exists" in refused("train", "--plan", "no.json") and "got update" in refused("train", "--source", "update")
+    assert "energy must be in (0, 1], got 7.0" in refused("sweep", "--energy", 0.9, 7., "--output_dir", out)
+    for flags in (("--quantize", "nf5"), ("--threads", 100000), ("--limit", 0), ("--template", "chat"), ("--max-new-tokens", 0), ("--batch-size", 0), ("--num-fewshot", -1), ("--workers", 0)):
+        assert "must be" in refused("eval", "base", "--measures", "nll", *flags), flags
+    assert not out.exists()
+    good = {"records": str(out), "bases": {"b": "base"}, "tasks": {"t": {"data": "problems"}}, "arms": {"x": {"method": "soka"}}}
+    for path, values in (("full", (0, 1.5)), ("steps", (0, "many")), ("warmup", (-1,)), ("rates", ([], [0], [1e-3, 1e-3], ["a"], [math.inf])), ("seeds", ([1.5], [2**63])), ("records", ("", 3)), ("only", ([["b", "t", "u"]],)), ("bases.b", (3, "", "../no/folder")),
+                         ("tasks.t.data", ("no_such.jsonl", [1], "")), ("tasks.t.columns", (["a"], "a")), ("tasks.t.longest", (0,)), ("tasks.t.cut", ("on", 1)), ("arms.x.share", (0, "1%", math.nan)), ("arms.x.betas", ([.9, 1], [.9])), ("arms.x.quantize", ("int8",)),
+                         ("arms.x.energy", (7., 0)), ("arms.x.rank_source", ("foo",)), ("arms.x.shape", ("square", "s=0", [1, 2, 3])), ("arms.x.criterion", ("knee",)), ("arms.x.budget", (0, "1%")), ("arms.x.r", (0, 7., "four")), ("arms.x.mode", ("half",)), ("arms.x.plan", ("no_such.json",)),
+                         ("arms.x.soka_dropout", (1,)), ("arms.x.target_rank", (1,)), ("arms.x.gradient_batches", (0,)), ("arms.x.dynamic", (.5,))):
+        for value in values:
+            bad = json.loads(json.dumps(good))
+            *tables, key = path.split(".")
+            at = bad
+            for name in tables: at = at[name]
+            at[key] = value
+            recipe.write_text(json.dumps(bad).replace("Infinity", ".inf").replace("NaN", ".nan"))
+            text = refused("compare", recipe)
+            assert (shown(value) in text or "target_rank" in text) and (key in text or "model" in text), (path, value, text)
+    assert not out.exists()
 
 
 # %% ../nbs/11_cli.ipynb #afff8db3

@@ -113,21 +113,24 @@ def test_rates_go_on():
 # %% ../nbs/28_compare.ipynb #c4d5be52
 def test_resume_and_share():
     import json, tempfile
+    from dataclasses import replace
     from pathlib import Path
     folder = tempfile.mkdtemp()
-    def make(**kw): return make_comparison({"records": folder, "bases": {"b": "base"}, "tasks": {"t": {"data": "problems", "rows": 30, "validation": 4, "test": 4, "batch": 2, "longest": 128}}, "steps": 3, "warmup": 1,
-                                           "rates": [1e-3, 2e-3, 1e30], "seeds": [0, 1], "arms": {"lora": {"method": "lora", "share": 0.25}, "soka": {"method": "soka", "r": 1}, "broken": {"method": "soka", "mode": "residual", "source": "zero"}}, **kw})
-    c, said = make(), []
+    def small_one(rates=(1e-3, 2e-3, 1e30), **kw):
+        made = make_comparison({"records": folder, "bases": {"b": "base"}, "tasks": {"t": {"data": "problems", "rows": 30, "validation": 4, "test": 4, "batch": 2, "longest": 128}}, "steps": 3, "warmup": 1,
+                                "seeds": [0, 1], "arms": {"lora": {"method": "lora", "share": 0.25}, "soka": {"method": "soka", "r": 1}, "broken": {"method": "soka", "shape": "s=7"}}, **kw})
+        return replace(made, rates=list(rates))     # too large a rate to be given, for runs that fail
+    c, said = small_one(), []
     assert len(plan_work(c)) == 3 and [w.arm for w in plan_work(c, part=(2, 2))] == ["soka"] and work_left(c, plan_work(c)[0]) == (0, 5)
     errors = compare_methods(c, plan_work(c), said.append)
-    assert [w.arm for w in errors] == ["broken"] and "cannot run: ValueError: mode='residual' needs" in said[-1]
+    assert [w.arm for w in errors] == ["broken"] and "cannot run: ValueError: s must divide out_features = 128 and in_features = 128, got 7" in said[-1]
     record = read_compare(Path(folder)/"b-t.json")
     assert not record["runs"]["broken"] and {len(record["runs"][n]) for n in ("lora", "soka")} == {5}, {n: [(x["rate"], x["nll"]) for x in r] for n, r in record["runs"].items()}
     for n in ("lora", "soka"): assert len(final(record["runs"][n])) == 2 and work_left(c, plan_work(c, [n])[0]) == (5, 5)
     said.clear()
     compare_methods(c, plan_work(c, ["lora", "soka"]), said.append)
     assert said == []                                                           # nothing is run twice
-    longer = make(full=5)
+    longer = small_one(full=5)
     assert [work_left(longer, w)[0] for w in plan_work(longer)] == [0, 0, 0]    # other settings, other runs
     a, b = CompareRecord(c, "b", "t"), CompareRecord(c, "b", "t")               # two processes
     n, run = len(a.runs), dict(record["runs"]["soka"][0])
@@ -135,10 +138,10 @@ def test_resume_and_share():
     b.add({**run, "seed": 8}, {})
     assert len(CompareRecord(c, "b", "t").runs) == n + 2 and len(json.loads((Path(folder)/"b-t.json").read_text())["runs"]) == n + 2
     assert {p.name for p in Path(folder).iterdir()} == {"b-t.json"}
-    lost = make(rates=[1e30, 1e31])
+    lost = small_one(rates=[1e30, 1e31])
     compare_methods(lost, plan_work(lost, ["soka"]), said.append)
     assert "failed at every rate" not in " ".join(said)                         # those of other rates still count
-    lost = make(rates=[1e30, 1e31], steps=4)
+    lost = small_one(rates=[1e30, 1e31], steps=4)
     compare_methods(lost, plan_work(lost, ["soka"]), said.append)
     assert said[-1] == "b-t soka: failed at every rate" and arm_summary(read_compare(Path(folder)/"b-t.json"), "soka") is None
 
@@ -194,31 +197,41 @@ def test_bad_settings():
     good = {"records": "r", "bases": {"b": "base"}, "tasks": {"t": {"data": "problems"}}, "arms": {"x": {"method": "lora"}}}
     def refused(kind, match, **change):
         with pytest.raises(kind, match=match): make_comparison({**good, **change})
-    refused(ValueError, "a comparison must have settings of records, .*, got 'rate'", rate=1)
-    refused(ValueError, "full must be an integer of at least 1, got 0", full=0)
+    refused(ValueError, "a setting of a Comparison must be one of records, .*, got 'rate'; did you mean rates", rate=1)
+    refused(ValueError, "full must be an integer from 1 to 10..9, got 0", full=0)
     refused(ValueError, "warmup must leave at least 2 steps, got 5 of 5 in arms.x", steps=5)
     refused(ValueError, "rates must be a list of different numbers above 0, got", rates=[1e-3, 1e-3])
     refused(ValueError, "seeds must be a list of different integers, got", seeds=[])
     refused(ValueError, "bases must be a table of names, got", bases={})
-    refused(ValueError, "bases.b must be a folder, a hub id or 'base', got 3", bases={"b": 3})
+    refused(TypeError, "bases.b must be one line of text, not empty, got 3", bases={"b": 3})
     refused(ValueError, r"only must name bases and tasks of the comparison, got \['b', 'u'\]", only=[["b", "u"]])
     refused(ValueError, r"arms.x.on must name bases and tasks", arms={"x": {"method": "lora", "on": [["c", "t"]]}})
-    refused(ValueError, "arms.x.on must be a list of", arms={"x": {"method": "lora", "on": "t"}})
+    refused(TypeError, "arms.x.on must be a list of", arms={"x": {"method": "lora", "on": "t"}})
     refused(ValueError, "tasks.t must give data, got", tasks={"t": {}})
-    refused(ValueError, "tasks.t must have settings of data, .*, got 'cutt'", tasks={"t": {"data": "problems", "cutt": True}})
-    refused(ValueError, "tasks.t.cut must be true or false, got 1", tasks={"t": {"data": "problems", "cut": 1}})
+    refused(ValueError, "a setting of tasks.t must be one of data, .*, got 'cutt'; did you mean cut", tasks={"t": {"data": "problems", "cutt": True}})
+    refused(TypeError, "tasks.t.cut must be true or false, got 1", tasks={"t": {"data": "problems", "cut": 1}})
     refused(ValueError, "tasks.t.columns must be two names, got", tasks={"t": {"data": "a.jsonl", "columns": ["a"]}})
     refused(TypeError, "tasks.t must be a table of settings, got 3", tasks={"t": 3})
     refused(TypeError, "arms.x must be a table of settings, got 'lora'", arms={"x": "lora"})
     refused(ValueError, "arms.x must give method, got", arms={"x": {"share": 1.0}})
     refused(ValueError, "arms.x.method must be one of lora, .*, got 'lorra'", arms={"x": {"method": "lorra"}})
-    refused(ValueError, "arms.x must have settings of lora: r; got 'alpha'", arms={"x": {"method": "lora", "alpha": 3}})
-    refused(ValueError, "arms.x.share must be a number above 0, got 0", arms={"x": {"method": "lora", "share": 0}})
+    refused(ValueError, "arms.x must have settings of lora: r, got 'alpha'", arms={"x": {"method": "lora", "alpha": 3}})
+    refused(ValueError, "arms.x.share must be a number above 0, at most 10..9, got 0", arms={"x": {"method": "lora", "share": 0}})
     refused(ValueError, r"arms.x.betas must be two numbers in \[0, 1\), got \[0.9, 1\]", arms={"x": {"method": "lora", "betas": [0.9, 1]}})
-    refused(ValueError, "arms.x.quantize must be nf4 or null, got 'int8'", arms={"x": {"method": "lora", "quantize": "int8"}})
+    refused(ValueError, "arms.x.quantize must be one of nf4, got 'int8'", arms={"x": {"method": "lora", "quantize": "int8"}})
+    for bad, kind, match in ((dict(energy=7.), ValueError, r"arms.x: energy must be in \(0, 1\], got 7.0"), (dict(shape="square"), ValueError, "arms.x: shape must be"), (dict(source="zero", mode="residual"), ValueError, "arms.x: mode='residual' needs"),
+        (dict(budget="1%"), TypeError, "arms.x.budget must be a number above 0"), (dict(gradient_batches=0), ValueError, "arms.x.gradient_batches must be"), (dict(dynamic=2.5), TypeError, "arms.x.dynamic must be"), (dict(r=1, budget=.5), ValueError, "arms.x: give r or budget"),
+        (dict(plan="no.json"), FileNotFoundError, "plan must be a file that exists, got 'no.json'"), (dict(enrgy=.9), ValueError, "got 'enrgy'; did you mean energy")):
+        refused(kind, match, arms={"x": {"method": "soka", **bad}})
+    refused(ValueError, "arms.x: energy must be 0.9 with preset='paper', got 0.5", arms={"x": {"method": "soka-paper", "energy": .5}})
+    refused(ValueError, "arms.x.k must be an integer from 1", arms={"x": {"method": "salt", "k": 0}})
     refused(ValueError, "arms.x.quantize must be null for loha", arms={"x": {"method": "loha", "quantize": "nf4"}})
-    with pytest.raises(TypeError, match="a comparison must be a table of settings, got 3"): make_comparison(3)
+    with pytest.raises(TypeError, match="a Comparison must be a table of settings, got 3"): make_comparison(3)
     c = make_comparison(good)
+    check_work(c, plan_work(c))
+    for change, match in (({"bases": {"b": "../no/folder"}}, "model must be base, a hub id or a folder"), ({"tasks": {"t": {"data": "no.jsonl"}}}, "tasks.t.data must be a file that exists, got 'no.jsonl'")):
+        d = make_comparison({**good, **change})
+        with pytest.raises(FileNotFoundError, match=match): check_work(d, plan_work(d))
     with pytest.raises(ValueError, match="arm must be one of x, got 'y'"): plan_work(c, ["y"])
     with pytest.raises(ValueError, match="part must be i/n with i in 1..n, got 3/2"): plan_work(c, part=(3, 2))
     with pytest.raises(ValueError, match="a comparison must have something to run, got no arm"): plan_work(make_comparison({**good, "arms": {"x": {"method": "lora", "on": [["b", "t"]]}}, "bases": {"b": "base", "d": "base"}}), bases=["d"])

@@ -183,7 +183,7 @@ def test_errors():
         with pytest.raises(ValueError, match="with r >= 1, got shapes"): recompress(U, V)
     with pytest.raises(ValueError, match="U and V must be finite, got 4 NaN"): recompress(torch.ones(1, 3, 3), torch.full((1, 2, 2), float("nan")))
     for key, bad in (("every", 0), ("every", 1.5), ("every", None), ("start", 0), ("stop", True)):
-        with pytest.raises(ValueError, match=f"{key} must be an integer of at least 1, got"): DynamicRank(**{key: bad})
+        with pytest.raises(ValueError, match=f"{key} must be an integer from 1 to 10..9.*, got"): DynamicRank(**{key: bad})
     with pytest.raises(ValueError, match="tolerance must be in"): DynamicRank(tolerance=1.)
     def make(source): return get_peft_model(torch.nn.Sequential(torch.nn.Linear(8, 8)), SoKAConfig(target_modules=["0"], source=source, shape="low-rank", r=2))
     args, state = SimpleNamespace(world_size=1, load_best_model_at_end=False), SimpleNamespace(global_step=0, stateful_callbacks={})

@@ -62,8 +62,8 @@ def test_a_rival_of_few_lines():
     with pytest.raises(NotImplementedError, match=r"must say what it trains, got no start\(\)"): FrozenSVDLayer.start(None, None, None)
     with pytest.raises(NotImplementedError, match=r"must say what it adds, got no change\(\)"): FrozenSVDLayer.change(None, None)
     for bad in (0, 1.5, True, "3"):
-        with pytest.raises(ValueError, match=f"k must be an integer of at least 1, got {bad!r}"): ToyConfig(k=bad)
-        with pytest.raises(ValueError, match=f"k must be an integer of at least 1, got {bad!r}"): ToyConfig(rank_pattern={"q": bad})
+        with pytest.raises(ValueError, match=f"k must be an integer from 1 to 10..9, got {bad!r}"): ToyConfig(k=bad)
+        with pytest.raises(ValueError, match=f"k must be an integer from 1 to 10..9, got {bad!r}"): ToyConfig(rank_pattern={"q": bad})
     fresh = toy_net()
     with pytest.raises(ValueError, match=r"k must be at most 8 for a layer of \(8, 40\), got 9; layer 2"): get_peft_model(fresh, ToyConfig(target_modules=["0", "2"], k=9))
     assert type(fresh[0]) is nn.Linear                                   # nothing was replaced

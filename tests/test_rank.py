@@ -373,8 +373,10 @@ def test_refuses_bad_budgets():
     import pytest
     for b in (0, -5, "0", "0%", "0.001%", "-1%"):
         with pytest.raises(ValueError, match="at least 1 parameter, got"): parse_budget(b, 1000)
-    for b in ("1M", "", "%", "1.5", "1%%", "a%", "nan%", "1/0%"):
+    for b in ("1M", "", "%", "1.5", "1%%", "a%", "nan%", "1/0%", "1/3%", "1e999999999%", "1e9%", "9"*5000):
         with pytest.raises(ValueError, match="a number of parameters or a percentage, got"): parse_budget(b, 1000)
+    for b in ("101%", "100.01%", "1000000%"):
+        with pytest.raises(ValueError, match="at most 100%, got"): parse_budget(b, 1000)
     for b in (0.5, True, None):
         with pytest.raises(TypeError, match="int or a str"): parse_budget(b, 1000)
     layers = make([[1.], [1.]], [4, 8])

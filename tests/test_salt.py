@@ -28,6 +28,6 @@ def test_salt_refuses():
     from peft import get_peft_model
     from torch import nn
     for name in ("k", "r"):
-        with pytest.raises(ValueError, match=f"{name} must be an integer of at least 1, got 0"): SALTConfig(**{name: 0})
+        with pytest.raises(ValueError, match=f"{name} must be an integer from 1 to 10..9, got 0"): SALTConfig(**{name: 0})
     with pytest.raises(ValueError, match=r"r must be at most 3 for a layer of \(9, 7\), got 4; layer 0"):
         get_peft_model(nn.Sequential(nn.Linear(7, 9)), SALTConfig(k=4, target_modules=["0"]))

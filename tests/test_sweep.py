@@ -124,10 +124,19 @@ def test_sweep_errors():
     import pytest
     for settings, axes, kind, rule in (
         ({}, {"threads": [1, 2]}, ValueError, "must change what is learned, got threads with 2 values"), ({}, {"seed": []}, ValueError, "must have a value, got none for seed"),
-        ({}, {"seed": [1, 1]}, ValueError, "given once, got seed 1 twice"), ({}, {"learning_rate": [.1, -1.]}, ValueError, "learning_rate=-1.0: learning_rate must be positive"),
+        ({}, {"seed": [1, 1]}, ValueError, "given once, got seed 1 twice"), ({}, {"learning_rate": [.1, -1.]}, ValueError, "learning_rate=-1.0: learning_rate must be a number above 0"),
         ({"eval_rows": 0}, {"seed": [0]}, ValueError, "compares by held-out rows, got eval_rows=0 in seed=0"), ({}, {"template": ["a{instruction}", "a:{instruction}", "a,{instruction}"]}, ValueError, "must differ in name, got .* twice"),
-        ({}, {"recipe": ["no.yaml"]}, FileNotFoundError, "a file that exists, got 'no.yaml'"), ({}, {"sead": [1]}, ValueError, "did you mean seed")):
+        ({}, {"recipe": ["no.yaml"]}, FileNotFoundError, "a file that exists, got 'no.yaml'"), ({}, {"sead": [1]}, ValueError, "did you mean seed"),
+        ({}, {"energy": [.9, 7.]}, ValueError, r"energy=7.0: energy must be in \(0, 1\], got 7.0"), ({"r_max": "8"}, {"seed": [0]}, TypeError, "seed=0: r_max must be an integer"), ({"mode": "residual"}, {"source": ["weight", "zero"]}, ValueError, "source=zero: mode='residual' needs")):
         with pytest.raises(kind, match=rule): make_arms(settings, axes)
+
+
+# %% ../nbs/27_sweep.ipynb #1be6b3ac
+def test_missing_files_are_found_before_the_first_run():
+    import pytest
+    settings = tiny()
+    with pytest.raises(FileNotFoundError, match="data must be a file that exists, got 'no.jsonl'"): sweep(settings, {"data": ["problems", "no.jsonl"]}, run=None)
+    assert not Path(settings["output_dir"]).exists()
 
 
 # %% ../nbs/27_sweep.ipynb #bb68cf78

@@ -333,22 +333,22 @@ def test_rank_grid():
 def test_setting_errors():
     import pytest
     for bad, kind, text in ((dict(method="dora"), ValueError, "method must be one of soka, lora, pissa, got 'dora'"), (dict(quantize="nf5"), ValueError, "quantize must be one of"),
-        (dict(dtype="half"), ValueError, "dtype must be one of"), (dict(lr_scheduler="cosin"), ValueError, "lr_scheduler must be one of"), (dict(r=0), ValueError, "r must be at least 1, got 0"),
-        (dict(learning_rate=0.), ValueError, "learning_rate must be positive, got 0.0"), (dict(warmup_ratio=1.), ValueError, r"warmup_ratio must be in \[0, 1\), got 1.0"),
-        (dict(eval_rows=-1), ValueError, "eval_rows must be at least 0, got -1"), (dict(r=1, budget=9), ValueError, "give r or budget, not both, got r=1, budget=9"),
+        (dict(data="a.jsonl", data_rows=9, eval_rows=9), ValueError, "eval_rows must leave rows to train on, fewer than data_rows = 9, got 9"), (dict(dtype="half"), ValueError, "dtype must be one of"), (dict(lr_scheduler="cosin"), ValueError, "lr_scheduler must be one of"), (dict(r=0), ValueError, "r must be an integer from 1 to 10..9, got 0"),
+        (dict(learning_rate=0.), ValueError, "learning_rate must be a number above 0, at most 10..9, got 0.0"), (dict(warmup_ratio=1.), ValueError, r"warmup_ratio must be in \[0, 1\), got 1.0"),
+        (dict(eval_rows=-1), ValueError, "eval_rows must be an integer from 0 to 10..9, got -1"), (dict(r=1, budget=9), ValueError, "give r or budget, not both, got r=1, budget=9"),
         (dict(method="lora"), ValueError, "method lora needs r or budget"), (dict(method="lora", r=1, plan="p"), ValueError, "plan is for method soka, got lora"),
         (dict(method="pissa", r=1, quantize="int8"), NotImplementedError, "method pissa needs quantize nf4, fp4 or none, got int8"),
-        (dict(iterations=0), ValueError, "iterations must be at least 1, got 0"), (dict(gradient_batches=-1), ValueError, "gradient_batches must be at least 0, got -1"), (dict(dynamic_every=0, source="zero"), ValueError, "dynamic_every must be at least 1, got 0"),
+        (dict(iterations=0), ValueError, "iterations must be an integer from 1 to 10..9, got 0"), (dict(gradient_batches=-1), ValueError, "gradient_batches must be an integer from 0 to 10..9, got -1"), (dict(dynamic_every=0, source="zero"), ValueError, "dynamic_every must be an integer from 1 to 10..9, got 0"),
         (dict(dynamic_tolerance=1.), ValueError, r"dynamic_tolerance must be in \[0, 1\), got 1.0"),
         (dict(dynamic_every=5, source="weight"), ValueError, "dynamic_every needs method soka with a source other than weight, got method soka with source weight"),
         (dict(dynamic_every=5, method="lora", r=1, source="zero"), ValueError, "got method lora with source zero"),
-        (dict(plan="p", rank_source="weight"), ValueError, "give plan or rank_source, not both, got 'p' and 'weight'"), (dict(rank_source="gradient", gradient_batches=0), ValueError, "rank_source gradient needs gradient_batches of at least 1, got 0"), (dict(data_rows=None), ValueError, "data 'problems' needs data_rows"), (dict(batch_size=1.5), TypeError, "batch_size must be int, got 1.5"),
+        (dict(plan="p", rank_source="weight"), ValueError, "give plan or rank_source, not both, got 'p' and 'weight'"), (dict(rank_source="gradient", gradient_batches=0), ValueError, "rank_source gradient needs gradient_batches of at least 1, got 0"), (dict(data_rows=None), ValueError, "data 'problems' needs data_rows"), (dict(batch_size=1.5), TypeError, "batch_size must be an integer from 1 to 10..9, got 1.5"),
         (dict(rank_pattern=["v_proj=2"], r=1), ValueError, "rank_pattern needs method lora or pissa with r, got soka with r=1"),
         (dict(rank_pattern=["v_proj=2"], method="lora", budget=9), ValueError, "got lora with r=None"), (dict(columns=["text"]), ValueError, r"columns must be two names, got \['text'\]"),
-        (dict(rank_pattern=["v_proj:2"], method="lora", r=1), ValueError, "names with ranks as v_proj=2, got 'v_proj:2'"), (dict(resume=1), TypeError, "resume must be bool, got 1"), (dict(r=True), TypeError, "r must be int or null, got True"),
+        (dict(rank_pattern=["v_proj:2"], method="lora", r=1), ValueError, r"rank_pattern must be names with ranks as v_proj=2, got \['v_proj:2'\]"), (dict(resume=1), TypeError, "resume must be true or false, got 1"), (dict(r=True), TypeError, "r must be an integer from 1 to 10..9, got True"),
         (dict(preset="paper", method="lora", r=1), ValueError, "preset is for method soka, got 'paper' with method lora"), (dict(preset="paper", shape="s=2"), ValueError, "shape must be 'balanced' with preset='paper', got 's=2'"),
-        (dict(preset="best"), ValueError, "preset must be .*paper.*, got 'best'"), (dict(adam_beta1=1.), ValueError, r"adam_beta1 must be in \[0, 1\), got 1.0"), (dict(adam_beta2="x"), TypeError, "adam_beta2 must be float, got 'x'"),
-        (dict(learning_rate="fast"), TypeError, "learning_rate must be float, got 'fast'"), (dict(data=[1.5]), TypeError, "data must be str or int, got 1.5")):
+        (dict(preset="best"), ValueError, "preset must be .*paper.*, got 'best'"), (dict(adam_beta1=1.), ValueError, r"adam_beta1 must be in \[0, 1\), got 1.0"), (dict(adam_beta2="x"), TypeError, r"adam_beta2 must be in \[0, 1\), got 'x'"),
+        (dict(learning_rate="fast"), TypeError, "learning_rate must be a number above 0, at most 10..9, got 'fast'"), (dict(data=[1.5]), TypeError, r"data must be one line of text, not empty or a list of such, got \[1.5\]")):
         with pytest.raises(kind, match=text): TrainConfig(**bad)
 
 
@@ -359,13 +359,38 @@ def test_recipe_errors():
     with pytest.raises(ValueError, match="got 'zzz'$"): make_config({"zzz": 1})
     with pytest.raises(FileNotFoundError, match="recipe must be a file that exists, got 'none.yaml'"): read_recipe("none.yaml")
     path = Path(tempfile.mkdtemp())/"r.yaml"
-    for text, rule in (("a: [", "recipe must be YAML"), ("- a", "a recipe must be keys with values, got list"), ("r: four", "r must be int or null, got 'four'")):
+    for text, rule in (("a: [", "recipe must be YAML"), ("- a", "a recipe must be keys with values, got list"), ("r: four", "r must be an integer from 1 to .*, got 'four'")):
         path.write_text(text)
         with pytest.raises((ValueError, TypeError), match=rule): read_recipe(path)
     for text, kind, rule in (("extends: r.yaml", ValueError, "a recipe must not extend itself, got .*r.yaml"), ("extends: [a]", TypeError, r"extends must be the path of a recipe, got \['a'\]"),
                              ("extends: no.yaml", FileNotFoundError, "a file that exists, got '.*no.yaml'")):
         path.write_text(text)
         with pytest.raises(kind, match=rule): read_recipe(path)
+
+
+# %% ../nbs/10_train.ipynb #492c05fb
+def test_check_ready():
+    import json
+    import pytest
+    folder = Path(tempfile.mkdtemp())
+    (folder/"a.jsonl").write_text("")
+    for name, plan in (("words", "much"), ("list", [1]), ("sides", {"a": [1, 2, 3]}), ("ranks", {"a": [2, 2, 2, 2, 5]}), ("good", {"a": [2, 2, 2, 2, 4]})): (folder/f"{name}.json").write_text(json.dumps(plan))
+    (folder/"none.json").write_text("{")
+    check_ready(TrainConfig())
+    check_ready(TrainConfig(model="meta-llama/Llama-2-7b-hf", data=["gsm8k", str(folder/"a.jsonl")], plan=str(folder/"good.json")))
+    for bad, kind, text in ((dict(model=str(folder)), FileNotFoundError, "model must be base, a hub id or a folder with config.json, got"), (dict(model=str(folder/"a.jsonl")), FileNotFoundError, "model must be"), (dict(model="../no/folder"), FileNotFoundError, "model must be"),
+        (dict(model="no such"), FileNotFoundError, "model must be"), (dict(data="no.jsonl"), FileNotFoundError, "data must be a file that exists, got 'no.jsonl'"), (dict(data=["gsm8k", "no.json"]), FileNotFoundError, "data must be a file that exists, got 'no.json'"),
+        (dict(eval_data="no.jsonl"), FileNotFoundError, "eval_data must be a file that exists"), (dict(source="update"), ValueError, "source and rank_source must be gradient, weight or zero in training, got update and None"),
+        (dict(plan="no.json"), FileNotFoundError, "plan must be a file that exists, got 'no.json'"), (dict(plan=str(folder/"none.json")), ValueError, "plan must be JSON"), (dict(plan=str(folder/"words.json")), ValueError, "plan must be layer names"),
+        (dict(plan=str(folder/"list.json")), ValueError, "plan must be layer names"), (dict(plan=str(folder/"sides.json")), ValueError, r"plan entry must be five integers .*, got \[1, 2, 3\] for a"), (dict(plan=str(folder/"ranks.json")), ValueError, "plan must have r in 0..4, got 5 for a")):
+        with pytest.raises(kind, match=text): check_ready(TrainConfig(**bad))
+
+
+# %% ../nbs/10_train.ipynb #af6c6205
+def test_schedulers():
+    import torch
+    from transformers import get_scheduler
+    for name in SCHEDULERS: assert get_scheduler(name, torch.optim.AdamW([torch.nn.Parameter(torch.ones(1))]), 2, 10).get_last_lr()
 
 
 # %% ../nbs/10_train.ipynb #369f13a3
