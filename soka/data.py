@@ -139,7 +139,7 @@ def load_rows(
     if isinstance(source, (list, tuple)) and source and isinstance(source[0], (str, Path)):
         rows = concatenate_datasets([load_rows(s, split, name, None, columns) for s in source])
     else:
-        pair = columns or (find_entry(source).columns[:2] if registered(source) else None)
+        pair = columns or (find_entry(source, "rows").pair if registered(source) else None)
         rows = _normalise(_check_rows(_read(source, split, name)), pair)
     return rows.select(range(min(limit or len(rows), len(rows))))
 

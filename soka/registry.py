@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 import torch
 from datasets import load_dataset
 from filelock import FileLock
@@ -48,6 +48,9 @@ class Entry(NamedTuple):
     @property
     def kind(self)->str: return "rows" if self.form == "rows" else "model"
 
+    @property
+    def pair(self)->tuple[str, str]: return self.columns[0], self.columns[1]   # question and answer
+
 # %% ../nbs/29_registry.ipynb #e2c2f915
 _FILES = ("README.md", "*.parquet", "*.json", "*.jsonl")
 
@@ -70,7 +73,7 @@ REGISTRY: dict[str, Entry] = {e.name: e for e in (
 # %% ../nbs/29_registry.ipynb #e42920c6
 def registered(
     name:Any,          # setting of a recipe
-)->bool:
+)->TypeGuard[str]:
     "Is it the name of an entry? A path or a hub id never is."
     return isinstance(name, str) and name in REGISTRY
 
@@ -102,7 +105,8 @@ def model_digest(
     folder:str|Path,   # with safetensors files and tokenizer.json
 )->str:                # 64 hexadecimal digits
     "Digest of a checkpoint's tensors, by sorted name, and of its vocabulary."
-    h, where = hashlib.sha256(), {}
+    h = hashlib.sha256()
+    where: dict[str, Path] = {}
     for f in sorted(Path(folder).glob("*.safetensors")):
         with safe_open(f, "pt") as s: where |= dict.fromkeys(s.keys(), f)
     for name in sorted(where):
