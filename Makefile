@@ -11,7 +11,7 @@ export HF_HUB_OFFLINE := 1
 export HF_DATASETS_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test docs bench bench-gpu bench-quant compare run sync constraints clean
+.PHONY: demo test test-data docs bench bench-gpu bench-quant compare run sync constraints clean
 
 $(STAMP): setup.py settings.ini $(CONSTRAINTS)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -22,13 +22,18 @@ $(STAMP): setup.py settings.ini $(CONSTRAINTS)
 demo: $(STAMP)
 	soka demo
 
-# pytest comes last, so that its summary is the last line
+# Notebooks run their teaching cells in place, pytest runs the test cells. It comes last, so that its summary is the last line.
 test: $(STAMP)
 	python tools/check.py
 	ruff check soka tools bench
 	mypy
-	OMP_NUM_THREADS=1 nbdev_test --n_workers 2
-	OMP_NUM_THREADS=1 python -m pytest -q tests
+	OMP_NUM_THREADS=1 python tools/test_nbs.py
+	OMP_NUM_THREADS=1 python -m pytest -q -n 2 tests
+
+# only what needs data that `soka data get` gets: cells and tests
+test-data: $(STAMP)
+	OMP_NUM_THREADS=1 python tools/test_nbs.py --data
+	OMP_NUM_THREADS=1 python -m pytest -q -n 2 -m data tests
 
 # the site with Quarto where it is installed, else a plain preview
 docs: $(STAMP)

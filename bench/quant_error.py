@@ -2,8 +2,8 @@
 
     python bench/quant_error.py [--only base stories260K wide]
 
-Writes nbs/records/quant-error.json; nbs/17_residual.ipynb shows it. Seeded, one CPU thread. The public 260K model is read
-from ../shared/models/stories260K and left out where that folder is missing. PEFT's own code runs for LoftQ and PiSSA on
+Writes nbs/records/quant-error.json; nbs/17_residual.ipynb shows it. Seeded, one CPU thread. `soka data get stories260k` gets
+the public 260K model. PEFT's own code runs for LoftQ and PiSSA on
 the two models; on the wide layers the same steps run with a randomized SVD in place of a full one.
 """
 import argparse
@@ -14,7 +14,6 @@ import logging
 import time
 import warnings
 from functools import partial
-from pathlib import Path
 
 import peft.tuners.lora.layer as lora_layer
 import torch
@@ -29,9 +28,9 @@ from soka.kron import KronShape, balanced_shape, candidate_shapes, kron_sum
 from soka.peft import LayerPlan, SoKAConfig, write_plan
 from soka.problems import base_path, word_problems
 from soka.quant import dense_weight, quantize_linear
+from soka.registry import data_path
 from soka.residual import fit_shape, fit_start, quantize_residual, store
 
-STORIES = Path(__file__).resolve().parents[2]/"shared"/"models"/"stories260K"
 ROUNDS = 5
 
 def nf4(layer):
@@ -129,7 +128,8 @@ def problem_ids(n=16, length=96):
 
 def story_ids(n=16, length=96):
     "Rows that the float model itself writes."
-    model, tokenizer = AutoModelForCausalLM.from_pretrained(STORIES), AutoTokenizer.from_pretrained(STORIES)
+    folder = data_path("stories260k")
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     start = tokenizer("Once upon a time", return_tensors="pt").input_ids.repeat(n, 1)
     torch.manual_seed(0)
     return model.generate(start, attention_mask=torch.ones_like(start), do_sample=True, top_k=0, min_new_tokens=length, max_new_tokens=length, pad_token_id=0)
@@ -190,7 +190,7 @@ def main():
     f = RECORDS/"quant-error.json"
     record = {k: v for k,v in json.loads(f.read_text()).items() if k != "machine"} if f.exists() else {}
     if "base" in args.only: record["embedded base"] = on_model(base_path(), problem_ids(), 4)
-    if "stories260K" in args.only and STORIES.is_dir(): record["stories260K"] = on_model(STORIES, story_ids(), 4)
+    if "stories260K" in args.only: record["stories260K"] = on_model(data_path("stories260k"), story_ids(), 4)
     if "wide" in args.only:
         for name, s in WIDE.items():
             print(name, flush=True)

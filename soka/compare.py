@@ -33,6 +33,7 @@ from .evaluate import batch_nll, generate_answers
 from .peft import SoKAConfig, base_weight, loss_gradients, soka_layers, with_gradients
 from .problems import exact_match, word_problems
 from .quant import quantize_layers
+from .registry import find_entry, registered
 from .settings import (Count, CountOrZero, Name, Part, Positive, Seed, check_names, check_value, make, read_yaml)
 from .similar import RIVALS, cdka_config, matched, scale_adapter
 from .train import TwoNames, check_files, check_model, commit, hardware, model_path, versions
@@ -42,12 +43,12 @@ __all__ = ['Rates', 'Seeds', 'Pairs', 'Betas', 'Table', 'ARM_SETTINGS', 'ALL', '
            'CompareTask', 'CompareArm', 'Comparison', 'make_comparison', 'read_comparison', 'Setup', 'Method',
            'trained_count', 'largest_within', 'lora_size', 'lora_like', 'build_lora_ga', 'build_eva', 'all_linear',
            'build_dora', 'build_lokr', 'one_size', 'build_frozen_svd', 'build_cdka', 'soka_arm', 'build_soka',
-           'build_full', 'Cell', 'adapt', 'rate_groups', 'TrainedArm', 'train_arm', 'start_energy', 'arm_settings',
-           'arm_id', 'machine', 'run_once', 'CompareRecord', 'record_text', 'read_compare', 'best_rate', 'next_rate',
-           'run_arm_cell', 'cells', 'cell_arms', 'Work', 'plan_work', 'work_left', 'check_work', 'compare_methods',
-           't_quantile', 'Interval', 'interval', 'final', 'paired', 'verdict', 'differences', 'smooth', 'steps_to',
-           'curve_area', 'norm_variation', 'norm_spikes', 'rate_sensitivity', 'ArmSummary', 'arm_summary', 'summaries',
-           'compare_table', 'plot_final', 'plot_differences', 'plot_curves']
+           'build_full', 'Cell', 'adapt', 'rate_groups', 'TrainedArm', 'train_arm', 'start_energy', 'data_name',
+           'arm_settings', 'arm_id', 'machine', 'run_once', 'CompareRecord', 'record_text', 'read_compare', 'best_rate',
+           'next_rate', 'run_arm_cell', 'cells', 'cell_arms', 'Work', 'plan_work', 'work_left', 'check_work',
+           'compare_methods', 't_quantile', 'Interval', 'interval', 'final', 'paired', 'verdict', 'differences',
+           'smooth', 'steps_to', 'curve_area', 'norm_variation', 'norm_spikes', 'rate_sensitivity', 'ArmSummary',
+           'arm_summary', 'summaries', 'compare_table', 'plot_final', 'plot_differences', 'plot_curves']
 
 # %% ../nbs/28_compare.ipynb #a8056bf2
 def different(v:list)->list:
@@ -64,7 +65,7 @@ Table = Annotated[dict[Annotated[Name, Field(pattern="^[^/]*$")], Any], Field(mi
 @dataclass(frozen=True)
 class CompareTask:
     "Rows and how they are used."
-    data: Name                        # file, hub id, or `problems` for the word problems
+    data: Name                        # registered name, file, hub id, or `problems` for the word problems
     columns: TwoNames|None = None     # question and answer
     longest: Count = 256                # most tokens of a row
     cut: bool = False                 # True: longer answers are cut; False: longer rows are left out
@@ -96,7 +97,7 @@ class CompareArm:
 class Comparison:
     "The settings of a comparison."
     records: Name                      # folder of its JSON files, one for each base and task
-    bases: Table             # name -> folder, hub id, or `base`
+    bases: Table             # name -> registered name, folder, hub id, or `base`
     tasks: Table             # name -> CompareTask
     arms: Table              # name -> CompareArm
     full: Count = 4                     # rank of the LoRA whose parameters are 100%
@@ -481,12 +482,18 @@ def _chosen(v:Any)->dict[str, Any]:
     "What differs from the defaults, so that a new setting with a default leaves old runs valid."
     return {f.name: getattr(v, f.name) for f in fields(v) if f.default is MISSING or getattr(v, f.name) != f.default}
 
+def data_name(
+    data:str,   # of a task
+)->str:
+    "A file without its folder; a registered name counts as its file, so that runs by either are the same."
+    return Path(find_entry(data, "rows").path if registered(data) else data).name
+
 def arm_settings(c:Comparison, task:str, name:str)->dict[str, Any]:
     "All that decides what an arm learns, but for rate and seed."
     arm, t = c.arms[name], c.tasks[task]
     own = {k: v for k, v in _chosen(arm).items() if k not in ("on", "against", "rates")}
     own["steps"], own["warmup"] = c.schedule(arm)
-    return {**own, "full": c.full, "task": {**_chosen(t), "data": Path(t.data).name}}
+    return {**own, "full": c.full, "task": {**_chosen(t), "data": data_name(t.data)}}
 
 def arm_id(c:Comparison, task:str, name:str)->str:
     "Ten characters that change when anything that decides an arm's runs does."
@@ -552,7 +559,7 @@ class CompareRecord:
         own = {n: {k: v for k, v in arm_settings(self.c, self.task, n).items() if k not in ("task", "full")} for n in self.ids}
         arms = {n: {"id": i, "against": c.arms[n].against, **own[n]} for n, i in self.ids.items()}
         return {"base": self.base, "task": self.task, "machine": machine(), "data": dict(data), "full": c.full, "rates": c.rates, "seeds": c.seeds,
-                "settings": {f.name: getattr(t, f.name) for f in fields(t)} | {"data": Path(t.data).name}, "arms": arms}
+                "settings": {f.name: getattr(t, f.name) for f in fields(t)} | {"data": data_name(t.data)}, "arms": arms}
 
 def record_text(head:Mapping[str, Any], runs:Sequence[Mapping[str, Any]])->str:
     "JSON with a line for each part of the head, each arm and each run."

@@ -21,6 +21,8 @@ from datasets import Dataset, concatenate_datasets, load_dataset
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from .registry import data_path, find_entry, registered
+
 # %% ../nbs/07_data.ipynb #c55fa012
 TEMPLATES = {
     "alpaca": "Below is an instruction that describes a task. Write a response that appropriately completes the request."
@@ -107,6 +109,7 @@ Source: TypeAlias = str | Path | Dataset | Sequence
 # %% ../nbs/07_data.ipynb #c952dce4
 def _read(source: Source, split: str, name: str | None) -> Dataset | Sequence:
     "Rows of `source` as they come."
+    if registered(source): return _read_json(data_path(source, "rows"))
     if isinstance(source, (str, Path)):
         path = Path(source)
         local = path.is_file() or path.suffix in (".json", ".jsonl")
@@ -125,7 +128,7 @@ def _check_rows(rows: Dataset | Sequence) -> Dataset | Sequence[Mapping]:
 
 # %% ../nbs/07_data.ipynb #b7bba932
 def load_rows(
-    source: Source,                          # hub id, .json/.jsonl file, list of those, `Dataset`, or list of dicts
+    source: Source,                          # registered name, hub id, .json/.jsonl file, list of those, `Dataset`, or list of dicts
     split: str = "train",                    # split of a hub data set
     name: str | None = None,                 # configuration of a hub data set, as "main" of gsm8k
     limit: int | None = None,                # keep at most this many rows, from the start; all rows are checked
@@ -135,7 +138,9 @@ def load_rows(
     if limit is not None and limit < 1: raise ValueError(f"limit must be at least 1, got {limit}")
     if isinstance(source, (list, tuple)) and source and isinstance(source[0], (str, Path)):
         rows = concatenate_datasets([load_rows(s, split, name, None, columns) for s in source])
-    else: rows = _normalise(_check_rows(_read(source, split, name)), columns)
+    else:
+        pair = columns or (find_entry(source, "rows").pair if registered(source) else None)
+        rows = _normalise(_check_rows(_read(source, split, name)), pair)
     return rows.select(range(min(limit or len(rows), len(rows))))
 
 # %% ../nbs/07_data.ipynb #9c459c63

@@ -22,6 +22,7 @@ from . import __version__
 from .data import Source, _check_rows, _read, encode_rows, format_prompt, prompt_ids
 from .evaluate import answer_nll, left_pad
 from .grade import last_boxed, math_scores, number_scores
+from .registry import registered
 from .sandbox import Job, check_programs, find_mode, mbpp_job, run_source
 
 # %% auto #0
@@ -87,13 +88,13 @@ def task_file(
 # %% ../nbs/25_tasks.ipynb #2e3a5bb7
 def load_docs(
     task:str,                 # a name in `TASKS`
-    source:Source|None=None,  # file, folder, hub id or rows; None is the data set on the hub
+    source:Source|None=None,  # registered name, file, folder, hub id or rows; None is the data set on the hub
     limit:int|None=None,      # keep at most this many, from the start
 )->list[dict[str, Any]]:      # each with `instruction`, `target`, `gold`
     "The problems of a task."
     hub, config, split, doc = TASKS[check_tasks([task])[0]]
     if limit is not None and limit < 1: raise ValueError(f"limit must be at least 1, got {limit}")
-    if isinstance(source, (str, Path)) and Path(source).is_dir(): source = task_file(task, source)
+    if not registered(source) and isinstance(source, (str, Path)) and Path(source).is_dir(): source = task_file(task, source)
     rows = [r for r in _check_rows(_read(hub if source is None else source, split, config)) if task != "mbpp" or 11 <= r.get("task_id", 11) <= 510]
     if not rows: raise ValueError(f"{task} must have rows with task_id 11 to 510, got none")
     try: return [doc(r) for r in rows[:limit]]

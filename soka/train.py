@@ -42,6 +42,7 @@ from .peft import AdapterSettings, SoKAConfig, base_parameters, read_plan_file, 
 from .problems import base_path, word_problems
 from .quant import bnb, features, keep_cpu_weights, quantize_layers
 from .rank import parse_budget
+from .registry import data_path, registered
 from .safety import Interrupted, SafeTrainer, check_room, last_checkpoint, memory_advice, one_run, read_notes
 from .settings import (Count, CountOrZero, Modules, Name, Names, NotNegative, Part, Positive, check_fields, check_names, read_yaml, setting)
 
@@ -211,10 +212,11 @@ def this_process()->PartialState:
 
 # %% ../nbs/10_train.ipynb #816702cd
 def model_path(
-    name:str,  # setting `model`
+    name:str,  # setting `model`: "base", a registered name, a hub id or a folder
 )->str:        # what transformers can load
-    "The embedded base's folder for `base`, any other name as it is."
-    return str(base_path()) if name == "base" else name
+    "The folder of `base` or of a registered base, any other name as it is."
+    if name == "base": return str(base_path())
+    return str(data_path(name, "model")) if registered(name) else name
 
 # %% ../nbs/10_train.ipynb #3c3178c3
 def compute_dtype(

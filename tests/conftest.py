@@ -1,6 +1,9 @@
 "Settings for every test: no display, no network, one thread, and when tests with a mark run."
 import importlib.util
 import os
+import subprocess
+import sys
+import tempfile
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
@@ -22,6 +25,10 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "cuda: runs only where torch sees a CUDA device")
     config.addinivalue_line("markers", "bwrap: runs only where bubblewrap can isolate a program")
     config.addinivalue_line("markers", "lmeval: runs only where the extra `eval` is installed")
+    config.addinivalue_line("markers", "linux: runs only on Linux")
+    config.addinivalue_line("markers", "mount: runs only where this user can mount a file system")
+    config.addinivalue_line("markers", "needs(module, ...): runs only where these modules are installed")
+    config.addinivalue_line("markers", "data(name, ...): runs only where that data is on this machine, see `soka data`")
 
 def why_no_sandbox():
     "The reason why programs cannot run isolated here, or None."
@@ -29,13 +36,33 @@ def why_no_sandbox():
     try: return find_mode() and None
     except RuntimeError as e: return str(e)
 
+def why_no_data(item):
+    "The names that a test marked data needs and does not find, or None."
+    from soka.registry import find_data
+    missing = [n for m in item.iter_markers("data") for n in m.args if not find_data(n)]
+    return f"needs {', '.join(missing)}: soka data get {' '.join(missing)}" if missing else None
+
+def why_no_mount():
+    "The reason why no file system can be mounted here, or None."
+    with tempfile.TemporaryDirectory() as d:
+        try: run = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", d], capture_output=True, text=True)
+        except OSError as e: return str(e)
+        if run.returncode: return f"a file system cannot be mounted here: {run.stderr.strip()}"
+        subprocess.run(["umount", d], check=True)
+
+def missing_modules(item):
+    return [n for m in item.iter_markers("needs") for n in m.args if not importlib.util.find_spec(n)]
+
 def pytest_collection_modifyitems(config, items):
     for item in items:
         if "slow" in item.keywords and not config.getoption("--slow"):
             item.add_marker(pytest.mark.skip(reason="slow: give --slow"))
         if "cuda" in item.keywords and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
-    missing = {"bwrap": why_no_sandbox, "lmeval": lambda: None if importlib.util.find_spec("lm_eval") else "needs the extra: pip install soka[eval]"}
+        if gone := missing_modules(item): item.add_marker(pytest.mark.skip(reason=f"needs {', '.join(gone)}"))
+        if "linux" in item.keywords and sys.platform != "linux": item.add_marker(pytest.mark.skip(reason="needs Linux"))
+        if "data" in item.keywords and (why := why_no_data(item)): item.add_marker(pytest.mark.skip(reason=why))
+    missing = {"bwrap": why_no_sandbox, "mount": why_no_mount, "lmeval": lambda: None if importlib.util.find_spec("lm_eval") else "needs the extra: pip install soka[eval]"}
     for mark, reason in missing.items():
         marked = [item for item in items if mark in item.keywords]
         if marked and (why := reason()):

@@ -64,6 +64,29 @@ def test_demo():
     assert (folder/"mine.txt").exists() and not (folder/"checkpoint-99").exists() and (folder/"adapter").is_dir()
 
 
+# %% ../nbs/11_cli.ipynb #bc76795d
+def test_data_command():
+    import contextlib, io, os, tempfile
+    from pathlib import Path
+    from unittest.mock import patch
+    from soka.registry import REGISTRY
+    d = Path(tempfile.mkdtemp())
+    (d/"own"/"data").mkdir(parents=True)
+    (d/"own"/"data"/"mbpp.jsonl").write_text("{}\n")
+    def soka_data(*words):
+        out, err = io.StringIO(), io.StringIO()
+        with patch.dict(os.environ, {"SOKA_DATA": str(d/"own"), "SOKA_CACHE": str(d/"cache")}), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err): code = main(["data", *words])
+        return code, out.getvalue(), err.getvalue()
+    code, out, _ = soka_data()
+    lines = {l.split()[0]: l for l in out.splitlines()[1:]}
+    assert code == 0 and lines.keys() == REGISTRY.keys() and lines["gsm8k"].endswith("no") and lines["mbpp"].endswith(str(d/"own"/"data"/"mbpp.jsonl")) and "279,232 parameters" in lines["stories260k"]
+    for words, says in ((("get", "gsm8k", "gsm9k"), "a name must be one of gsm8k, math500, mbpp, stories260k, got 'gsm9k'; did you mean gsm8k?"), (("git", "mbpp"), "data must be followed by nothing or by get NAME, got 'git mbpp'"),
+                        (("get",), "got 'get'"), (("get", "mbpp"), "mbpp must be readable rows, got rows must have the columns text, code"), (("get", "gsm8k"), "gsm8k must be downloaded whole from openai/gsm8k, got")):
+        code, out, err = soka_data(*words)
+        assert code == 2 and not out and len(err.splitlines()) == 1 and err.startswith("soka: error: ") and says in err, err   # tests are offline
+    assert sorted(p.name for p in (d/"cache").rglob("*")) == ["gsm8k.lock"]
+
+
 # %% ../nbs/11_cli.ipynb #33d463b7
 def test_export_and_inspect():
     import json
@@ -417,11 +440,9 @@ def test_fresh_process_and_demo_errors():
 
 # %% ../nbs/11_cli.ipynb #b2e18130
 def test_recipes():
-    import pytest
     import soka
     from soka.compare import plan_work, read_comparison
     folder = Path(soka.__file__).parent.parent/"recipes"
-    if not folder.is_dir(): pytest.skip("needs the repository's recipes")
     comparisons = {p.stem: read_comparison(p) for p in folder.glob("*.yaml") if "\narms:" in p.read_text()}
     made = {p.stem: read_recipe(p) for p in folder.glob("*.yaml") if p.stem not in comparisons}
     assert set(comparisons) == {"compare", "ablation"} and all(map(plan_work, comparisons.values()))
@@ -432,12 +453,11 @@ def test_recipes():
 def test_recipes_are_documented_and_counted():
     import re
     from dataclasses import replace
-    import pytest, soka, torch
+    import soka, torch
     from peft import get_peft_model
     from transformers import LlamaConfig, LlamaForCausalLM
     from soka.train import lora_config
     folder = Path(soka.__file__).parent.parent/"recipes"
-    if not folder.is_dir(): pytest.skip("needs the repository's recipes")
     for p in folder.glob("*.yaml"):
         keys = [l for l in p.read_text().splitlines() if re.match(r"\w+:", l)]
         assert keys and all("# " in l for l in keys) and p.read_text().startswith("# "), p
@@ -457,12 +477,10 @@ def test_recipes_are_documented_and_counted():
 
 # %% ../nbs/11_cli.ipynb #42809de0
 @pytest.mark.slow
+@pytest.mark.data('gsm8k', 'stories260k')
 def test_stories_recipe():
-    import pytest
     import soka
     root = Path(soka.__file__).parent.parent
-    model, data = root/"../shared/models/stories260K", root/"../shared/data/gsm8k_train.jsonl"
-    if not (model.exists() and data.exists()): pytest.skip("needs ../shared")
-    small = dict(model=str(model), data=str(data), data_rows=240, eval_rows=40, max_steps=8, output_dir=tempfile.mkdtemp())
+    small = dict(data_rows=240, eval_rows=40, max_steps=8, output_dir=tempfile.mkdtemp())
     with contextlib.redirect_stdout(io.StringIO()): record = train(read_recipe(root/"recipes"/"stories260k-gsm8k.yaml", **small)).record
     assert record["eval"][-1]["eval_nll"] < record["eval"][0]["eval_nll"] and record["adapter"]["trained_parameters"] <= 10_000

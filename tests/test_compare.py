@@ -87,9 +87,9 @@ def test_one_run():
 
 
 # %% ../nbs/28_compare.ipynb #5c9c15a4
+@pytest.mark.needs('bitsandbytes')
 def test_nf4_arms():
-    import pytest, torch
-    pytest.importorskip("bitsandbytes")
+    import torch
     arms = {m: {"method": m, "quantize": "nf4"} for m in ("lora", "pissa", "soka")}
     c = make_comparison({"records": "r", "bases": {"b": "base"}, "tasks": {"t": {"data": "problems", "rows": 20, "validation": 4, "test": 4}}, "arms": arms, "steps": 3, "warmup": 1})
     cell = Cell(c, "b", "t")
@@ -180,11 +180,11 @@ def test_what_runs_say():
 
 # %% ../nbs/28_compare.ipynb #be657214
 @pytest.mark.slow
+@pytest.mark.data('gsm8k', 'stories260k')
 def test_a_record_is_reproduced():
-    import pytest, torch
+    import torch
     from pathlib import Path
     recipe = next((p for p in (Path("recipes"), Path("../recipes")) if p.is_dir()), Path("recipes"))/"ablation.yaml"
-    if not Path("../shared/models/stories260K").is_dir(): pytest.skip("needs stories260K beside the repository")
     torch.set_num_threads(1)
     c = read_comparison(recipe)
     kept = final(read_compare(Path(c.records)/"stories260k-gsm8k.json")["runs"]["first gradient, s=1"])[0]

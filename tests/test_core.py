@@ -50,11 +50,12 @@ def test_unchanged_at_the_start():
 
 
 # %% ../nbs/05_core.ipynb #90f54d76
+@pytest.mark.needs('bitsandbytes')
 def test_unchanged_at_the_start_quantized():
-    import pytest, torch
+    import torch
     from torch import nn
     from soka.quant import quantize_linear
-    b = pytest.importorskip("bitsandbytes")
+    import bitsandbytes as b
     eight = b.nn.Linear8bitLt(64, 96, has_fp16_weights=False).to("cpu")
     for base in (quantize_linear(nn.Linear(64, 96)), quantize_linear(nn.Linear(64, 96), "fp4", double_quant=False), eight):
         inp = torch.randn(3, 64)
@@ -206,12 +207,12 @@ def test_save_and_load():
 
 
 # %% ../nbs/05_core.ipynb #281a16f3
+@pytest.mark.needs('bitsandbytes')
 def test_residual_adapter_loads_on_the_original_base():
     import copy
-    import pytest, torch
+    import torch
     from torch import nn
     from soka.quant import quantize_linear
-    pytest.importorskip("bitsandbytes")
     lay, inp = nn.Linear(64, 96), torch.randn(5, 64)
     ad = SoKALinear.from_linear(copy.deepcopy(lay), 2, mode="residual")
     for p in (ad.soka_dU, ad.soka_dV): nn.init.normal_(p, std=.1)
@@ -246,11 +247,12 @@ def test_merge_and_unmerge():
 
 
 # %% ../nbs/05_core.ipynb #fbbadadd
+@pytest.mark.needs('bitsandbytes')
 def test_merge_and_unmerge_quantized():
     import pytest, torch
     from torch import nn
     from soka.quant import dense_weight, quantize_linear
-    b = pytest.importorskip("bitsandbytes")
+    import bitsandbytes as b
     eight = b.nn.Linear8bitLt(64, 96, has_fp16_weights=False).to("cpu")
     for base, tol in ((quantize_linear(nn.Linear(64, 96)), .13), (quantize_linear(nn.Linear(64, 96), "fp4", double_quant=False), .16), (eight, .02)):
         for mode in MODES:

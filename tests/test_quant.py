@@ -12,22 +12,22 @@ def test_kind_and_features():
 
 
 # %% ../nbs/04_quant.ipynb #ab53d647
+@pytest.mark.needs('torchao')
 def test_torchao_is_left_to_peft():
-    import os
     import pytest
     from torch import nn
-    quantization = pytest.importorskip("torchao.quantization") if "PYTEST_CURRENT_TEST" in os.environ else None
-    if quantization is not None:
-        layer = nn.Sequential(nn.Linear(64, 32))
-        quantization.quantize_(layer, quantization.Int8WeightOnlyConfig())
-        with pytest.raises(NotImplementedError, match="got Linear"): kind(layer[0])
+    from torchao import quantization
+    layer = nn.Sequential(nn.Linear(64, 32))
+    quantization.quantize_(layer, quantization.Int8WeightOnlyConfig())
+    with pytest.raises(NotImplementedError, match="got Linear"): kind(layer[0])
 
 
 # %% ../nbs/04_quant.ipynb #2928ad98
+@pytest.mark.needs('bitsandbytes')
 def test_nf4_is_its_definition():
-    import pytest, torch
+    import torch
     from torch import nn
-    functional = pytest.importorskip("bitsandbytes").functional
+    from bitsandbytes import functional
     levels, layer = functional.get_4bit_type("nf4", device="cpu"), nn.Linear(128, 96)
     a = layer.weight.detach().reshape(-1, 64).abs().amax(1, keepdim=True)
     i = ((layer.weight.detach().reshape(-1, 64)/a)[..., None] - levels).abs().argmin(-1)
@@ -48,10 +48,10 @@ def test_all_layers_but_the_head():
 
 
 # %% ../nbs/04_quant.ipynb #d1d97146
+@pytest.mark.needs('bitsandbytes')
 def test_four_bits():
-    import pytest, torch
+    import torch
     from torch import nn
-    pytest.importorskip("bitsandbytes")
     layer = nn.Linear(192, 128)
     Wt = layer.weight.detach()
     for double in (False, True):
@@ -61,10 +61,10 @@ def test_four_bits():
 
 
 # %% ../nbs/04_quant.ipynb #e04b788d
+@pytest.mark.needs('bitsandbytes')
 def test_four_bit_layer_is_its_dense_weight():
-    import pytest, torch
+    import torch
     from torch import nn
-    pytest.importorskip("bitsandbytes")
     for n_in, n_out in ((64, 64), (96, 48), (31, 33)):   # with the repacking off, no size is refused
         lay, xt = quantize_linear(nn.Linear(n_in, n_out)), torch.randn(3, n_in, requires_grad=True)
         Wt, y = dense_weight(lay), lay(xt)
@@ -73,10 +73,10 @@ def test_four_bit_layer_is_its_dense_weight():
 
 
 # %% ../nbs/04_quant.ipynb #e84ccbae
+@pytest.mark.needs('bitsandbytes')
 def test_guard_keeps_the_weight():
-    import pytest, torch
+    import torch
     from torch import nn
-    pytest.importorskip("bitsandbytes")
     lay, xt = quantize_linear(nn.Linear(64, 96)), torch.randn(4, 64)
     Wt = dense_weight(lay)
     for mode in (True, False, True):
@@ -87,10 +87,9 @@ def test_guard_keeps_the_weight():
 
 
 # %% ../nbs/04_quant.ipynb #6e950534
+@pytest.mark.needs('bitsandbytes')
 def test_guard_finds_layers_at_any_depth():
-    import pytest
     from torch import nn
-    pytest.importorskip("bitsandbytes")
     model = nn.Sequential(nn.Sequential(quantize_linear(nn.Linear(64, 64))), nn.Linear(64, 64))
     model[0][0].support_avx512bf16_for_cpu = True
     assert keep_cpu_weights(model) == 1 and model[0][0].support_avx512bf16_for_cpu is False
@@ -98,9 +97,10 @@ def test_guard_finds_layers_at_any_depth():
 
 
 # %% ../nbs/04_quant.ipynb #14cc63e3
+@pytest.mark.needs('bitsandbytes')
 def test_eight_bits_by_the_definition():
-    import pytest, torch
-    b = pytest.importorskip("bitsandbytes")
+    import torch
+    import bitsandbytes as b
     Wt = torch.randn(33, 48).half()
     layer = b.nn.Linear8bitLt(48, 33, bias=False, has_fp16_weights=False)
     layer.weight = b.nn.Int8Params(Wt, requires_grad=False, has_fp16_weights=False)
@@ -127,11 +127,12 @@ def test_cost_of_writing():
 
 
 # %% ../nbs/04_quant.ipynb #38a86843
+@pytest.mark.needs('bitsandbytes')
 def test_set_dense_weight_of_every_kind():
-    import pytest, torch
+    import torch
     from torch import nn
     from transformers.pytorch_utils import Conv1D
-    b = pytest.importorskip("bitsandbytes")
+    import bitsandbytes as b
     eight = b.nn.Linear8bitLt(64, 96, has_fp16_weights=False).to("cpu")
     kinds = [(nn.Linear(64, 96), 0), (nn.Linear(64, 96).double(), 0), (nn.Linear(64, 96).bfloat16(), 4e-3), (Conv1D(96, 64), 0),
              (eight, .02), (quantize_linear(nn.Linear(64, 96)), .12), (quantize_linear(nn.Linear(64, 96), "fp4", double_quant=False), .15)]
@@ -155,9 +156,10 @@ def test_float64_is_not_rounded():
 
 
 # %% ../nbs/04_quant.ipynb #2e9dfa90
+@pytest.mark.needs('bitsandbytes')
 def test_not_yet_quantized():
-    import pytest, torch
-    b = pytest.importorskip("bitsandbytes")
+    import torch
+    import bitsandbytes as b
     Wt = torch.randn(64, 64)
     for layer in (b.nn.Linear4bit(64, 64), b.nn.Linear8bitLt(64, 64, has_fp16_weights=False)):   # still floats
         set_dense_weight(layer, Wt)
@@ -165,10 +167,11 @@ def test_not_yet_quantized():
 
 
 # %% ../nbs/04_quant.ipynb #efb09bae
+@pytest.mark.needs('bitsandbytes')
 def test_restore_is_exact():
-    import pytest, torch
+    import torch
     from torch import nn
-    b = pytest.importorskip("bitsandbytes")
+    import bitsandbytes as b
     eight, xt = b.nn.Linear8bitLt(64, 96, has_fp16_weights=False).to("cpu"), torch.randn(4, 64)
     for layer in (eight, quantize_linear(nn.Linear(64, 96)), quantize_linear(nn.Linear(64, 96), "fp4", double_quant=False)):
         for used in (False, True):                       # 8-bit scales move at the first forward
@@ -181,11 +184,11 @@ def test_restore_is_exact():
 
 
 # %% ../nbs/04_quant.ipynb #508aa1dd
+@pytest.mark.needs('bitsandbytes')
 def test_residual_base_has_a_smaller_error():
-    import pytest, torch
+    import torch
     from torch import nn
     from soka.kpsvd import kpsvd, reconstruct
-    pytest.importorskip("bitsandbytes")
     rng = torch.Generator().manual_seed(0)
     U, V = (torch.linalg.qr(torch.randn(64, 64, generator=rng)).Q for _ in range(2))
     layer = nn.Linear(64, 64, bias=False)
@@ -216,10 +219,10 @@ except ImportError as e: print(e)
 
 
 # %% ../nbs/04_quant.ipynb #2b156018
+@pytest.mark.needs('bitsandbytes')
 def test_repacked_weight_is_refused():
     import pytest
     from torch import nn
-    pytest.importorskip("bitsandbytes")
     lay = quantize_linear(nn.Linear(64, 64))
     Wt = dense_weight(lay)
     lay.weight.quant_state.packing_format_for_cpu = True
@@ -228,10 +231,11 @@ def test_repacked_weight_is_refused():
 
 
 # %% ../nbs/04_quant.ipynb #b11a4627
+@pytest.mark.needs('bitsandbytes')
 def test_quant_errors():
     import pytest, torch
     from torch import nn
-    b = pytest.importorskip("bitsandbytes")
+    import bitsandbytes as b
     Wt, eight = torch.eye(64), b.nn.Linear8bitLt(64, 64, has_fp16_weights=False).to("cpu")
     with pytest.raises(NotImplementedError, match="got Conv1d"): kind(nn.Conv1d(4, 4, 1))
     with pytest.raises(ValueError, match="got 'int4'"): quantize_linear(nn.Linear(64, 64), "int4")

@@ -129,20 +129,17 @@ def test_right_programs_pass_under_load():
 
 
 # %% ../nbs/24_sandbox.ipynb #caacb5e2
-import soka
-MBPP = Path(soka.__file__).parent.parent/"../shared/data/mbpp.jsonl"
-
 def mbpp_rows():
     import json
-    return [json.loads(s) for s in MBPP.read_text(encoding="utf-8").splitlines()]
+    from soka.registry import data_path
+    return [json.loads(s) for s in data_path("mbpp").read_text(encoding="utf-8").split("\n") if s]
 
 
 # %% ../nbs/24_sandbox.ipynb #03dbd094
 @pytest.mark.slow
 @pytest.mark.bwrap
+@pytest.mark.data('mbpp')
 def test_mbpp_references_pass():
-    import pytest
-    if not MBPP.exists(): pytest.skip("needs ../shared")
     rows = mbpp_rows()
     failed = {r["task_id"]: v for r, v in zip(rows, check_programs([mbpp_job(r) for r in rows], 2)) if not v.passed}
     assert not failed and len(rows) == 974
@@ -152,9 +149,8 @@ def test_mbpp_references_pass():
 # %% ../nbs/24_sandbox.ipynb #af2731c8
 @pytest.mark.slow
 @pytest.mark.bwrap
+@pytest.mark.data('mbpp')
 def test_other_programs_fail_mbpp():
-    import pytest
-    if not MBPP.exists(): pytest.skip("needs ../shared")
     rows = mbpp_rows()
     wrong = [v for r, other in zip(rows, rows[1:] + rows[:1]) for v in [mbpp_job(r, other["code"].replace("\r\n", "\n"))]]
     passed = [v for v in check_programs(wrong, 2) if v.passed]

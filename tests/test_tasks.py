@@ -6,8 +6,6 @@ from soka.tasks import *
 # %% ../nbs/25_tasks.ipynb #bbedeeca
 import json
 from pathlib import Path
-import soka
-SHARED = Path(soka.__file__).parent.parent/"../shared/data"
 MBPP_ROW = {"text": "Double.", "code": "def f(x):\r\n  return 2*x", "test_list": ["assert f(2) == 4", "assert f('a') == 'aa'"], "test_setup_code": "", "task_id": 11}
 
 
@@ -76,11 +74,10 @@ def parrot(docs, settings, shift=0):
 
 # %% ../nbs/25_tasks.ipynb #46414f16
 @pytest.mark.lmeval
+@pytest.mark.data('gsm8k', 'math500')
 def test_references_score_one_through_lm_eval():
-    import pytest
-    if not SHARED.exists(): pytest.skip("needs ../shared")
     from soka.tasks import EvalSettings
-    docs = {"gsm8k": load_docs("gsm8k", SHARED/"gsm8k_train.jsonl", 300), "math": load_docs("math", SHARED)}
+    docs = {"gsm8k": load_docs("gsm8k", "gsm8k", 300), "math": load_docs("math", "math500")}
     scores, samples = parrot(docs, EvalSettings())
     assert {t: {m: v["value"] for m, v in s.items()} for t, s in scores.items()} == {"gsm8k": {"exact_match": 1, "last_number": 1}, "math": {"hendrycks": 1, "math_verify": 1, "either": 1}}
     assert len(samples["math"]) == 500 and samples["gsm8k"][0]["prompt"].endswith("### Response:") and samples["gsm8k"][0]["exact_match"] == 1
@@ -91,12 +88,11 @@ def test_references_score_one_through_lm_eval():
 # %% ../nbs/25_tasks.ipynb #1209ad58
 @pytest.mark.bwrap
 @pytest.mark.lmeval
+@pytest.mark.data('mbpp')
 def test_mbpp_through_lm_eval():
-    import pytest
     from soka.tasks import EvalSettings
-    if not SHARED.exists(): pytest.skip("needs ../shared")
-    docs = {"mbpp": load_docs("mbpp", SHARED, 12)}
-    assert len(load_docs("mbpp", SHARED)) == 500
+    docs = {"mbpp": load_docs("mbpp", "mbpp", 12)}
+    assert len(load_docs("mbpp", "mbpp")) == 500
     assert parrot(docs, EvalSettings())[0]["mbpp"]["pass_at_1"] == {"value": 1.0, "stderr": 0.0}
     scores, samples = parrot(docs, EvalSettings(), 1)
     assert scores["mbpp"]["pass_at_1"]["value"] == 0 and "NameError in test 1" in samples["mbpp"][0]["reason"]

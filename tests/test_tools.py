@@ -243,6 +243,47 @@ def test_run_nbs_leaves_a_skip_exec_notebook(project):
     assert tool(project, "run_nbs", str(nb)).returncode == 0
     assert stored(nb)[1] == []
 
+REGISTRY_STUB = "import os\nREGISTRY = {'rows': 1, 'base': 2}\ndef find_data(name): return name in os.environ.get('HERE', '').split()\n"
+DATA = ["# t\n\n> A page.", ("code", "#| test one\nx = 1"), ("code", "#| data rows\nprint('rows')"), ("code", "#| data rows base\nprint('both')"),
+        ("code", "#| needs no_such_module\nimport no_such_module"), ("code", "#| needs json\nimport json\nprint('json')"), ("code", "print('always')")]
+
+def texts(nb): return ["".join(o["text"]) for c in stored(nb) for o in c or ()]
+
+def test_cells_that_need_data_run_where_it_is_and_keep_their_outputs_elsewhere(project):
+    nb = project/"nbs/tutorials/run.ipynb"
+    (project/"soka/registry.py").write_text(REGISTRY_STUB)
+    write(nb, DATA)
+    here = dict(PYTHONPATH=str(project))
+    assert tool(project, "run_nbs", str(nb), HERE="rows", **here).returncode == 0 and texts(nb) == ["rows\n", "json\n", "always\n"]
+    assert ["code that needs data changed" in p for p in found(project, "executed")] == [True]
+    assert tool(project, "run_nbs", str(nb), HERE="rows base", **here).returncode == 0
+    first = nb.read_bytes()
+    assert texts(nb) == ["rows\n", "both\n", "json\n", "always\n"] and found(project, "executed") == []
+    assert tool(project, "run_nbs", str(nb), HERE="", **here).returncode == 0 and nb.read_bytes() == first
+    change(nb, lambda cells: cells[3].update(source=["#| data rows base\n", "print('two')"]))
+    assert tool(project, "run_nbs", str(nb), HERE="", **here).returncode == 0
+    assert [p.partition(": ")[2] for p in found(project, "executed")] == ["code that needs data changed since outputs were stored; run python tools/run_nbs.py nbs/tutorials/run.ipynb where `soka data` finds it"]
+
+def test_nbdev_test_leaves_tests_to_pytest_and_shows_what_depends_on_them(project):
+    nb = project/"nbs/tutorials/run.ipynb"
+    (project/"soka/registry.py").write_text(REGISTRY_STUB)
+    write(nb, [("code", "#| test\ndef two(): return 2"), ("code", "#| test bad\nassert False"), ("code", "#| helper\ndef three(): return 3"),
+               ("code", "#| data rows\nassert three() == 4"), ("code", "three()")])
+    here = dict(PYTHONPATH=str(project))
+    r = tool(project, "test_nbs", HERE="", **here)
+    assert r.returncode == 0 and "cells that need data: left out, rows not here" in r.stdout, r.stderr
+    for args in ((), ("--data",)):
+        r = tool(project, "test_nbs", *args, HERE="rows", **here)
+        assert r.returncode == 1 and "assert three() == 4" in r.stderr
+    assert "--data needs all of it" in tool(project, "test_nbs", "--data", HERE="", **here).stderr
+    change(nb, lambda cells: cells[4].update(source=["two()"]))
+    r = tool(project, "test_nbs", HERE="", **here)
+    assert r.returncode == 1 and "name 'two' is not defined" in r.stderr
+
+def test_a_cell_that_skips_itself_is_found(project):
+    write(project/"nbs/tutorials/run.ipynb", ["# t\n\n> A page.", ("code", "#| test one\nimport pytest\npytest.importorskip('json')")])
+    assert found(project, "skips") == ["nbs/tutorials/run.ipynb: cell cell1 skips itself; mark it with what it needs, as `#| needs module`"]
+
 def test_stable_drops_widgets():
     widget = dict(output_type="display_data", data={"application/vnd.jupyter.widget-view+json": {}})
     assert run_nbs.stable([widget]) == []
@@ -266,6 +307,8 @@ def test_export_keeps_strings_and_marks(project):
     text = export_tests.export_tests(project)["test_sub_b.py"]
     assert "from soka.sub.b import *" in text and "\nimport re\n" in text and "\nimport pytest\n" in text
     assert text.endswith('@pytest.mark.slow\n@pytest.mark.cuda\ndef test_text():\n    s = """x\ny"""\n\n    assert len(s) == 3\n')
+    write(project/"nbs/02_b.ipynb", [("code", "#| default_exp b"), ("code", "#| helper\ny = 1"), ("code", "#| data rows base\n#| test text\npass")])
+    assert export_tests.export_tests(project)["test_b.py"].endswith("cell1\ny = 1\n\n\n# %% ../nbs/02_b.ipynb #cell2\n@pytest.mark.data('rows', 'base')\ndef test_text():\n    pass\n")
 
 def test_a_notebook_without_a_module_names_its_test_file(project):
     for f in ("02_b", "tutorials/03_c"): write(project/f"nbs/{f}.ipynb", [("code", "#| test\nimport re"), ("code", "#| test one\npass")])
@@ -284,6 +327,7 @@ def test_export_overwrites_nothing(project):
 
 @pytest.mark.parametrize("cells, says", [
     ([("code", "#| default_exp b"), ("code", "#| test two words\npass")], "a test name must be an identifier, got 'two words' in 02_b.ipynb"),
+    ([("code", "#| default_exp b"), ("code", "#| test one\n#| data\npass")], "a cell marked data must name what it needs, got none in cell cell1"),
     ([("code", "#| default_exp b"), *[("code", "#| test one\npass")] * 2], "a test name must be unique in its notebook, got 'one' twice in 02_b.ipynb")])
 def test_export_refuses_bad_test_cells(project, cells, says):
     write(project/"nbs/02_b.ipynb", cells)
@@ -330,6 +374,21 @@ def test_docs_uses_quarto_where_it_is_on_path(project, tmp_path):
     assert r.returncode == 0, r.stderr
     assert (project/"_docs/index.html").read_text() == "page\n" and "preview" not in r.stdout
     assert (project/"_proc/_quarto.yml").exists() and (project/"_proc/sidebar.yml").exists()
+
+def test_a_test_that_needs_something_names_it_where_it_is_missing(tmp_path):
+    shutil.copy(ROOT/"tests/conftest.py", tmp_path)
+    (tmp_path/"test_x.py").write_text("import pytest\n@pytest.mark.data('gsm8k', 'mbpp')\ndef test_d(): pass\n@pytest.mark.needs('json', 'no_such_module')\ndef test_n(): pass\n")
+    (tmp_path/"data").mkdir()
+    (tmp_path/"data/mbpp.jsonl").write_text("")
+    env = os.environ | dict(SOKA_DATA=str(tmp_path), SOKA_CACHE=str(tmp_path/"none"), PYTHONPATH=str(ROOT))
+    r = subprocess.run([sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider"], cwd=tmp_path, capture_output=True, text=True, env=env)
+    assert "needs gsm8k: soka data get gsm8k\n" in r.stdout and "needs no_such_module\n" in r.stdout and "2 skipped" in r.stdout, r.stdout + r.stderr
+
+def test_no_file_of_the_project_names_a_folder_beside_it():
+    "What a reader needs has a name; .ci/run alone looks beside the checkout."
+    beside = re.compile(r"\.\./" + "shared")
+    named = [f.relative_to(ROOT).as_posix() for f in check.project_files(ROOT) if f.suffix != ".png" and beside.search(f.read_text(encoding="utf-8", errors="ignore"))]
+    assert [f for f in named if f != ".ci/run"] == []
 
 def test_ci_installs_the_oldest_peft_that_settings_allow():
     flow = (ROOT/".github/workflows/test.yaml").read_text()

@@ -55,14 +55,15 @@ def test_pipeline_says_what_generate_says():
 
 # %% ../nbs/tutorials/tools.ipynb #5ece12fe
 @pytest.mark.slow
+@pytest.mark.lmeval
 def test_lm_eval_takes_the_model():
     import json, tempfile
     from pathlib import Path
-    import pytest
+    from lm_eval import simple_evaluate as run
+    from lm_eval.models import huggingface as models
     from peft import get_peft_model
     from soka.peft import SoKAConfig
     from soka.problems import load_base, word_problems
-    models, run = pytest.importorskip("lm_eval.models.huggingface"), pytest.importorskip("lm_eval").simple_evaluate
     model, tok = load_base(None)
     m = get_peft_model(model, SoKAConfig(r=2, target_modules="all-linear", init_weights=False))
     with tempfile.TemporaryDirectory() as d:

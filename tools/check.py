@@ -3,7 +3,7 @@
     python tools/check.py [name ...]
 
 Prints one line per problem and exits 1 if there is any; a line that starts with `warning:` is only a warning. Names of
-single checks: generated, executed, pictures, sidebar, titles, references, links, machine_paths.
+single checks: generated, executed, skips, pictures, sidebar, titles, references, links, machine_paths.
 """
 import base64
 import re
@@ -17,7 +17,7 @@ import yaml
 from execnb.nbio import read_nb
 from nbdev.config import get_config
 
-from nblib import fingerprint, notebooks, project_files, source
+from nblib import data_fingerprint, fingerprint, notebooks, project_files, run_flags, source
 
 PNG_WARN, PNG_MAX = 50_000, 100_000  # bytes
 
@@ -39,13 +39,22 @@ def generated(root):
 
 def executed(root):
     "Stored outputs belong to the code beside them, and none is an error."
-    flags = get_config(path=root).tst_flags.split()
+    flags = run_flags(get_config(path=root))
     for f in notebooks(root):
         name, nb = f.relative_to(root).as_posix(), read_nb(f)
         if nb.metadata.get("executed") != fingerprint(f, flags):
             yield f"{name}: code changed since outputs were stored; run python tools/run_nbs.py {name}"
+        if nb.metadata.get("executed_data") != data_fingerprint(f, flags):
+            yield f"{name}: code that needs data changed since outputs were stored; run python tools/run_nbs.py {name} where `soka data` finds it"
         for c in nb.cells:
             if any(o["output_type"] == "error" for o in c.get("outputs", [])): yield f"{name}: cell {c['id']} stores an error"
+
+def skips(root):
+    "A cell is marked with what it needs: a skip inside it would be a failure where notebooks run."
+    for f in notebooks(root):
+        for c in read_nb(f).cells:
+            if c.cell_type == "code" and re.search(r"pytest\.(skip|importorskip)\(", source(c)):
+                yield f"{f.relative_to(root).as_posix()}: cell {c['id']} skips itself; mark it with what it needs, as `#| needs module`"
 
 def stored_pngs(root):
     for f in notebooks(root):
@@ -129,7 +138,7 @@ def machine_paths(root):
         for i, line in enumerate(text.splitlines(), 1):
             if m := MACHINE.search(line): yield f"{f.relative_to(root).as_posix()}:{i}: machine path {m[0]}"
 
-CHECKS = [generated, executed, pictures, sidebar, titles, references, links, machine_paths]
+CHECKS = [generated, executed, skips, pictures, sidebar, titles, references, links, machine_paths]
 
 def main(root, names=()):
     if unknown := set(names) - {c.__name__ for c in CHECKS}: sys.exit(f"unknown check: {' '.join(sorted(unknown))}")

@@ -3,7 +3,9 @@
     python tools/run_nbs.py [--all] [notebook ...]
 
 Each notebook runs in a fresh process, without a display and offline. Cells marked `#| eval: false`, or with one of
-`tst_flags` (slow, cuda), keep the outputs they have; `--all` runs the flagged ones too. What changes from run to run or
+`tst_flags` (slow, cuda; not test), keep the outputs they have; `--all` runs the flagged ones too. Cells marked `#| data name`
+run where that data is on this machine (see `soka data`), those marked `#| needs module` where it is installed; elsewhere
+they keep their outputs. What changes from run to run or
 from machine to machine (stderr, progress bars, widgets) is not stored, so a second run leaves no diff.
 """
 import argparse
@@ -19,7 +21,7 @@ from fastcore.xtras import working_directory
 from nbdev.clean import clean_nb
 from nbdev.config import get_config
 
-from nblib import fingerprint, notebooks, skipped
+from nblib import data_fingerprint, data_here, fingerprint, flagged, needs, notebooks, run_flags, skipped
 
 ENV = dict(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TRANSFORMERS_VERBOSITY="error", TQDM_DISABLE="1",
            TOKENIZERS_PARALLELISM="false", PYTHONHASHSEED="0", OMP_NUM_THREADS="1", NO_COLOR="1")
@@ -37,14 +39,20 @@ def stable(outputs):
 
 def run_nb(path, flags, every=False):
     "Run one notebook in this process, store outputs and a fingerprint of the code; raise if a cell fails."
-    path, nb, skip = Path(path).resolve(), read_nb(path), skipped(path, [] if every else flags)
+    path, nb = Path(path).resolve(), read_nb(path)
+    want = set().union(*map(needs, flagged(path)))
+    have = data_here() if want else set()
+    skip = skipped(path, ["data", "needs"] if every else flags, have, here=True)
     shell = CaptureShell(path, mpl_format="png")
     with working_directory(path.parent):
         shell.run_all(nb, exc_stop=True, preproc=lambda c: skip[c.idx_])
     for c, s in zip(nb.cells, skip):
         if not s: c["outputs"] = stable(c.get("outputs", []))
+    kept = nb.metadata.get("executed_data")
     clean_nb(nb)
     nb.metadata["executed"] = fingerprint(path, flags)
+    made = data_fingerprint(path, flags) if want <= have else want and kept
+    if made: nb.metadata["executed_data"] = made
     write_nb(nb, path)
 
 def main():
@@ -56,7 +64,7 @@ def main():
     cfg = get_config()
     if a.here:
         sys.path.insert(0, str(cfg.config_path))
-        return run_nb(a.notebooks[0], cfg.tst_flags.split(), a.all)
+        return run_nb(a.notebooks[0], run_flags(cfg), a.all)
     failed = []
     for f in a.notebooks or notebooks(cfg.config_path):
         print(f, flush=True)
