@@ -11,7 +11,7 @@ export HF_HUB_OFFLINE := 1
 export HF_DATASETS_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test docs bench bench-gpu bench-quant compare run sync constraints clean
+.PHONY: demo test slow docs dist bench bench-gpu bench-quant compare run sync constraints clean
 
 $(STAMP): setup.py settings.ini $(CONSTRAINTS)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -30,9 +30,17 @@ test: $(STAMP)
 	OMP_NUM_THREADS=1 nbdev_test --n_workers 2
 	OMP_NUM_THREADS=1 python -m pytest -q tests
 
+# the tests that take minutes: runs that are killed, torchrun, FSDP, the package built and checked
+slow: $(STAMP)
+	OMP_NUM_THREADS=1 python -m pytest -q --slow -m slow tests
+
 # the site with Quarto where it is installed, else a plain preview
 docs: $(STAMP)
 	python tools/docs.py
+
+# the wheel and the source distribution in dist/, checked
+dist: $(STAMP)
+	python tools/dist.py
 
 # step time, memory and start beside PEFT's methods on a CPU; writes nbs/records/bench-cpu.json
 bench: $(STAMP)
