@@ -206,8 +206,8 @@ def test_other_paths_pass(project):
     assert found(project, "machine_paths") == []
 
 @pytest.mark.parametrize("text, written", [
-    ("The loss is 1.26.", "1.26"), ("It is 1.254.", "1.254"), ("It took 7.6%.", "7.6%"), ("Of 1,235 rows.", "1,235"), ("With 2 thousand.", "2 thousand"),
-    ("It is 1.4 times that.", "1.4"), ("- one\n- 31%", "31%"), ("| a | 0.4 |\n|---|---|", "0.4"), ("About 0.98M.", "0.98M")])
+    ("The loss is 1.26.", "1.26"), ("It is 1.254.", "1.254"), ("It took 7.6%.", "7.6%"), ("Of 1,235 rows.", "1,235"),
+    ("With 2 thousand.", "2 thousand"), ("It is 1.4 times that.", "1.4"), ("- one\n- 31%", "31%"), ("| a | 0.4 |\n|---|---|", "0.4"), ("About 0.98M.", "0.98M")])
 def test_a_number_that_no_output_shows_is_found(project, text, written):
     write(project/"nbs/02_b.ipynb", ["# b", "## One", ("code", "x"), text, "## Two", ("code", "y")])
     def show(cells):
@@ -217,19 +217,21 @@ def test_a_number_that_no_output_shows_is_found(project, text, written):
     assert found(project, "numbers") == [f"nbs/02_b.ipynb: cell cell3: no output near it shows {written}"]
 
 @pytest.mark.parametrize("text", [
-    "The loss is 1.25, or 1.3, or 1.", "It took 7% or 7.4%.", "Of 1,234 rows, about 1.2 thousand.", "A share of 12.5%.", "Of 0.99 million.", "A rate of 0.02.",
-    "In 2025 ([arXiv 2506.15251](https://arxiv.org/abs/2506.15251)), Python 3.11, llama-7.5 and LLaMA2-7B.", "It is $0.77$ or `0.77`.", "> They found 0.77.",
+    "The loss is 1.25, or 1.3, or 1.", "It took 7% or 7.4%.", "Of 1,234 rows, about 1.2 thousand.", "A share of 12.5%.", "Of 0.99 million.",
+    "A rate of 0.02.", "Python 3.11, arXiv 2506.15251, llama-7.5 and LLaMA2-7B, in 2025.", "It is $0.77$ or `0.77`.", "> They found 0.77.",
     "They report 0.77 ([Chong and Qu](https://arxiv.org/abs/2506.15251))."])
 def test_numbers_that_are_shown_or_are_none_pass(project, text):
     write(project/"nbs/02_b.ipynb", ["# b", ("code", "rate = 0.02"), text, "## What we learned", "The loss is 1.25."])
-    def show(cells): cells[1]["outputs"] = [dict(output_type="stream", name="stdout", text=["loss 1.2549, 7.4%, 1,234 rows of 0.99M, 0.125"])]
+    shown = dict(output_type="stream", name="stdout", text=["loss 1.2549, 7.4%, 1,234 rows of 0.99M, 0.125"])
+    def show(cells): cells[1]["outputs"] = [shown]
     change(project/"nbs/02_b.ipynb", show)
     assert found(project, "numbers") == []
 
 # the folder beside the repository, whose name no file may hold
 NEAR = "sha" + "red"
 
-@pytest.mark.parametrize("text", [f"data: ../{NEAR}/data/x.jsonl", f'Path(__file__).parents[2]/"{NEAR}"/"models"', f"root/'{NEAR}/data'", f'Path(up)/\\"{NEAR}/models\\"'])
+@pytest.mark.parametrize("text", [f"data: ../{NEAR}/data/x.jsonl", f'Path(__file__).parents[2]/"{NEAR}"/"models"', f"root/'{NEAR}/data'",
+                                  f'Path(up)/\\"{NEAR}/models\\"'])
 def test_a_folder_beside_the_repository_is_found(project, text):
     for name in ("a.yaml", ".ci/run"):
         (project/name).parent.mkdir(exist_ok=True)
@@ -240,23 +242,27 @@ def test_other_uses_of_that_word_pass(project):
     (project/"note.md").write_text(f"A budget {NEAR} out evenly, [{NEAR}](19_share.ipynb), {{'{NEAR}': 1}}\n")
     assert found(project, "beside") == []
 
-@pytest.mark.parametrize("text", ["pip install " + "soka", "pip install -q '" + "soka[eval]'", 'pip install "soka @ git+https://example.org/a/soka"'])
+@pytest.mark.parametrize("text", ["pip install " + "soka", "pip install -q '" + "soka[eval]'",
+                                  'pip install "soka @ git+https://example.org/a/soka"'])
 def test_an_install_by_the_bare_name_is_found(project, text):
     for name in ("note.md", "soka/hand.py", "tools/hand.py"): (project/name).write_text(f"# {text}\n")
     assert [p.split(": ")[0] for p in found(project, "installs")] == ["note.md:1", "soka/hand.py:1"]
 
-@pytest.mark.parametrize("text", ['pip install "soka @ git+https://github.com/soka-kpsvd/soka"', "pip install -e .", "pip install sokan", "pip install lm-eval"])
+@pytest.mark.parametrize("text", ['pip install "soka @ git+https://github.com/soka-kpsvd/soka"', "pip install -e .", "pip install sokan",
+                                  "pip install lm-eval"])
 def test_other_installs_pass(project, text):
     (project/"note.md").write_text(text)
     assert found(project, "installs") == []
 
 @pytest.mark.parametrize("text", ["pip install --index-url=" + "https://pypi.example.org/x a", "PIP_INDEX_URL=" + "http://10.0.0.1/sim" + "ple",
-                                  "find-links = " + "/opt/wheels", "https://mirror.example.org" + "/pypi/simple/torch", "npm config set registry " + "https://npm.example.org/"])
+                                  "find-links = " + "/opt/wheels", "https://mirror.example.org" + "/pypi/simple/torch",
+                                  "npm config set registry " + "https://npm.example.org/"])
 def test_a_private_registry_is_found(project, text):
     (project/"note.md").write_text(text)
     assert [p.split(", ")[0] for p in found(project, "registries")] == ["note.md:1: a package registry that is not public"]
 
-@pytest.mark.parametrize("text", ["pip install --index-url https://download.pytorch.org/whl/cpu torch", "https://pypi.org/simple/torch", "a registry of data"])
+@pytest.mark.parametrize("text", ["pip install --index-url https://download.pytorch.org/whl/cpu torch", "https://pypi.org/simple/torch",
+                                  "a registry of data"])
 def test_public_registries_pass(project, text):
     (project/"note.md").write_text(text)
     assert found(project, "registries") == []
@@ -268,7 +274,8 @@ def matrix(*versions): return "python: [" + ", ".join(f'"{v}"' for v in versions
     ("note.md", "Python 3.10 or newer", "note.md:1: Python 3.10 or newer, where settings.ini says 3.11 3.12 3.13"),
     ("note.md", "Python 3.12 or newer", "note.md:1: Python 3.12 or newer, where settings.ini says 3.11 3.12 3.13"),
     (".github/workflows/b.yaml", 'with: {python-version: "3.10"}\n', ".github/workflows/b.yaml:1: Python 3.10 is not one of 3.11 3.12 3.13"),
-    (".github/workflows/a.yaml", matrix("3.11", "3.12"), ".github/workflows: no matrix has the versions of settings.ini, 3.11 3.12 3.13")])
+    (".github/workflows/a.yaml", matrix("3.11", "3.12"),
+     ".github/workflows: no matrix has the versions of settings.ini, 3.11 3.12 3.13")])
 def test_versions_of_python_that_disagree_are_found(project, name, text, says):
     (project/".github/workflows").mkdir(parents=True)
     (project/".github/workflows/a.yaml").write_text(matrix("3.11", "3.12", "3.13"))
@@ -296,9 +303,11 @@ def wheel_files(project, lib="soka"):
 @pytest.mark.parametrize("change, says", [
     (lambda d: None, []),
     (lambda d: d.pop("soka/a.py"), ["soka/a.py is missing"]), (lambda d: d.pop("soka/py.typed"), ["soka/py.typed is missing"]),
-    (lambda d: d.pop("soka/base/config.json"), ["soka/base/config.json is missing"]), (lambda d: d.pop("soka/evals/e.yaml"), ["soka/evals/e.yaml is missing"]),
+    (lambda d: d.pop("soka/base/config.json"), ["soka/base/config.json is missing"]),
+    (lambda d: d.pop("soka/evals/e.yaml"), ["soka/evals/e.yaml is missing"]),
     (lambda d: d.pop("soka-0.1.0.dist-info/licenses/LICENSE"), ["LICENSE is missing"]),
-    (lambda d: d.update({"tests/test_a.py": "x", "nbs/01_a.ipynb": "x"}), ["nbs/01_a.ipynb must not be there", "tests/test_a.py must not be there"])])
+    (lambda d: d.update({"tests/test_a.py": "x", "nbs/01_a.ipynb": "x"}),
+     ["nbs/01_a.ipynb must not be there", "tests/test_a.py must not be there"])])
 def test_a_wheel_with_missing_or_extra_files_is_found(project, change, says):
     for name in ("py.typed", "base/config.json", "evals/e.yaml"):
         (project/"soka"/name).parent.mkdir(exist_ok=True)
@@ -311,7 +320,8 @@ def test_a_source_distribution_that_builds_another_wheel_is_found(project):
     a = wheel(project/"dist/soka-0.1.0-py3-none-any.whl", files := wheel_files(project))
     assert list(dist.differences(a, wheel(project/"dist/direct/soka.whl", files))) == []
     b = wheel(project/"dist/direct/soka.whl", files | {"soka/a.py": "y"})
-    assert list(dist.differences(a, b)) == [f"{a.name}: soka/a.py differs between the wheel of the project and that of the source distribution"]
+    says = "soka/a.py differs between the wheel of the project and that of the source distribution"
+    assert list(dist.differences(a, b)) == [f"{a.name}: {says}"]
 
 @pytest.mark.slow  # `build` installs what a build needs into an environment of its own
 def test_dist_builds_the_project_and_fails_without_settings(tmp_path):
@@ -468,7 +478,8 @@ def test_ci_installs_the_oldest_peft_that_settings_allow():
     assert Version(version("peft")) >= Version(oldest)
 
 WORKFLOWS = {p.name: yaml.safe_load(p.read_text()) for p in sorted((ROOT/".github/workflows").glob("*.yaml"))}
-COMMANDS = [(name, job, step["run"]) for name, flow in WORKFLOWS.items() for job, j in flow["jobs"].items() for step in j["steps"] if "run" in step]
+COMMANDS = [(name, job, step["run"]) for name, flow in WORKFLOWS.items() for job, j in flow["jobs"].items()
+            for step in j["steps"] if "run" in step]
 
 @pytest.mark.parametrize("name, job, command", COMMANDS)
 def test_workflows_name_targets_and_files_that_exist(name, job, command):
