@@ -125,7 +125,7 @@ def links(root):
 NUMBER = re.compile(r"(?<![\w.,/^{])(?<!\w-)(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)"
                     r"(?: ?(%|(?:percent|thousand|million|billion)\b|[kM](?![\w-]))|(?![\w-]|[.,]\d))")
 SCALES = {"k": 1e3, "thousand": 1e3, "M": 1e6, "million": 1e6, "billion": 1e9}
-NAMED = re.compile(r"\b(?:arXiv|Python|Linux|PEFT|Quarto|[Bb]ubblewrap|[Vv]ersion) \d[\d.]*\d")  # numbers that are names
+NAMED = re.compile(r"\b(?:arXiv|Python|Linux|PEFT|YAML|CUDA|Quarto|[Bb]ubblewrap|[Vv]ersion) \d[\d.]*\d")  # numbers that are names
 
 def values(text):
     "Every number written in an output or in code; one with a k or an M counts with and without it."
