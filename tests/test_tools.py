@@ -219,7 +219,7 @@ def test_a_number_that_no_output_shows_is_found(project, text, written):
 @pytest.mark.parametrize("text", [
     "The loss is 1.25, or 1.3, or 1.", "It took 7% or 7.4%.", "Of 1,234 rows, about 1.2 thousand.", "A share of 12.5%.", "Of 0.99 million.",
     "A rate of 0.02.", "Python 3.11, arXiv 2506.15251, llama-7.5 and LLaMA2-7B, in 2025.", "It is $0.77$ or `0.77`.", "> They found 0.77.",
-    "They report 0.77 ([Chong and Qu](https://arxiv.org/abs/2506.15251))."])
+    "A rate of 0.5:\n\n```sh\ntrain --rate 0.5\n```", "They report 0.77 ([Chong and Qu](https://arxiv.org/abs/2506.15251))."])
 def test_numbers_that_are_shown_or_are_none_pass(project, text):
     write(project/"nbs/02_b.ipynb", ["# b", ("code", "rate = 0.02"), text, "## What we learned", "The loss is 1.25."])
     shown = dict(output_type="stream", name="stdout", text=["loss 1.2549, 7.4%, 1,234 rows of 0.99M, 0.125"])

@@ -127,6 +127,8 @@ NUMBER = re.compile(r"(?<![\w.,/^{])(?<!\w-)(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:
 SCALES = {"k": 1e3, "thousand": 1e3, "M": 1e6, "million": 1e6, "billion": 1e9}
 NAMED = re.compile(r"\b(?:arXiv|Python|Linux|PEFT|YAML|CUDA|Quarto|[Bb]ubblewrap|[Vv]ersion) \d[\d.]*\d")  # numbers that are names
 
+FENCED = re.compile(r"^```.*?^```", re.M | re.S)
+
 def values(text):
     "Every number written in an output or in code; one with a k or an M counts with and without it."
     written = r"(?<![\w.])(\d{1,3}(?:,\d{3})+(?:\.\d+)?|(?:\d[\d_]*\.?\d*|\.\d+)(?:e[+-]?\d+)?)([kM]\b)?"
@@ -166,7 +168,7 @@ def numbers(root):
         page = [v for s in sections for c in s for v in values(shown(c))]
         for cells in sections:
             found = [v for c in cells for v in values(shown(c))] or page
-            found += [v for c in cells if c.cell_type == "code" for v in values(source(c))]
+            found += [v for c in cells for v in values(source(c) if c.cell_type == "code" else "".join(FENCED.findall(source(c))))]
             for c in cells:
                 if c.cell_type != "markdown": continue
                 for written, value, half, percent in claimed(source(c)):
