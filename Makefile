@@ -11,7 +11,7 @@ export HF_HUB_OFFLINE := 1
 export HF_DATASETS_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-data docs bench bench-gpu bench-quant compare run sync constraints clean
+.PHONY: demo test test-data slow docs dist bench bench-gpu bench-quant compare run sync constraints clean
 
 $(STAMP): setup.py settings.ini $(CONSTRAINTS)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -35,9 +35,17 @@ test-data: $(STAMP)
 	OMP_NUM_THREADS=1 python tools/test_nbs.py --data
 	OMP_NUM_THREADS=1 python -m pytest -q -n 2 -m data tests
 
+# the tests that take minutes: runs that are killed, torchrun, FSDP, the package built and checked
+slow: $(STAMP)
+	OMP_NUM_THREADS=1 python -m pytest -q --slow -m slow tests
+
 # the site with Quarto where it is installed, else a plain preview
 docs: $(STAMP)
 	python tools/docs.py
+
+# the wheel and the source distribution in dist/, checked
+dist: $(STAMP)
+	python tools/dist.py
 
 # step time, memory and start beside PEFT's methods on a CPU; writes nbs/records/bench-cpu.json
 bench: $(STAMP)

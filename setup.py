@@ -29,6 +29,7 @@ setup(
         "Intended Audience :: Science/Research",
         "Natural Language :: English",
         "Programming Language :: Python :: 3",
+        *(f"Programming Language :: Python :: {v}" for v in cfg["pythons"].split()),
     ],
     packages=find_packages(include=[cfg["lib_path"], cfg["lib_path"] + ".*"]),
     package_data={cfg["lib_name"]: ["py.typed", "base/*", "evals/*"]},

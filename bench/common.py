@@ -14,6 +14,7 @@ import torch
 from peft import LoKrConfig, LoraConfig, MissConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from soka import __version__
 from soka.peft import SoKAConfig
 from soka.quant import quantize_layers
 
@@ -103,7 +104,7 @@ def machine():
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
     cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.processor()) if Path("/proc/cpuinfo").exists() else platform.processor()
     return dict(commit=commit, date=str(date.today()), python=platform.python_version(), cpu=cpu, gpu=gpu, threads=torch.get_num_threads(),
-                versions={n: installed(n) for n in ("soka", "torch", "transformers", "peft", "bitsandbytes", "triton")})
+                versions={"soka": __version__} | {n: installed(n) for n in ("torch", "transformers", "peft", "bitsandbytes", "triton")})
 
 def write(name, record):
     RECORDS.mkdir(parents=True, exist_ok=True)

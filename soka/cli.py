@@ -26,6 +26,7 @@ from huggingface_hub.utils import enable_progress_bars
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
+from . import __version__
 from .compare import check_work, compare_methods, compare_table, plan_work, read_comparison, read_compare, work_left
 from .data import encode_rows
 from .evaluate import answer_nll, generate_answers
@@ -484,6 +485,7 @@ def make_parser()->argparse.ArgumentParser:
     common = OneLineParser(add_help=False)
     common.add_argument("--debug", action="store_true", help="show the traceback of an error, and all warnings")
     parser = OneLineParser(prog="soka", description="Fine-tune a frozen model through short sums of Kronecker products.", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"soka {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     def command(name, run, groups=(), extra=(), given=None, many=False):
         p = commands.add_parser(name, help=run.__doc__, description=run.__doc__, parents=[common], allow_abbrev=False)

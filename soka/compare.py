@@ -715,7 +715,7 @@ def paired(
     a:Sequence[Mapping[str, Any]],  # final runs
     b:Sequence[Mapping[str, Any]],  # of another arm
     key:str|Callable[[Mapping[str, Any]], float]="nll",   # what to compare: a figure of the record, or what a function finds in a run
-)->Interval:                        # a less b
+)->Interval:                        # a minus b
     "Mean difference by seed, with its 95% interval."
     of = key if callable(key) else lambda r: r[key]
     other = {r["seed"]: of(r) for r in b}
@@ -723,9 +723,9 @@ def paired(
 
 def verdict(
     d:Interval,   # of a difference
-)->str:           # lower, higher, or open: the interval holds zero
+)->str:           # lower, higher, or inconclusive: the interval holds zero
     "What a difference says."
-    return "lower" if d.mean + d.half < 0 else "higher" if d.mean - d.half > 0 else "open"
+    return "lower" if d.mean + d.half < 0 else "higher" if d.mean - d.half > 0 else "inconclusive"
 
 def differences(
     records:Mapping[str, Mapping[str, Any]],   # by name, from `read_compare`

@@ -95,7 +95,7 @@ def same_value(
 )->bool:
     "Does math-verify find the two equal? No answer is wrong."
     try: from math_verify import parse, verify   # slow to import, and an extra
-    except ImportError as e: raise ImportError("math-verify must be installed for equal values: pip install 'soka[eval]'") from e
+    except ImportError as e: raise ImportError("math-verify must be installed for equal values: pip install math-verify") from e
     if answer is None: return False
     return bool(verify(parse(f"${gold}$"), parse(f"${answer}$")))
 

@@ -227,7 +227,7 @@ def check_settings(settings:EvalSettings)->EvalSettings:
 # %% ../nbs/25_tasks.ipynb #1d5b4e81
 def need_lm_eval()->None:
     "Raise if lm-eval is missing."
-    if importlib.util.find_spec("lm_eval") is None: raise ImportError("lm-eval must be installed for generated answers: pip install 'soka[eval]'")
+    if importlib.util.find_spec("lm_eval") is None: raise ImportError("lm-eval must be installed for generated answers: pip install 'lm-eval[math]'")
 
 # %% ../nbs/25_tasks.ipynb #f0e34e4b
 def make_tasks(

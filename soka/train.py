@@ -656,7 +656,7 @@ def versions()->dict[str, str|None]:
     def one(name):
         try: return version(name)
         except PackageNotFoundError: return None
-    return {"python": platform.python_version(), **{n: one(n) for n in ("soka", "torch", "transformers", "peft", "bitsandbytes", "accelerate", "datasets")}}
+    return {"python": platform.python_version(), "soka": soka.__version__, **{n: one(n) for n in ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "datasets")}}
 
 # %% ../nbs/10_train.ipynb #c39bdb3a
 def commit()->str|None:

@@ -62,7 +62,7 @@ def pytest_collection_modifyitems(config, items):
         if gone := missing_modules(item): item.add_marker(pytest.mark.skip(reason=f"needs {', '.join(gone)}"))
         if "linux" in item.keywords and sys.platform != "linux": item.add_marker(pytest.mark.skip(reason="needs Linux"))
         if "data" in item.keywords and (why := why_no_data(item)): item.add_marker(pytest.mark.skip(reason=why))
-    missing = {"bwrap": why_no_sandbox, "mount": why_no_mount, "lmeval": lambda: None if importlib.util.find_spec("lm_eval") else "needs the extra: pip install soka[eval]"}
+    missing = {"bwrap": why_no_sandbox, "mount": why_no_mount, "lmeval": lambda: None if importlib.util.find_spec("lm_eval") else "needs the extra: pip install -e '.[eval]'"}
     for mark, reason in missing.items():
         marked = [item for item in items if mark in item.keywords]
         if marked and (why := reason()):

@@ -87,6 +87,13 @@ def test_data_command():
     assert sorted(p.name for p in (d/"cache").rglob("*")) == ["gsm8k.lock"]
 
 
+# %% ../nbs/11_cli.ipynb #b4a952eb
+def test_version():
+    import contextlib, io, pytest, soka
+    with contextlib.redirect_stdout(io.StringIO()) as out, pytest.raises(SystemExit) as e: main(["--version"])
+    assert (out.getvalue(), e.value.code) == (f"soka {soka.__version__}\n", 0)
+
+
 # %% ../nbs/11_cli.ipynb #33d463b7
 def test_export_and_inspect():
     import json

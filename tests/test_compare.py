@@ -159,7 +159,7 @@ def test_what_runs_say():
     d = paired(final(a), final(b))
     assert d.mean == -2 and d.half == 0                                         # what a seed does to both cancels
     assert paired(final(a), final(b), lambda r: 2*r["nll"]).mean == -4
-    assert [verdict(Interval(*v)) for v in ((-2., 1.), (2., 1.), (.5, 1.), (-1., 1.))] == ["lower", "higher", "open", "open"]
+    assert [verdict(Interval(*v)) for v in ((-2., 1.), (2., 1.), (.5, 1.), (-1., 1.))] == ["lower", "higher", "inconclusive", "inconclusive"]
     assert smooth([4., 2., 0.], 2) == [4., 3., 1.] and steps_to([4., 2., 0.], 1., 2) == 3 and steps_to([4., 2., 0.], .5, 2) is None and curve_area([4., 2.]) == 3
     assert norm_variation([9., 1., 3.], 1) == 2**.5/2 and norm_spikes([9., 1., 1., 3.], 1) == 1
     assert rate_sensitivity(a) == 1 and rate_sensitivity([line(0, 1., "validation"), line(0, None, "validation", 2.)]) == math.inf and rate_sensitivity([]) is None

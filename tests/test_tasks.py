@@ -152,7 +152,7 @@ def test_tasks_errors():
     with pytest.raises(ValueError, match="measures must be some of answers, nll, got speed"): check_measures(["math"], ["speed"], EvalSettings())
     with pytest.MonkeyPatch.context() as m:
         m.setattr("importlib.util.find_spec", lambda name: None)
-        with pytest.raises(ImportError, match="lm-eval must be installed for generated answers: pip install 'soka.eval.'"): check_measures(["math"], ["answers"], EvalSettings())
+        with pytest.raises(ImportError, match="lm-eval must be installed for generated answers: pip install 'lm-eval.math.'"): check_measures(["math"], ["answers"], EvalSettings())
         check_measures(["math", "mbpp"], ["nll"], EvalSettings())
     with pytest.MonkeyPatch.context() as m:
         m.setitem(check_measures.__globals__, "need_lm_eval", lambda: None)

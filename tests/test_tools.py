@@ -6,16 +6,20 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import yaml
+from nbdev.config import get_config
 from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT/"tools"))
 
 import check  # noqa: E402
+import dist  # noqa: E402
 import export_tests  # noqa: E402
 import readme  # noqa: E402
 import run_nbs  # noqa: E402
@@ -201,6 +205,141 @@ def test_other_paths_pass(project):
     (project/"note.md").write_text("https://example.org/ro" + "ot/x and ../wo" + "rk/x and /home and artwo" + "rk/x")
     assert found(project, "machine_paths") == []
 
+@pytest.mark.parametrize("text, written", [
+    ("The loss is 1.26.", "1.26"), ("It is 1.254.", "1.254"), ("It took 7.6%.", "7.6%"), ("Of 1,235 rows.", "1,235"),
+    ("With 2 thousand.", "2 thousand"), ("It is 1.4 times that.", "1.4"), ("- one\n- 31%", "31%"), ("| a | 0.4 |\n|---|---|", "0.4"), ("About 0.98M.", "0.98M")])
+def test_a_number_that_no_output_shows_is_found(project, text, written):
+    write(project/"nbs/02_b.ipynb", ["# b", "## One", ("code", "x"), text, "## Two", ("code", "y")])
+    def show(cells):
+        cells[2]["outputs"] = [dict(output_type="stream", name="stdout", text=["loss 1.2549, 7.45%, 1,234 rows of 0.99M"])]
+        cells[5]["outputs"] = [dict(output_type="stream", name="stdout", text=[f"{written.split()[0].replace(',', '')} is far away"])]
+    change(project/"nbs/02_b.ipynb", show)
+    assert found(project, "numbers") == [f"nbs/02_b.ipynb: cell cell3: no output near it shows {written}"]
+
+@pytest.mark.parametrize("text", [
+    "The loss is 1.25, or 1.3, or 1.", "It took 7% or 7.4%.", "Of 1,234 rows, about 1.2 thousand.", "A share of 12.5%.", "Of 0.99 million.",
+    "A rate of 0.02.", "Python 3.11, arXiv 2506.15251, llama-7.5 and LLaMA2-7B, in 2025.", "It is $0.77$ or `0.77`.", "> They found 0.77.",
+    "A rate of 0.5:\n\n```sh\ntrain --rate 0.5\n```", "They report 0.77 ([Chong and Qu](https://arxiv.org/abs/2506.15251))."])
+def test_numbers_that_are_shown_or_are_none_pass(project, text):
+    write(project/"nbs/02_b.ipynb", ["# b", ("code", "rate = 0.02"), text, "## What we learned", "The loss is 1.25."])
+    shown = dict(output_type="stream", name="stdout", text=["loss 1.2549, 7.4%, 1,234 rows of 0.99M, 0.125"])
+    def show(cells): cells[1]["outputs"] = [shown]
+    change(project/"nbs/02_b.ipynb", show)
+    assert found(project, "numbers") == []
+
+# the folder beside the repository, whose name no file may hold
+NEAR = "sha" + "red"
+
+@pytest.mark.parametrize("text", [f"data: ../{NEAR}/data/x.jsonl", f'Path(__file__).parents[2]/"{NEAR}"/"models"', f"root/'{NEAR}/data'",
+                                  f'Path(up)/\\"{NEAR}/models\\"'])
+def test_a_folder_beside_the_repository_is_found(project, text):
+    for name in ("a.yaml", ".ci/run"):
+        (project/name).parent.mkdir(exist_ok=True)
+        (project/name).write_text(f"{text}\n")
+    assert [p.split(", ")[0] for p in found(project, "beside")] == ["a.yaml:1: a folder beside the repository"]
+
+def test_other_uses_of_that_word_pass(project):
+    (project/"note.md").write_text(f"A budget {NEAR} out evenly, [{NEAR}](19_share.ipynb), {{'{NEAR}': 1}}\n")
+    assert found(project, "beside") == []
+
+@pytest.mark.parametrize("text", ["pip install " + "soka", "pip install -q '" + "soka[eval]'",
+                                  'pip install "soka @ git+https://example.org/a/soka"'])
+def test_an_install_by_the_bare_name_is_found(project, text):
+    for name in ("note.md", "soka/hand.py", "tools/hand.py"): (project/name).write_text(f"# {text}\n")
+    assert [p.split(": ")[0] for p in found(project, "installs")] == ["note.md:1", "soka/hand.py:1"]
+
+@pytest.mark.parametrize("text", ['pip install "soka @ git+https://github.com/soka-kpsvd/soka"', "pip install -e .", "pip install sokan",
+                                  "pip install lm-eval"])
+def test_other_installs_pass(project, text):
+    (project/"note.md").write_text(text)
+    assert found(project, "installs") == []
+
+@pytest.mark.parametrize("text", ["pip install --index-url=" + "https://pypi.example.org/x a", "PIP_INDEX_URL=" + "http://10.0.0.1/sim" + "ple",
+                                  "find-links = " + "/opt/wheels", "https://mirror.example.org" + "/pypi/simple/torch",
+                                  "npm config set registry " + "https://npm.example.org/"])
+def test_a_private_registry_is_found(project, text):
+    (project/"note.md").write_text(text)
+    assert [p.split(", ")[0] for p in found(project, "registries")] == ["note.md:1: a package registry that is not public"]
+
+@pytest.mark.parametrize("text", ["pip install --index-url https://download.pytorch.org/whl/cpu torch", "https://pypi.org/simple/torch",
+                                  "a registry of data"])
+def test_public_registries_pass(project, text):
+    (project/"note.md").write_text(text)
+    assert found(project, "registries") == []
+
+def matrix(*versions): return "python: [" + ", ".join(f'"{v}"' for v in versions) + "]\n"
+
+@pytest.mark.parametrize("name, text, says", [
+    ("ruff.toml", 'target-version = "py310"\n', "ruff.toml:1: target-version must be that of min_python = 3.11, got 3.10"),
+    ("note.md", "Python 3.10 or newer", "note.md:1: Python 3.10 or newer, where settings.ini says 3.11 3.12 3.13"),
+    ("note.md", "Python 3.12 or newer", "note.md:1: Python 3.12 or newer, where settings.ini says 3.11 3.12 3.13"),
+    (".github/workflows/b.yaml", 'with: {python-version: "3.10"}\n', ".github/workflows/b.yaml:1: Python 3.10 is not one of 3.11 3.12 3.13"),
+    (".github/workflows/a.yaml", matrix("3.11", "3.12"),
+     ".github/workflows: no matrix has the versions of settings.ini, 3.11 3.12 3.13")])
+def test_versions_of_python_that_disagree_are_found(project, name, text, says):
+    (project/".github/workflows").mkdir(parents=True)
+    (project/".github/workflows/a.yaml").write_text(matrix("3.11", "3.12", "3.13"))
+    (project/"ruff.toml").write_text('target-version = "py311"\n')
+    assert found(project, "pythons") == []
+    (project/name).write_text(text)
+    assert found(project, "pythons") == [says]
+
+def test_min_python_is_the_first_of_the_list(project):
+    ini = project/"settings.ini"
+    ini.write_text(ini.read_text().replace("min_python = 3.11", "min_python = 3.12"))
+    assert found(project, "pythons")[0] == "settings.ini: min_python must be the first of pythons, 3.11, got 3.12"
+
+def wheel(path, files):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w") as z:
+        for name, text in files.items(): z.writestr(name, text)
+    return path
+
+def wheel_files(project, lib="soka"):
+    "The files that a wheel of `project` must hold."
+    names = [f.relative_to(project).as_posix() for f in dist.project_files(project) if f.is_relative_to(project/lib)]
+    return dict.fromkeys([*names, "soka-0.1.0.dist-info/METADATA", "soka-0.1.0.dist-info/licenses/LICENSE"], "x")
+
+@pytest.mark.parametrize("change, says", [
+    (lambda d: None, []),
+    (lambda d: d.pop("soka/a.py"), ["soka/a.py is missing"]), (lambda d: d.pop("soka/py.typed"), ["soka/py.typed is missing"]),
+    (lambda d: d.pop("soka/base/config.json"), ["soka/base/config.json is missing"]),
+    (lambda d: d.pop("soka/evals/e.yaml"), ["soka/evals/e.yaml is missing"]),
+    (lambda d: d.pop("soka-0.1.0.dist-info/licenses/LICENSE"), ["LICENSE is missing"]),
+    (lambda d: d.update({"tests/test_a.py": "x", "nbs/01_a.ipynb": "x"}),
+     ["nbs/01_a.ipynb must not be there", "tests/test_a.py must not be there"])])
+def test_a_wheel_with_missing_or_extra_files_is_found(project, change, says):
+    for name in ("py.typed", "base/config.json", "evals/e.yaml"):
+        (project/"soka"/name).parent.mkdir(exist_ok=True)
+        (project/"soka"/name).write_text("x")
+    change(files := wheel_files(project))
+    path = wheel(project/"dist/soka-0.1.0-py3-none-any.whl", files)
+    assert list(dist.missing_or_extra(path, project, "soka")) == [f"{path.name}: {s}" for s in says]
+
+def test_a_source_distribution_that_builds_another_wheel_is_found(project):
+    a = wheel(project/"dist/soka-0.1.0-py3-none-any.whl", files := wheel_files(project))
+    assert list(dist.differences(a, wheel(project/"dist/direct/soka.whl", files))) == []
+    b = wheel(project/"dist/direct/soka.whl", files | {"soka/a.py": "y"})
+    says = "soka/a.py differs between the wheel of the project and that of the source distribution"
+    assert list(dist.differences(a, b)) == [f"{a.name}: {says}"]
+
+@pytest.mark.slow  # `build` installs what a build needs into an environment of its own
+def test_dist_builds_the_project_and_fails_without_settings(tmp_path):
+    for f in dist.project_files(ROOT):
+        (tmp_path/f.relative_to(ROOT)).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(f, tmp_path/f.relative_to(ROOT))
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    r = tool(tmp_path, "dist")
+    assert r.returncode == 0, r.stdout + r.stderr
+    assert sorted(p.suffix for p in (tmp_path/"dist").iterdir()) == [".gz", ".whl"] and r.stdout.count("PASSED") == 2
+    (tmp_path/"MANIFEST.in").unlink()   # the source distribution then has no settings.ini
+    r = tool(tmp_path, "dist")
+    assert r.returncode == 1 and "failed: build" in r.stderr
+    (tmp_path/"MANIFEST.in").write_text("include settings.ini\n")
+    (tmp_path/"setup.py").write_text((tmp_path/"setup.py").read_text().replace('"text/markdown"', '"text/x-rst"'))
+    r = tool(tmp_path, "dist")
+    assert r.returncode == 1 and "failed: twine check" in r.stderr
+
 RUN = [("code", "#| eval: false\nraise SystemError"), ("code", "#| slow\nprint('slow')"),
        ("code", "import sys\nprint('kept')\nprint('50%\\r100%')\nprint('noise', file=sys.stderr)\nobject()"),
        ("code", "sorted({hash(c) for c in 'abc'})")]
@@ -384,15 +523,33 @@ def test_a_test_that_needs_something_names_it_where_it_is_missing(tmp_path):
     r = subprocess.run([sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider"], cwd=tmp_path, capture_output=True, text=True, env=env)
     assert "needs gsm8k: soka data get gsm8k\n" in r.stdout and "needs no_such_module\n" in r.stdout and "2 skipped" in r.stdout, r.stdout + r.stderr
 
-def test_no_file_of_the_project_names_a_folder_beside_it():
-    "What a reader needs has a name; .ci/run alone looks beside the checkout."
-    beside = re.compile(r"\.\./" + "shared")
-    named = [f.relative_to(ROOT).as_posix() for f in check.project_files(ROOT) if f.suffix != ".png" and beside.search(f.read_text(encoding="utf-8", errors="ignore"))]
-    assert [f for f in named if f != ".ci/run"] == []
-
 def test_ci_installs_the_oldest_peft_that_settings_allow():
     flow = (ROOT/".github/workflows/test.yaml").read_text()
     sed = re.search(r"peft==\$\((.*?)\)\"", flow)[1]
     oldest = subprocess.run(sed, shell=True, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
     assert re.fullmatch(r"\d+\.\d+(\.\d+)?", oldest) and f"    peft>={oldest}\n" in (ROOT/"settings.ini").read_text()
     assert Version(version("peft")) >= Version(oldest)
+
+WORKFLOWS = {p.name: yaml.safe_load(p.read_text()) for p in sorted((ROOT/".github/workflows").glob("*.yaml"))}
+COMMANDS = [(name, job, step["run"]) for name, flow in WORKFLOWS.items() for job, j in flow["jobs"].items()
+            for step in j["steps"] if "run" in step]
+
+@pytest.mark.parametrize("name, job, command", COMMANDS)
+def test_workflows_name_targets_and_files_that_exist(name, job, command):
+    assert subprocess.run(["bash", "-n", "-c", command]).returncode == 0
+    targets = re.findall(r"^([\w-]+):", (ROOT/"Makefile").read_text(), re.M)
+    assert {t for t in re.findall(r"\bmake ([\w-]+)", command)} <= set(targets)
+    assert all((ROOT/f).exists() for f in re.findall(r"(?<![\w/])(?:tests|tools|\.ci)/[\w/.]+", command))
+
+def test_a_hosted_job_runs_every_test_that_needs_a_quantizer():
+    select = next(c for _, job, c in COMMANDS if job == "quantizers" and "pytest" in c)
+    for p in (ROOT/"tests").glob("test_*.py"):
+        for f in re.split(r"^(?=def )", p.read_text(), flags=re.M)[1:]:
+            if re.search(r"importorskip\(.(?:torchao|hqq)", f):
+                assert p.name in select and any(w in f.split("(")[0] for w in re.search('-k "(.*)"', select)[1].split(" or "))
+
+def test_hosted_jobs_run_the_slow_tests_weekly_and_build_the_wheel_on_every_python():
+    flow = WORKFLOWS["test.yaml"]
+    assert [c for _, job, c in COMMANDS if job == "slow"][-1] == "make slow" and flow[True]["schedule"]   # YAML reads the key `on` as true
+    assert "--slow -m slow" in (ROOT/"Makefile").read_text()
+    assert flow["jobs"]["wheel"]["strategy"]["matrix"]["python"] == get_config(path=ROOT).pythons.split()

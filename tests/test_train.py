@@ -90,6 +90,16 @@ def test_optimizer_settings():
     assert (as_published.shape, as_published.source, as_published.energy, as_published.criterion) == ("balanced", "weight", 0.9, "both")
 
 
+# %% ../nbs/10_train.ipynb #367d3c48
+def test_a_clone_that_is_not_installed_has_a_version():
+    import pytest, soka
+    from importlib.metadata import PackageNotFoundError
+    def not_installed(name): raise PackageNotFoundError(name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(versions.__globals__, "version", not_installed)
+        assert versions()["soka"] == soka.__version__ and versions()["torch"] is None
+
+
 # %% ../nbs/10_train.ipynb #4285569a
 import contextlib
 import io

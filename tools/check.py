@@ -3,7 +3,8 @@
     python tools/check.py [name ...]
 
 Prints one line per problem and exits 1 if there is any; a line that starts with `warning:` is only a warning. Names of
-single checks: generated, executed, skips, pictures, sidebar, titles, references, links, machine_paths.
+single checks: generated, executed, skips, pictures, sidebar, titles, references, links, numbers, machine_paths, beside,
+installs, registries, pythons.
 """
 import base64
 import re
@@ -11,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from configparser import ConfigParser
 from pathlib import Path
 
 import yaml
@@ -128,17 +130,127 @@ def links(root):
                 if not path or re.match(r"[a-z][a-z0-9+.-]*:", link): continue
                 if (f.parent/path).resolve() not in there: yield f"{f.relative_to(root).as_posix()}: link {link} leads nowhere"
 
+# a number that is measured or counted: with a decimal point, a thousands comma, a percent sign or a unit such as "thousand"
+NUMBER = re.compile(r"(?<![\w.,/^{])(?<!\w-)(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)"
+                    r"(?: ?(%|(?:percent|thousand|million|billion)\b|[kM](?![\w-]))|(?![\w-]|[.,]\d))")
+SCALES = {"k": 1e3, "thousand": 1e3, "M": 1e6, "million": 1e6, "billion": 1e9}
+NAMED = re.compile(r"\b(?:arXiv|Python|Linux|PEFT|YAML|CUDA|Quarto|[Bb]ubblewrap|[Vv]ersion) \d[\d.]*\d")  # numbers that are names
+
+FENCED = re.compile(r"^```.*?^```", re.M | re.S)
+
+def values(text):
+    "Every number written in an output or in code; one with a k or an M counts with and without it."
+    written = r"(?<![\w.])(\d{1,3}(?:,\d{3})+(?:\.\d+)?|(?:\d[\d_]*\.?\d*|\.\d+)(?:e[+-]?\d+)?)([kM]\b)?"
+    for number, unit in re.findall(written, text):
+        value = float(number.replace(",", "").replace("_", ""))
+        yield from {value, value*SCALES.get(unit, 1)}
+
+def shown(cell):
+    "The text that a cell's stored outputs show."
+    def text(output):
+        data = output.get("data", {})
+        return "".join(output.get("text") or data.get("text/markdown") or data.get("text/plain") or "")
+    return "\n".join(map(text, cell.get("outputs", [])))
+
+def claimed(text):
+    """Numbers that prose states, each as what is written, its value, half a unit of its last digit, and whether it is a percentage.
+
+    Maths, names, quotes and sentences that link a source do not count.
+    """
+    text = re.sub(r"\$\$.*?\$\$|\$[^$\n]+\$", " ", uncoded(text), flags=re.S)
+    if not re.match("# ", text): text = re.sub(r"^>.*", "", text, flags=re.M)
+    for sentence in re.split(r"(?<=[.;:!?])\s|\n(?=[-|\n])", NAMED.sub("", text)):
+        if re.search(r"\]\(https?:", sentence): continue
+        for m in NUMBER.finditer(re.sub(r"\]\([^)]*\)", "]", sentence)):
+            number, unit = m[1], m[2] or ""
+            if not (unit or "." in number or "," in number): continue
+            scale = SCALES.get(unit, 1)
+            yield m[0], float(number.replace(",", ""))*scale, 0.5*scale/10**len(number.partition(".")[2]), unit in ("%", "percent")
+
+def numbers(root):
+    "A number in prose is in a stored output, or in the code, of its `##` section; a section without outputs may cite the whole page."
+    for f in notebooks(root):
+        sections = [[]]
+        for c in read_nb(f).cells:
+            if c.cell_type == "markdown" and re.search("^## ", source(c), re.M): sections.append([])
+            sections[-1].append(c)
+        page = [v for s in sections for c in s for v in values(shown(c))]
+        for cells in sections:
+            found = [v for c in cells for v in values(shown(c))] or page
+            found += [v for c in cells for v in values(source(c) if c.cell_type == "code" else "".join(FENCED.findall(source(c))))]
+            for c in cells:
+                if c.cell_type != "markdown": continue
+                for written, value, half, percent in claimed(source(c)):
+                    if not any(abs(x - value) <= half*(1 + 1e-9) for v in found for x in ((v, 100*v) if percent else (v,))):
+                        yield f"{f.relative_to(root).as_posix()}: cell {c['id']}: no output near it shows {written}"
+
+def lines(root):
+    "Every line of every text file of the project, with its place."
+    for f in project_files(root):
+        try: text = f.read_text(encoding="utf-8")
+        except UnicodeDecodeError: continue
+        name = f.relative_to(root).as_posix()
+        for i, line in enumerate(text.splitlines(), 1): yield name, f"{name}:{i}", line
+
 MACHINE = re.compile(r"(?<![\w.~-])/(?:(?:work|root)/|(?:home|Users)/\w[\w.-]*/|tmp/tmp\w{6}|var/folders/)")
 
 def machine_paths(root):
     "No tracked text names a folder of somebody's machine."
-    for f in project_files(root):
-        try: text = f.read_text(encoding="utf-8")
-        except UnicodeDecodeError: continue
-        for i, line in enumerate(text.splitlines(), 1):
-            if m := MACHINE.search(line): yield f"{f.relative_to(root).as_posix()}:{i}: machine path {m[0]}"
+    for _, place, line in lines(root):
+        if m := MACHINE.search(line): yield f"{place}: machine path {m[0]}"
 
-CHECKS = [generated, executed, skips, pictures, sidebar, titles, references, links, machine_paths]
+BESIDE = re.compile(r"""\.\./[s]hared\b|/\s*\\?["'][s]hared\b|["'][s]hared/(?:data|models)\b""")
+
+def beside(root):
+    "Only .ci/run names a folder beside the repository: a reader has none, and finds data by its name."
+    for name, place, line in lines(root):
+        if name != ".ci/run" and (m := BESIDE.search(line)): yield f"{place}: a folder beside the repository, {m[0]}"
+
+INSTALL = re.compile(r"""pip install (?:-\S+ )*\\?["']?soka\b(?! @)""")
+FROM_GIT = re.compile(r"""soka @ git\+([^\s"'\\]+)""")
+
+def installs(root):
+    "Nothing a user reads says `pip install` and the bare name: soka is not published, and anybody could take the name."
+    address = get_config(path=root).git_url
+    for name, place, line in lines(root):
+        if not (name.endswith((".md", ".ipynb")) or name.startswith("soka/")): continue
+        if m := INSTALL.search(line): yield f"{place}: {m[0]} finds nothing before soka is published; give the repository's address"
+        for m in FROM_GIT.finditer(line):
+            if m[1] != address: yield f"{place}: the repository is {address}, got {m[1]}"
+
+REGISTRY = re.compile(r"""(?:index-url|find-links|INDEX_URL|FIND_LINKS|registry)(?:\s*=\s*|\s+)["']?(\w+:\S+|/\S+)"""
+                      r"""|(\w+://[^\s"'<>]*/simple)\b""")
+PUBLIC = ("https://pypi.org/", "https://test.pypi.org/", "https://download.pytorch.org/")
+
+def registries(root):
+    "No file sends an installer to a registry that only some can reach."
+    for _, place, line in lines(root):
+        for m in REGISTRY.finditer(line):
+            if not m[m.lastindex].startswith(PUBLIC): yield f"{place}: a package registry that is not public, {m[m.lastindex]}"
+
+def pythons(root):
+    "settings.ini lists the versions of Python; its lowest, the linter's, those in prose and those in the hosted workflows agree with it."
+    ini = ConfigParser(delimiters=["="])
+    ini.read(root/"settings.ini", encoding="utf-8")
+    oldest, listed = ini["DEFAULT"]["min_python"], ini["DEFAULT"]["pythons"].split()
+    if oldest != listed[0]: yield f"settings.ini: min_python must be the first of pythons, {listed[0]}, got {oldest}"
+    matrices = []
+    for name, place, line in lines(root):
+        if name == "ruff.toml" and (m := re.match(r'target-version = "py(\d)(\d+)"', line)) and f"{m[1]}.{m[2]}" != oldest:
+            yield f"{place}: target-version must be that of min_python = {oldest}, got {m[1]}.{m[2]}"
+        if name.startswith(".github/") and "python" in line:
+            found = re.findall(r'"(3\.\d+)"', line)
+            if len(found) > 1: matrices.append(found)
+            for v in found:
+                if v not in listed: yield f"{place}: Python {v} is not one of {' '.join(listed)}"
+        if name.endswith((".md", ".ipynb")) and not name.startswith("CHANGELOG"):
+            for v, newer in re.findall(r"Python (3\.\d+)( or (?:newer|later))?", line):
+                if v not in listed or newer and v != oldest: yield f"{place}: Python {v}{newer}, where settings.ini says {' '.join(listed)}"
+    if (root/".github").exists() and listed not in matrices:
+        yield f".github/workflows: no matrix has the versions of settings.ini, {' '.join(listed)}"
+
+CHECKS = [generated, executed, skips, pictures, sidebar, titles, references, links, numbers, machine_paths, beside, installs,
+          registries, pythons]
 
 def main(root, names=()):
     if unknown := set(names) - {c.__name__ for c in CHECKS}: sys.exit(f"unknown check: {' '.join(sorted(unknown))}")
