@@ -324,7 +324,7 @@ energy: 7. | 0 | -1 | .nan | .inf | much | true | [1]
 criterion: knee | gavish-donoho
 source: noise | [gradient]
 rank_source: foo | zero
-gradient_batches: 0 | 1.5
+gradient_batches: -1 | 1.5
 mode: half | true
 iterations: 0
 r_max: 0 | two

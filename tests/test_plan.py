@@ -45,13 +45,12 @@ def test_stored_as_in_training():
 
 
 # %% ../nbs/14_plan.ipynb #46b26f50
+@pytest.mark.needs('bitsandbytes')
 def test_the_plan_of_training():
     import json, tempfile
     from pathlib import Path
-    import pytest
     from soka.peft import read_plan
     from soka.train import TrainConfig, train
-    pytest.importorskip("bitsandbytes")
     SETTINGS = [dict(budget=b, **kw) for b in (3000, "2%") for kw in (dict(), dict(gradient_batches=0), dict(source="weight"))] + [dict(budget=9000, source="zero"), dict(budget=9000, rank_source="weight")]
     SETTINGS += [dict(r=2), dict(r=2, shape="s=4"), dict(r=1, shape="auto", gradient_batches=0), dict(energy=0.3), dict(energy=0.3, gradient_batches=0), dict(energy=0.2, source="weight", criterion="energy"),
                  dict(source="zero", rank_source="gradient", budget=6000), dict(source="weight", rank_source="gradient", budget=6000), dict(budget=6000, dtype="bfloat16", source="weight"),
@@ -139,10 +138,9 @@ print(len(rows), peaks[1] - peaks[0])
 
 
 # %% ../nbs/14_plan.ipynb #14ec8c0d
+@pytest.mark.needs('bitsandbytes')
 def test_base_bytes_are_counted():
-    import pytest
     from soka.train import TrainConfig, load_frozen
-    pytest.importorskip("bitsandbytes")
     model = open_checkpoint("base", weights=False).model
     for kw in (dict(quantize="nf4"), dict(quantize="nf4", double_quant=False), dict(quantize="fp4", dtype="float32"), dict(quantize="int8"), dict(quantize="none", dtype="float32"), dict(quantize="none")):
         config = TrainConfig(**{"dtype": "bfloat16", **kw})
@@ -219,9 +217,8 @@ def measured(config):
 
 
 # %% ../nbs/14_plan.ipynb #64b820c7
+@pytest.mark.needs('bitsandbytes')
 def test_counted_and_measured():
-    import pytest
-    pytest.importorskip("bitsandbytes")
     def compared(folder, **kw):
         "Counted and measured bytes of a step."
         config = TrainConfig(**{**dict(model=folder, max_length=64, batch_size=8, gradient_batches=0, budget="1%", threads=1), **kw})
@@ -239,11 +236,10 @@ def test_counted_and_measured():
 
 
 # %% ../nbs/14_plan.ipynb #56c01ce7
+@pytest.mark.needs('bitsandbytes')
 def test_start_is_within_a_tenth():
-    import pytest
     from soka.peft import find_targets, loss_gradients
     from soka.train import load_frozen
-    pytest.importorskip("bitsandbytes")
     for width, layers, vocab, quantize in ((128, 3, 4096, "none"), (256, 5, 512, "nf4")):
         folder = small_llama(width, layers, vocab)
         config = TrainConfig(model=folder, quantize=quantize, dtype="float32", max_length=64, batch_size=8, gradient_batches=1, budget="1%")

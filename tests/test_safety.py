@@ -403,17 +403,17 @@ for part in [*model.base_model.model.model.layers, model]: fully_shard(part, mes
 for m in (model, alone): m(**batch).loss.backward()
 pairs = [(p.grad.full_tensor(), q.grad) for p,q in zip(model.parameters(), alone.parameters(), strict=True) if q.requires_grad]
 held, total = (sum(f(p).numel() for p in model.parameters()) for f in (lambda p: p.to_local(), lambda p: p))
-if here.is_main_process and all((a - b).norm() <= 1e-5*b.norm() for a,b in pairs) and len(pairs) > 9 and held < 0.51*total: print("shared", flush=True)
+if here.is_main_process and all((a - b).norm() <= 1e-5*b.norm() for a,b in pairs) and len(pairs) > 9 and held < 0.51*total: print("sharded", flush=True)
 """
 
 
 # %% ../nbs/21_safety.ipynb #a084294f
 @pytest.mark.slow
 def test_fully_sharded():
-    path = Path(tempfile.mkdtemp())/"shared.py"
+    path = Path(tempfile.mkdtemp())/"sharded.py"
     path.write_text(SHARED)
     said = launch(path).communicate(timeout=300)[0]
-    assert "\nshared\n" in said, said
+    assert "\nsharded\n" in said, said
 
 
 # %% ../nbs/21_safety.ipynb #f587033e
