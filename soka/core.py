@@ -180,6 +180,11 @@ class KronTerms(nn.Module):
         "The base's output `y` plus the change; the start stays in if not `delta`."
         return apply_change(x, *self.stacks(), delta, None, y)
 
+    def add_start(self, x:Tensor, y:Tensor)->Tensor:
+        "An output plus what the frozen start adds to it."
+        _, _, U0, V0 = self.stacks()
+        return y if U0 is None or V0 is None else apply_change(x, U0, V0, base=y)
+
     @torch.no_grad()
     def change(self)->Tensor:
         "Dense change of the original weight, shape (out_features, in_features)."
