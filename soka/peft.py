@@ -51,14 +51,14 @@ __all__ = ['SOKA_TYPE', 'BIASES', 'PLAN_CRITERIA', 'FLAGS', 'LINES', 'NOTE', 'HE
            'new_tensors', 'check_tensors', 'check_weights', 'check_folder', 'check_source', 'apply_preset',
            'with_record', 'SoKAConfig', 'reader_of', 'base_features', 'base_weight', 'supported', 'base_of', 'targeted',
            'find_targets', 'shared_with', 'check_targets', 'start_entries', 'fingerprints', 'base_name',
-           'check_same_base', 'base_parameters', 'settle_budget', 'pattern', 'layer_start', 'without_factors',
-           'whole_term', 'starts_by_layer', 'starts_by_budget', 'shaped', 'plan_layers', 'shape_for', 'even_plan',
-           'plan_only', 'fitting_plan', 'check_batches', 'groups', 'Taps', 'add_gradients', 'loss_gradients',
-           'with_matrices', 'settle_targets', 'targets_for', 'with_gradients', 'check_same_layers', 'changed_layers',
-           'with_update', 'zero_start', 'new_terms', 'MergingLayer', 'first_use', 'SoKALayer', 'row_groups',
-           'SoKAPeftLinear', 'soka_layers', 'merge_costs', 'own_weight', 'release_starts', 'check_rows', 'give_rows',
-           'load_starts', 'plan_of', 'restart', 'check_has_start', 'warn_of_base', 'copy_config', 'SoKAModel',
-           'check_when_read', 'register']
+           'check_same_base', 'base_parameters', 'settle_budget', 'pattern', 'possible', 'layer_start',
+           'without_factors', 'whole_term', 'starts_by_layer', 'starts_by_budget', 'shaped', 'plan_layers', 'shape_for',
+           'even_plan', 'plan_only', 'fitting_plan', 'check_batches', 'groups', 'Taps', 'add_gradients',
+           'loss_gradients', 'with_matrices', 'settle_targets', 'targets_for', 'with_gradients', 'check_same_layers',
+           'changed_layers', 'with_update', 'zero_start', 'new_terms', 'MergingLayer', 'first_use', 'SoKALayer',
+           'row_groups', 'SoKAPeftLinear', 'soka_layers', 'merge_costs', 'own_weight', 'release_starts', 'check_rows',
+           'give_rows', 'load_starts', 'plan_of', 'restart', 'check_has_start', 'warn_of_base', 'copy_config',
+           'SoKAModel', 'check_when_read', 'register']
 
 # %% ../nbs/06_peft.ipynb #db635c82
 def add_peft_type(
@@ -498,7 +498,12 @@ def base_features(
 def base_weight(
     layer:nn.Module,  # of any kind that `base_features` knows
 )->Tensor:            # shape (out_features, in_features), float32
-    "Dense weight of the layer."
+    "Dense weight of the layer; one that is offloaded is brought in for it."
+    l:Any = layer
+    if getattr(getattr(l, "_hf_hook", None), "offload", False) and l.weight.is_meta:
+        l._hf_hook.pre_forward(l)
+        try: return base_weight(l)
+        finally: l._hf_hook.post_forward(l, torch.tensor([]))
     try: return dense_weight(layer)
     except NotImplementedError:
         backend = reader_of(layer)
@@ -563,6 +568,8 @@ def check_targets(
     for n, l in layers.items():
         try: base_features(l)
         except NotImplementedError as e: raise NotImplementedError(f"{e}; target {n}") from e
+        if config.mode == "residual" and getattr(getattr(l, "weight", None), "is_meta", False) and not config.start_saved:
+            raise ValueError(f"mode='residual' needs a weight that is in memory, got {n}, which is on the meta device (offloaded, or not yet loaded)")
         if config.mode == "residual" and (other := shared_with(l, model)):
             raise ValueError(f"mode='residual' needs a weight of the layer's own, got {n}, which shares it with {other}")
     merged = [n for n,m in model.named_modules() if isinstance(m, BaseTunerLayer) and m.merged and base_of(m) in layers.values()]
@@ -643,6 +650,15 @@ def pattern(
     return patterns.get(get_pattern_key(list(patterns), name), default)
 
 # %% ../nbs/06_peft.ipynb #83310f77
+def possible(
+    r:int,             # number of terms wanted
+    shape:KronShape,
+    name:str,          # layer
+)->int:                # at most as many as add anything; a warning says so
+    "Terms for a layer whose sides may be smaller than the rank, which PEFT allows."
+    if r > shape.max_rank: warnings.warn(f"r={r} is more than the {shape.max_rank} terms of shape {tuple(shape)} that layer {name} can use: it gets {shape.max_rank}", stacklevel=2)
+    return min(r, shape.max_rank)
+
 def layer_start(
     name:str,            # layer
     W:Tensor,            # its weight or gradient, shape (out_features, in_features)
@@ -652,7 +668,11 @@ def layer_start(
 )->KPSVD:
     "The terms that a layer starts from."
     shape = pattern(c.shape_pattern, name, c.shape or "auto")
-    try: return decompose(W, r=r, shape=shape, energy=c.energy or 0.9, max_madds=c.max_madds, seed=c.seed, **kw)
+    try:
+        if r is not None:
+            shape = choose_shape(W, shape, min(r, 8), c.max_madds, c.seed)
+            r = possible(r, shape, name)
+        return decompose(W, r=r, shape=shape, energy=c.energy or 0.9, max_madds=c.max_madds, seed=c.seed, **kw)
     except ValueError as e: raise ValueError(f"{e}; layer {name}") from e
 
 # %% ../nbs/06_peft.ipynb #18a0f5f8
@@ -729,8 +749,7 @@ def shape_for(
     "The best shape for a given number of terms."
     try: term = choose_shape(W, pattern(c.shape_pattern, name, c.shape), min(r, 8), c.max_madds, c.seed)
     except ValueError as e: raise ValueError(f"{e}; layer {name}") from e
-    if r > term.max_rank: raise ValueError(f"rank must be in 1..{term.max_rank} for shape {tuple(term)}, got {r}; layer {name}")
-    return LayerPlan(term, r)
+    return LayerPlan(term, possible(r, term, name))
 
 def even_plan(
     layers:dict[str, nn.Module],          # layer name -> base layer
@@ -1086,11 +1105,13 @@ class SoKALayer(MergingLayer):
         self.set_adapter(self.active_adapters, inference_mode=inference_mode)
 
     def _move_adapter_to_device_of_base_layer(self, adapter_name:str, device:Optional[torch.device]=None)->None:
-        "To the base's device as PEFT does, but in the dtype they have."
-        device = device or self._get_base_layer_device_and_dtype(self.get_base_layer())[0]
-        if device is None or adapter_name not in self.soka_terms: return
+        "To where the base computes, in the dtype they have; never to the meta device, where they would be lost."
+        base:Any = self.get_base_layer()
+        device = device or self._get_base_layer_device_and_dtype(base)[0]
+        if getattr(getattr(base, "_hf_hook", None), "offload", False): device = base._hf_hook.execution_device
+        if device is None or adapter_name not in self.soka_terms or torch.device(device).type == "meta": return
         terms = self.soka_terms[adapter_name]
-        if torch.device(device).type == "meta" or not any(p.is_meta for p in terms.parameters()): terms.to(device)
+        if not any(p.is_meta for p in terms.parameters()): terms.to(device)
 
     def cast(self, name:str)->None:
         "Half precision factors to float32."
@@ -1384,7 +1405,7 @@ class SoKAModel(BaseTuner):
         else:
             layer = SoKAPeftLinear(target, adapter_name, plan, start, c, **kw)
             if adapter_name not in self.active_adapters: layer.requires_grad_(False)
-            self._replace_module(parent, target_name, layer, target)
+            setattr(parent, target_name, layer)     # PEFT's _replace_module would lose the terms of an offloaded base
             target = layer
         if start is not None: target.take_start(adapter_name)
 
