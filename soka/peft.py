@@ -390,7 +390,7 @@ def apply_preset(
         check_rule(name, getattr(c, name), getattr(c, name) == value, f"{value!r} with preset={preset!r}")
 
 # %% ../nbs/06_peft.ipynb #11e3dee0
-RECORD = ("plan", "budget", "base_fingerprint", "soka_version", "folded", "start_saved")
+RECORD = ("plan", "budget", "base_fingerprint", "base_quant", "soka_version", "folded", "start_saved")
 
 def with_record(
     c:Any,   # settings, with the record of an adapter in `vars(c)` where they belong to one
@@ -1357,7 +1357,8 @@ class SoKAModel(BaseTuner):
         "As PEFT does, with a config of its own; what was settled for this model is kept apart from the settings."
         if adapter_name in ("U", "V", "U0", "V0"): raise ValueError(f"adapter_name must not be that of a tensor (U, V, U0, V0), got {adapter_name!r}")
         config = self.peft_config[adapter_name] = copy_config(self.peft_config[adapter_name])
-        given, saved = {k: vars(config)[k] for k in RECORD}, config.start_saved
+        given = dict(plan=None if config.start_saved else config.plan, budget=config.budget, base_fingerprint=None, base_quant=None,
+                     soka_version=None, folded=False, start_saved=False)
         self._starts:dict[str, KPSVD] = {}
         self._new = adapter_name          # the one that may yet be cast
         try:
@@ -1365,7 +1366,7 @@ class SoKAModel(BaseTuner):
             vars(config)["record"] = {k: vars(config)[k] for k in RECORD} | dict(start_saved=True)
         finally:
             self._starts = {}
-            vars(config).update(dict.fromkeys(("plan", "base_fingerprint", "soka_version")) | dict(folded=False, start_saved=False) if saved else given)
+            vars(config).update(given)
 
     def _prepare_model(self, peft_config:Any, model:nn.Module)->None:
         "Settle the plan and raise every error before the first layer is replaced."

@@ -41,7 +41,7 @@ from .dynamic import DynamicRank
 from .evaluate import mean_nll, token_nll
 from .core import MODES, SOURCES
 from .pack import PackedCollator, check_packing, pack_training
-from .peft import SoKAConfig, apply_preset, soka_layers, with_gradients
+from .peft import SoKAConfig, apply_preset, soka_layers, with_gradients, with_record
 from .problems import base_path, word_problems
 from .quant import bnb, features, keep_cpu_weights, quantize_layers
 from .rank import parse_budget
@@ -416,7 +416,7 @@ def made_once(
     here = this_process()
     if here.num_processes == 1: return make()
     model = make() if here.is_main_process else None
-    sent: list[Any] = [(model.peft_config["default"], get_peft_model_state_dict(model, save_embedding_layers=False)) if model else None]
+    sent: list[Any] = [(with_record(model.peft_config["default"]), get_peft_model_state_dict(model, save_embedding_layers=False)) if model else None]
     broadcast_object_list(sent)
     return read(*sent[0]) if model is None else model
 
@@ -678,7 +678,7 @@ def layer_ranks(
     "How many terms each adapted layer has."
     config: Any = model.peft_config["default"]
     inner: Any = model.base_model.model
-    if (plan := getattr(config, "plan", None)) is not None: return {n: p[-1] for n,p in plan.items()}
+    if (plan := getattr(with_record(config), "plan", None)) is not None: return {n: p[-1] for n,p in plan.items()}
     return {n: m.r["default"] for n,m in inner.named_modules() if hasattr(m, "lora_A") and "default" in m.r}
 
 # %% ../nbs/10_train.ipynb #4bc96a51
@@ -686,7 +686,7 @@ def describe_adapter(model:PeftModel, config:TrainConfig)->dict[str, Any]:
     "Size and ranks of the adapter."
     n, total = model.get_nb_trainable_parameters()[0], total_params(model)
     return {"method": config.method, "trained_parameters": n, "base_parameters": total, "share": n/total, "ranks": layer_ranks(model),
-            "plan": getattr(model.peft_config["default"], "plan", None)}
+            "plan": getattr(with_record(model.peft_config["default"]), "plan", None)}
 
 # %% ../nbs/10_train.ipynb #20fb66ec
 def start_record(config:TrainConfig, model:PeftModel, reports:Sequence[DataReport|None])->dict[str, Any]:

@@ -47,7 +47,7 @@ def test_stored_as_in_training():
 def test_plan_is_what_training_follows():
     import torch
     from peft import get_peft_model
-    from soka.peft import SoKAConfig
+    from soka.peft import SoKAConfig, with_record
     from soka.train import TrainConfig, load_frozen, soka_config, total_params
     for kw in (dict(budget=9000, quantize="none"), dict(r=2, shape="low-rank", quantize="nf4", source="zero"), dict(budget="0.5%", quantize="none", dtype="bfloat16")):
         config = TrainConfig(threads=1, rank_source="weight", **kw)
@@ -56,7 +56,7 @@ def test_plan_is_what_training_follows():
         assert total == sum(p.numel() for p in c.model.parameters())
         rows = plan_checkpoint(c, soka_config(config, total), as_stored(config))
         m = get_peft_model(model, soka_config(config, total))
-        assert {r.name: [*r.shape, r.r] for r in rows} == m.peft_config["default"].plan and len(rows) == 28
+        assert {r.name: [*r.shape, r.r] for r in rows} == with_record(m.peft_config["default"]).plan and len(rows) == 28
         assert sum(r.params for r in rows) == m.get_nb_trainable_parameters()[0] and plan_table(rows, total).count("\n") == 29
         assert all(r.params == r.r*r.shape.params and 0 <= r.energy <= 1 and (r.energy > 0) == (r.r > 0) for r in rows)
     edited = {rows[0].name: [*rows[0].shape, 1], rows[1].name: [*rows[1].shape, 0]}
