@@ -178,6 +178,10 @@ class KronTerms(nn.Module):
 
     def forward(self, x:Tensor, y:Tensor, delta:bool=True)->Tensor:
         "The base's output `y` plus the change; the start stays in if not `delta`."
+        if self.shape.n1 == self.shape.m2 == 1 and self.U0 is None and not torch.is_grad_enabled():   # the low-rank corner in use
+            U, V = self.U, self.V
+            if U.dtype != x.dtype: U, V = U.to(x.dtype), V.to(x.dtype)
+            return (y + nn.functional.linear(x, V) @ U).to(y.dtype)
         return apply_change(x, *self.stacks(), delta, None, y)
 
     def add_start(self, x:Tensor, y:Tensor)->Tensor:

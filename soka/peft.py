@@ -326,7 +326,7 @@ def check_tensors(
         if have[k] != shape: raise ValueError(f"adapter tensor {k} must have shape {shape}, got {have[k]}")
 
 # %% ../nbs/06_peft.ipynb #133bd7a9
-HEADS = {"classifier", "score", "qa_outputs"}   # PEFT names several that a task's output layer may have; a model has one
+HEADS = {"classifier", "score", "qa_outputs"}   # PEFT adds these for a task, whether a model has them or not
 WEIGHTS, PICKLE, FLOATS = "adapter_model.safetensors", "adapter_model.bin", ("F64", "F32", "F16", "BF16")
 
 def check_weights(
@@ -340,7 +340,8 @@ def check_weights(
     check_tensors({k: s for k,(s, _) in have.items()}, config)
     own = ["." + k.removeprefix("base_model.model.") for k in have if ".soka_" not in k]
     saved = {n for n in config.modules_to_save or () if any(f".{n}." in k for k in own)}
-    missing = sorted(set(config.modules_to_save or ()) - saved - (HEADS if saved & HEADS else set()))
+    added = HEADS if config.task_type in ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS") else set()
+    missing = sorted(set(config.modules_to_save or ()) - saved - added)
     if missing: raise ValueError(f"adapter file must hold every module of modules_to_save, got none for {missing[0]!r}")
     for k, (_, kind_of_number) in have.items():
         if kind_of_number not in FLOATS: raise ValueError(f"adapter tensor {k} must be of floats, got {kind_of_number}")
@@ -1211,13 +1212,16 @@ class SoKAPeftLinear(nn.Module, SoKALayer):
 
     def plus(self, x:Tensor, y:Tensor, on:Iterable[str])->Tensor:
         "Base output plus what the adapters `on` add, and the starts that resting residual ones took out of the base."
-        terms, scaling, residual = self.soka_terms, self.scaling, [n for n, m in self.soka_mode.items() if m == "residual"]
-        both = [n for n in on if n in residual and scaling[n] == 1]   # start and change in one product
+        terms, held = self.soka_terms, [n for n, m in self.soka_mode.items() if m == "residual"]
         for name in on:
-            h = self.soka_dropout[name](x) if name in self.soka_dropout else x
-            y = terms[name](h if scaling[name] == 1 else scaling[name]*h, y, name not in both)   # linear in the input
-        for name in residual:
-            if name not in both and name not in self.merged_adapters: y = terms[name].add_start(x, y)
+            h, scale = x, self.scaling[name]
+            if self.training and name in self.soka_dropout: h = self.soka_dropout[name](h)
+            if scale != 1: h = scale*h                                      # the change is linear in its input
+            both = scale == 1 and name in held                              # start and change in one product
+            if both: held.remove(name)
+            y = terms[name](h, y, not both)
+        for name in held:
+            if name not in self.merged_adapters: y = terms[name].add_start(x, y)
         return y
 
     def forward(self, x:Tensor, *args:Any, adapter_names:Optional[list[str]]=None, **kwargs:Any)->Tensor:

@@ -488,6 +488,26 @@ def test_modules_to_save():
     assert torch.equal(out(again), out(m)) and not torch.equal(again.base_model.model.lm_head.weight, tiny_llama().lm_head.weight)
 
 
+# %% ../nbs/06_peft.ipynb #746a77a8
+def test_a_head_of_another_name():
+    from transformers import BartConfig, BartForSequenceClassification
+    def bart():
+        torch.manual_seed(0)
+        return BartForSequenceClassification(BartConfig(vocab_size=64, d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=4, decoder_attention_heads=4,
+                                                        encoder_ffn_dim=48, decoder_ffn_dim=48, max_position_embeddings=64, eos_token_id=2, pad_token_id=0)).eval()
+    ids = torch.tensor([[5, 6, 7, 2], [8, 9, 10, 2]])
+    for given in (["classification_head"], None):
+        m = get_peft_model(bart(), SoKAConfig(r=2, target_modules=["q_proj"], task_type="SEQ_CLS", modules_to_save=given))
+        for n, p in m.named_parameters():
+            if p.requires_grad: p.data.add_(0.1)
+        with tempfile.TemporaryDirectory() as d:
+            m.save_pretrained(d)
+            assert torch.equal(PeftModel.from_pretrained(bart(), d)(input_ids=ids).logits, m.eval()(input_ids=ids).logits)
+            if given:
+                save_file({k: v for k,v in load_file(f"{d}/adapter_model.safetensors").items() if "head" not in k}, f"{d}/adapter_model.safetensors")
+                with pytest.raises(ValueError, match="must hold every module of modules_to_save, got none for 'classification_head'"): PeftModel.from_pretrained(bart(), d)
+
+
 # %% ../nbs/06_peft.ipynb #03ae6233
 def test_tied_embeddings():
     base = tiny_llama(tie_word_embeddings=True)
