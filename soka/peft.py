@@ -40,7 +40,7 @@ from .kpsvd import KPSVD, kpsvd, leading
 from .kron import KronShape, check_shape
 from .quant import (WriteCost, dense_weight, features, keep_cpu_weights, kind, restore_weight, set_dense_weight, warn_of_cost,
                         weight_state, write_cost)
-from .start import WAITING, start
+from .start import arm, start
 from .rank import Spectrum, allocate, choose_shape, parse_budget, select_rank
 
 # %% auto #0
@@ -976,6 +976,7 @@ def new_terms(
     if not config.init_weights:
         with torch.no_grad():
             for p in terms.parameters(): p.normal_(std=p.shape[1]**-0.5)
+        arm(terms)
     return terms
 
 # %% ../nbs/06_peft.ipynb #2d14f247
