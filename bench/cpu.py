@@ -59,7 +59,7 @@ def step_times(base, repeats):
     return dict(trainable={n: trainable(s.model) for n,s in steps.items()}, seconds=times, errors=errors,
                 to_lora={n: ratio(times, n, "LoRA r=8") for n in times},
                 goals=[dict(method=a, against=b, goal=g, **ratio(times, a, b)) for a,b,g in GOALS if a in times and b in times],
-                terms=[[*l.soka_V["default"].shape, *l.soka_dU["default"].shape[1:]]
+                terms=[[l.soka_terms["default"].r, *l.soka_terms["default"].shape]
                        for l in steps["SoKA at LoRA r=8's count"].model.modules() if isinstance(l, SoKALayer)])
 
 def memory(base):
@@ -126,7 +126,7 @@ def growth(base, repeats):
     for shape in ("low-rank", "s=8", "balanced"):
         models = {str(r): adapt(copy.deepcopy(base), soka(r=r, shape=shape))[0] for r in (1, 2, 4, 8, 16)}
         times = alternate({n: Step(m, ids) for n,m in models.items()}, repeats)
-        madds = {n: sum(2*int(n)*KronShape(*l.soka_dU["default"].shape[1:], *l.soka_V["default"].shape[1:]).madds()
+        madds = {n: sum(2*int(n)*l.soka_terms["default"].shape.madds()
                         for l in m.modules() if isinstance(l, SoKALayer)) for n,m in models.items()}
         out[str(shape)] = dict(seconds=times, to_one_term={n: ratio(times, n, "1")["median"] for n in times}, madds_per_token=madds)
     frozen = sum(m.in_features*m.out_features for m in base.model.layers.modules() if isinstance(m, torch.nn.Linear))

@@ -34,6 +34,7 @@ FULL = SimpleNamespace(hidden=4096, layers=32, mlp=11008, heads=32, vocab=32_000
 TINY = SimpleNamespace(hidden=64, layers=1, mlp=96, heads=4, vocab=128, batch=2, seq=16, budget=1_500, big=(2, 4),
                        copy=2**20, matmul=128, device="cpu")
 PARTS = ("ceilings", "layer", "nf4", "bf16")
+kron.KERNELS = True     # they are asked for
 ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
 
 def sync(s):
@@ -122,8 +123,8 @@ def step_of(model, s, steps, limits, madds):
 
 def uses_kernels(l):
     "Does the layer's shape fit the kernels? They run in the dtype of autocast."
-    U, V = (getattr(l, n)["default"] for n in ("soka_dU", "soka_dV"))
-    return kernels.fits(KronShape(*U.shape[1:], *V.shape[1:]), torch.bfloat16, U.device)
+    terms = l.soka_terms["default"]
+    return kernels.fits(terms.shape, torch.bfloat16, terms.U.device)
 
 def arm(base, config, s, steps, limits, madds):
     "One method on the base: start, step, and for SoKA the step without the fused kernels. The base comes back bare."

@@ -93,14 +93,13 @@ def shared(b):
     model = started(b, matrix=stacked)
     layers = soka_layers(model.get_base_model())
     for first, *others in groups.values():
-        for n in others: layers[n].soka_dV["default"], layers[n].soka_V["default"] = layers[first].soka_dV["default"], layers[first].soka_V["default"]
+        for n in others: layers[n].soka_terms["default"].V = layers[first].soka_terms["default"].V
     return model
 
 def frozen(b):
     "Only the left factors are trained, and there are more terms for it."
     model = started(b)
-    for n, p in model.named_parameters():
-        if "soka_dV" in n: p.requires_grad_(False)
+    for l in soka_layers(model).values(): l.soka_terms["default"].V.requires_grad_(False)
     return model
 
 METHODS.update({

@@ -95,7 +95,7 @@ ARMS = {
 def effective(m):
     "Dense weight that a layer computes with, adapter included."
     if hasattr(m, "lora_A"): return dense_weight(m.get_base_layer()) + m.get_delta_weight("default").float()
-    if hasattr(m, "soka_V"): return dense_weight(m.get_base_layer()) + m.start_weight("default")
+    if hasattr(m, "soka_terms"): return dense_weight(m.get_base_layer()) + m.start_weight("default")
     return dense_weight(m)
 
 def errors(reference, model, ids):

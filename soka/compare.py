@@ -30,12 +30,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, get_cosine_schedul
 from .data import Collator, encode_rows, format_prompt, load_rows, prompt_ids
 from .dynamic import recompress_model
 from .evaluate import batch_nll, generate_answers
+from .kron import rearrange
 from .peft import SoKAConfig, base_weight, loss_gradients, soka_layers, with_gradients
 from .problems import exact_match, word_problems
 from .quant import quantize_layers
 from .registry import find_entry, registered
 from .settings import (Count, CountOrZero, Name, Part, Positive, Seed, check_names, check_value, make, read_yaml)
 from .similar import RIVALS, cdka_config, matched, scale_adapter
+from .start import orthonormal_rows
 from .train import TwoNames, check_files, check_model, commit, hardware, model_path, versions
 
 # %% auto #0
@@ -427,9 +429,10 @@ def rate_groups(
     "The optimizer's parameter groups."
     named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     if ratio == 1: return [{"params": [p for _, p in named], "lr": rate}]
-    right = [p for n, p in named if "lora_A" in n or "soka_dV" in n]
-    if not right: raise ValueError(f"rate_ratio needs factors named lora_A or soka_dV, got {ratio} for a method without")
-    left = [p for n, p in named if not ("lora_A" in n or "soka_dV" in n)]
+    def is_right(n): return "lora_A" in n or (".soka_terms." in n and n.endswith(".V"))
+    right = [p for n, p in named if is_right(n)]
+    if not right: raise ValueError(f"rate_ratio needs factors named lora_A or V, got {ratio} for a method without")
+    left = [p for n, p in named if not is_right(n)]
     return [{"params": left, "lr": rate}, {"params": right, "lr": rate*ratio}]
 
 # %% ../nbs/28_compare.ipynb #c06e6f53
@@ -459,23 +462,24 @@ def train_arm(cell:Cell, name:str, rate:float, seed:int, *, measure:bool=False)-
         loss.backward()
         norms.append(float(torch.nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], 1.)))
         if not math.isfinite(norms[-1]): return TrainedArm(model, losses, norms, f"gradient norm is {norms[-1]} at step {step + 1}", energy)
-        if step == 0 and measure: energy = start_energy(cell, name, model, seed)
         optimizer.step()
+        if step == 0 and measure: energy = start_energy(cell, name, model, seed)
         schedule.step()
         if every and (step + 1) % every == 0 and step + 1 < steps: recompress_model(model, trained_count(model), optimizer=optimizer, seed=step)
     return TrainedArm(model, losses, norms, None, energy)
 
 # %% ../nbs/28_compare.ipynb #9a42be94
 def start_energy(cell:Cell, name:str, model:Any, seed:int)->float|None:
-    "Share of the squared norm of all weights, or of all first gradients, that SoKA's terms hold; None for other methods and starts."
+    "Share of the squared norm of all weights, or of all first gradients, that SoKA's start spans; None for other methods and starts."
     source = getattr(getattr(model, "peft_config", {}).get("default"), "source", None)     # full fine-tuning has no adapter
     if source not in ("weight", "gradient"): return None
     arm, layers = cell.c.arms[name], soka_layers(model.get_base_model())
     base = cell.model(arm.quantize)
     own = {n: base.get_submodule(n) for n in layers}
     found = ((n, base_weight(l)) for n, l in own.items()) if source == "weight" else loss_gradients(base, own, cell.batches(seed, arm.settings.get("gradient_batches", 1)))
-    held = sum(float(l.soka_S["default"].double().square().sum()) for l in layers.values() if "default" in l.soka_S)
-    return held/sum(float(G.double().square().sum()) for _, G in found)
+    def spanned(terms, G): return (rearrange(G, terms.shape).double() @ orthonormal_rows(terms.V if terms.V0 is None else terms.V0).to(G.device).T).square().sum()
+    both = [(float(spanned(layers[n].soka_terms["default"], G)), float(G.double().square().sum())) for n, G in found]
+    return sum(h for h, _ in both)/sum(t for _, t in both)
 
 # %% ../nbs/28_compare.ipynb #4133ab28
 def _chosen(v:Any)->dict[str, Any]:

@@ -4,18 +4,19 @@
 
 # %% ../nbs/05_core.ipynb #918ab807
 from __future__ import annotations
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 import torch
 from torch import Tensor, nn
-from .kron import KronShape, check_shape, kron_change, kron_sum
+from .kron import KronShape, apply_change, check_shape, kron_sum
 from .kpsvd import KPSVD, check_matrix, kpsvd, leading
 from .quant import dense_weight, features, keep_cpu_weights, restore_weight, set_dense_weight, warn_of_cost, weight_state, write_cost
 from .rank import CRITERIA, choose_shape, select_rank
+from .start import arm, check_trained, write
 
 # %% auto #0
-__all__ = ['SOURCES', 'MODES', 'check_choice', 'check_rank_choice', 'decompose', 'start_factors', 'start_change', 'change_weight',
-           'wide', 'subtract_start', 'KronChange', 'SoKALinear']
+__all__ = ['SOURCES', 'MODES', 'check_choice', 'check_rank_choice', 'decompose', 'start_factors', 'change_weight', 'wide',
+           'term_tensors', 'from_changes', 'KronTerms', 'SoKALinear']
 
 # %% ../nbs/05_core.ipynb #7107d557
 SOURCES = ("weight", "gradient", "update", "zero")
@@ -69,37 +70,27 @@ def decompose(
 
 # %% ../nbs/05_core.ipynb #4c7cac0f
 def start_factors(
-    k:KPSVD,                         # leading terms of the weight, the gradient, or the update
-    source:str="weight",             # "weight": both factors of the terms, "gradient" and "update": the right ones, "zero": none
-    seed:int=0,                      # for "zero", drawn on the CPU: the same on every device
-)->tuple[Tensor|None, Tensor]:       # U0, shape (r, m1, n1), None for zero; V0, shape (r, m2, n2)
-    "What training starts from: square roots of the singular values in both factors, or unit right factors beside zero."
-    if source != "zero" and not k.total: raise ValueError(f"matrix must not be zero for source={source!r} (source='zero' needs none), got all zeros")
-    if source in ("gradient", "update"): return None, k.V.contiguous()
-    if source == "weight":
-        s = k.S.sqrt()[:, None, None]
-        return (k.U*s).contiguous(), (k.V*s).contiguous()   # as they will be after save and load: same last bit
-    V0 = torch.randn(k.V.shape, generator=torch.Generator().manual_seed(seed))/k.shape.n2**0.5
-    return None, V0.to(k.V)
-
-# %% ../nbs/05_core.ipynb #473ef0df
-def start_change(
-    k:KPSVD,        # leading terms of the update
-    source:str,     # where they come from
-)->Tensor|None:     # shape (r, m1, n1); None for zero
-    "What the change of the left factors starts from: the whole sum for an update, else nothing."
-    return (k.U*k.S[:, None, None]).contiguous() if source == "update" else None
+    k:KPSVD,                  # leading terms of the weight, the gradient, or the update
+    source:str="weight",      # "weight": a frozen start, "gradient": right factors beside zero, "update": the sum itself, "zero": none of `k`
+    seed:int=0,               # for "zero", drawn on the CPU: the same on every device
+)->dict[str, Tensor]:         # by name in `KronTerms`, each a term a row; what is not there is zero
+    "What training starts from."
+    if source in ("weight", "update") and not k.total: raise ValueError(f"matrix must not be zero for source={source!r} (source='zero' needs none), got all zeros")
+    U, S, V = k.U.flatten(1), k.S[:, None], k.V.flatten(1)
+    if source == "weight": return dict(U0=U*S.sqrt(), V0=V*S.sqrt())   # both equally large, their gradients alike
+    if source == "zero": V = torch.randn(V.shape, generator=torch.Generator().manual_seed(seed), device="cpu").to(V)/k.shape.n2**0.5
+    return dict(U=U*S, V=V) if source == "update" else dict(V=V)
 
 # %% ../nbs/05_core.ipynb #af6ab636
 def change_weight(
-    dU:Tensor,        # change of the left factors, shape (r, m1, n1)
-    dV:Tensor,        # change of the right factors, shape (r, m2, n2)
-    U0:Tensor|None,   # start of the left factors; None stands for zero
-    V0:Tensor,        # start of the right factors
-)->Tensor:            # shape (m1*m2, n1*n2), exactly zero where both changes are
-    "Dense `sum_k kron(U0+dU, V0+dV) - kron(U0, V0)`, summed without cancellation."
-    W = kron_sum(dU, None, V0 + dV)
-    return W if U0 is None else W + kron_sum(U0, None, dV)
+    U:Tensor,               # trained left factors, shape (r, m1, n1)
+    V:Tensor,               # trained right factors, shape (r, m2, n2)
+    U0:Tensor|None=None,    # start of the left factors; None stands for zero
+    V0:Tensor|None=None,    # start of the right factors; None stands for zero
+)->Tensor:                  # shape (m1*m2, n1*n2)
+    "Dense `sum_k kron(U0+U, V0+V) - kron(U0, V0)`, summed without cancellation."
+    W = kron_sum(U, None, V if V0 is None else V0 + V)
+    return W if U0 is None else W + kron_sum(U0, None, V)
 
 # %% ../nbs/05_core.ipynb #dded4d2a
 def wide(
@@ -108,78 +99,146 @@ def wide(
     "A factor in the dtype that dense weights are summed in."
     return f.to(torch.promote_types(f.dtype, torch.float32))
 
-def subtract_start(
-    base:nn.Module,  # frozen layer, changed
-    U0:Tensor,       # start of the left factors, shape (r, m1, n1)
-    V0:Tensor,       # start of the right factors, shape (r, m2, n2)
-)->None:             # a quantized base is quantized again
-    "Leave in the base what the start does not hold."
-    set_dense_weight(base, dense_weight(base) - kron_sum(wide(U0), None, wide(V0)))
-
 # %% ../nbs/05_core.ipynb #d2386d13
-class KronChange(nn.Module):
-    "A frozen start and a trained change of both factors."
-    soka_U:Tensor|None
-    soka_S:Tensor
-    soka_V:Tensor
+def term_tensors(
+    shape:tuple[int, ...],  # (m1, n1, m2, n2)
+    r:int,                  # number of terms
+    *,
+    start:bool=False,       # True: with a frozen start that is not zero
+)->dict[str, tuple[tuple[int, int], bool]]:   # name -> size, is it trained?
+    "What a layer's terms are stored in."
+    m1, n1, m2, n2 = shape
+    U, V = (r, m1*n1), (r, m2*n2)
+    return dict(U=(U, True), V=(V, True)) | (dict(U0=(U, False), V0=(V, False)) if start else {})
+
+def from_changes(
+    old:Mapping[str, Tensor],   # dU and dV (r, m, n), and where they were saved U and V; S is not needed
+)->dict[str, Tensor]:           # by name in `KronTerms`
+    "A layer's terms out of what earlier versions saved: a change, and the start that it was added to."
+    f = {k: t.flatten(1) for k, t in old.items() if k != "S"}
+    if "U" in f: return dict(U=f["dU"], V=f["dV"], U0=f["U"], V0=f["V"])
+    return dict(U=f["dU"], V=f["dV"] + f["V"] if "V" in f else f["dV"])
+
+class KronTerms(nn.Module):
+    "A short sum of Kronecker products: two trained factors, beside a frozen start where that is not zero."
+    U:Tensor
+    V:Tensor
+    U0:Tensor|None
+    V0:Tensor|None
 
     def __init__(
         self,
-        shape:KronShape,   # (m1, n1, m2, n2)
-        U0:Tensor|None,    # start of the left factors, shape (r, m1, n1); None for zero
-        S:Tensor,          # singular values, shape (r,), kept as a record
-        V0:Tensor,         # start of the right factors, shape (r, m2, n2)
+        shape:tuple[int, ...],            # (m1, n1, m2, n2)
+        r:int,                            # number of terms
+        *,
+        start:bool=False,                 # True: with a frozen start
+        seed:int=0,                       # of whatever is drawn at random
+        dtype:torch.dtype=torch.float32,  # of the trained factors; a start has float32 at least
+        device:Any="cpu",
     ):
         super().__init__()
-        self.shape = shape
-        for name, f in (("soka_U", U0), ("soka_S", S), ("soka_V", V0)): self.register_buffer(name, f)
-        self.soka_dU = nn.Parameter(V0.new_zeros(len(V0), shape.m1, shape.n1))
-        self.soka_dV = nn.Parameter(torch.zeros_like(V0))
+        self.shape, self.r, self.seed = KronShape(*shape), r, seed
+        for name in ("U0", "V0"): self.register_buffer(name, None)
+        for name, (size, trained) in term_tensors(shape, r, start=start).items():
+            if trained: setattr(self, name, nn.Parameter(torch.zeros(size, dtype=dtype, device=device)))
+            else: self.register_buffer(name, torch.zeros(size, dtype=torch.promote_types(dtype, torch.float32), device=device))
 
-    @property
-    def r(self)->int: return len(self.soka_S)
+    @classmethod
+    def of(cls, k:KPSVD, source:str="weight", **kw:Any)->KronTerms:
+        "The terms that training starts from; for a gradient that is not known (all zero) they wait for it."
+        self = cls(k.shape, len(k.S), start=source == "weight", **dict(dtype=k.V.dtype, device=k.V.device) | kw)
+        if source == "gradient" and not k.total: self.wait()
+        else: self.fill(start_factors(k, source, self.seed))
+        return self
 
-    @property
-    def factors(self)->tuple[Tensor, Tensor, Tensor|None, Tensor]:
-        "dU, dV, U0 (None for zero) and V0."
-        return self.soka_dU, self.soka_dV, self.soka_U, self.soka_V
+    @torch.no_grad()
+    def fill(self, values:Mapping[str, Tensor])->None:
+        "Write tensors by name; those that are not named become zero."
+        for n in term_tensors(self.shape, self.r, start=self.U0 is not None): getattr(self, n).copy_(values.get(n, torch.zeros((), device=self.U.device)))
+
+    @torch.no_grad()
+    def wait(self)->None:
+        "U random and small, V zero: the next optimizer step turns V's gradient into a start (`soka.start`)."
+        U = torch.randn(self.U.shape, generator=torch.Generator().manual_seed(self.seed), device="cpu")
+        write(self.U, 0.03*U/U.norm(dim=1, keepdim=True))   # small: an average of weights begun now is hardly disturbed
+        write(self.V, None)
+        self.U.grad = self.V.grad = None
+        arm(self)
+
+    def reset_parameters(self)->None:
+        "Back to the start: what is frozen stays, else the layer waits again."
+        self.wait() if self.U0 is None else self.fill(dict(U0=self.U0, V0=cast(Tensor, self.V0)))
+
+    def stacks(self)->tuple[Tensor, Tensor, Tensor|None, Tensor|None]:
+        "U, V, U0 and V0 as (r, m1, n1) and (r, m2, n2)."
+        m1, n1, m2, n2 = self.shape
+        U0, V0 = self.U0, self.V0
+        U, V = self.U.view(self.r, m1, n1), self.V.view(self.r, m2, n2)
+        return (U, V, None, None) if U0 is None or V0 is None else (U, V, U0.view(self.r, m1, n1), V0.view(self.r, m2, n2))
+
+    def forward(self, x:Tensor, y:Tensor, delta:bool=True)->Tensor:
+        "The base's output `y` plus the change; the start stays in if not `delta`."
+        if self.shape.n1 == self.shape.m2 == 1 and self.U0 is None and not torch.is_grad_enabled():   # the low-rank corner in use
+            U, V = self.U, self.V
+            if U.dtype != x.dtype: U, V = U.to(x.dtype), V.to(x.dtype)
+            return (y + nn.functional.linear(x, V) @ U).to(y.dtype)
+        return apply_change(x, *self.stacks(), delta, None, y)
+
+    def add_start(self, x:Tensor, y:Tensor)->Tensor:
+        "An output plus what the frozen start adds to it."
+        _, _, U0, V0 = self.stacks()
+        return y if U0 is None or V0 is None else apply_change(x, U0, V0, base=y)
+
+    @torch.no_grad()
+    def change(self)->Tensor:
+        "Dense change of the original weight, shape (out_features, in_features)."
+        U, V, U0, V0 = self.stacks()
+        return change_weight(wide(U), wide(V), U0, V0)
 
     @torch.no_grad()
     def start_weight(self)->Tensor:
-        "Dense `sum_k kron(U0, V0)`, shape (out_features, in_features)."
-        U0, V0 = self.soka_U, wide(self.soka_V)
-        return V0.new_zeros(self.shape.out_features, self.shape.in_features) if U0 is None else kron_sum(wide(U0), None, V0)
+        "Dense `sum_k kron(U0, V0)`, shape (out_features, in_features); zeros where there is no start."
+        _, V, U0, V0 = self.stacks()
+        return wide(V).new_zeros(self.shape.out_features, self.shape.in_features) if U0 is None or V0 is None else kron_sum(U0, None, V0)
 
-    @torch.no_grad()
-    def delta_weight(self)->Tensor:
-        "Dense change of the original weight, shape (out_features, in_features)."
-        dU, dV, U0, V0 = self.factors
-        return change_weight(wide(dU), wide(dV), None if U0 is None else wide(U0), wide(V0))
+    def __setstate__(self, state:dict)->None:
+        super().__setstate__(state)      # copies and pickles wait as the original does
+        arm(self)
+
+    def _save_to_state_dict(self, *args:Any, **kw:Any)->None:
+        check_trained(self)
+        super()._save_to_state_dict(*args, **kw)
+
+    def _load_from_state_dict(self, state_dict:Any, prefix:str, *args:Any)->None:
+        have = {n for n in term_tensors(self.shape, self.r, start=self.U0 is not None) if prefix + n in state_dict}
+        if {"U", "V"} & have and self.U0 is not None and not {"U0", "V0"} <= have:
+            raise ValueError(f"a state must hold the frozen start beside the factors that were trained with it, got {sorted(have)} in {prefix!r}")
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        arm(self)
+
+    def extra_repr(self)->str: return f"shape={tuple(self.shape)}, r={self.r}, params={self.r*self.shape.params}"
 
 # %% ../nbs/05_core.ipynb #c0eeeec3
-class SoKALinear(KronChange):
+class SoKALinear(nn.Module):
     "A frozen linear layer plus a trained change that is a short sum of Kronecker products (Chong & Qu 2025)."
     def __init__(
         self,
         base:nn.Module,         # layer to freeze and wrap: nn.Linear, Conv1D, Linear4bit or Linear8bitLt
-        start:KPSVD,            # terms the adapter starts from
+        start:KPSVD|KronTerms,  # terms the adapter starts from, or terms made by hand
         *,
         source:str="weight",    # "weight": start from the terms, "gradient": from their right factors, "update": be their sum, "zero": at random
         mode:str="delta",       # "delta": base untouched, "residual": base keeps what the start does not hold
-        seed:int=0,             # for source "zero"
+        seed:int=0,             # for what is drawn at random
     ):
         check_choice("source", source, SOURCES)
         check_choice("mode", mode, MODES)
-        U0, V0 = start_factors(start, source, seed)
-        super().__init__(check_shape(start.shape, *features(base)), U0, start.S.clone(), V0)
-        if (dU := start_change(start, source)) is not None: self.soka_dU.data.copy_(dU)
-        self._wrap(base, source, mode)
-        if mode == "residual" and U0 is not None: subtract_start(base, U0, V0)
-
-    def _wrap(self, base:nn.Module, source:str, mode:str)->None:
+        super().__init__()
+        check_shape(start.shape, *features(base))
         self.base, self.source, self.mode = base.requires_grad_(False), source, mode
+        self.terms = start if isinstance(start, KronTerms) else KronTerms.of(start, source, seed=seed)
         self.merged, self._unmerged = False, None
         keep_cpu_weights(base)
+        if mode == "residual" and isinstance(start, KPSVD): set_dense_weight(base, dense_weight(base) - self.terms.start_weight())
 
     @classmethod
     def from_linear(
@@ -192,7 +251,7 @@ class SoKALinear(KronChange):
         *,
         gradient:Tensor|None=None,  # of the loss by the weight, shape (out, in), for source "gradient"
         update:Tensor|None=None,    # a fine-tune's weight less this one, shape (out, in), for source "update"
-        seed:int=0,            # of the randomized KPSVD and of a zero start
+        seed:int=0,            # of the randomized KPSVD and of a random start
         **kw:Any,              # energy, criterion, r_min, r_max, max_madds: see `decompose`
     )->SoKALinear:
         "Wrap a layer, with shape and rank from its weight, the gradient, or an update."
@@ -216,26 +275,20 @@ class SoKALinear(KronChange):
         source:str="weight",        # "weight", "gradient", "update" or "zero"
         mode:str="delta",           # "delta" for an adapter on the original base
     )->SoKALinear:
-        "A layer with all factors zero and the base as it is, for `load_state_dict`: no SVD is run."
-        check_choice("source", source, SOURCES)
-        check_choice("mode", mode, MODES)
+        "A layer whose change is zero and whose base is as it is, to load a state or to train; with source \"gradient\" it waits for its start."
         term, w = check_shape(shape, *features(linear)), cast(Tensor, linear.weight)
         if not 1 <= r <= term.max_rank: raise ValueError(f"r must be in 1..{term.max_rank} for shape {tuple(term)}, got {r}")
-        new:Any = dict(dtype=torch.float64 if w.dtype == torch.float64 else torch.float32, device=w.device)
-        U0 = torch.zeros(r, term.m1, term.n1, **new) if source == "weight" else None
-        self = cls.__new__(cls)
-        KronChange.__init__(self, term, U0, torch.zeros(r, **new), torch.zeros(r, term.m2, term.n2, **new))
-        self._wrap(linear, source, mode)
-        return self
+        terms = KronTerms(term, r, start=source == "weight", dtype=torch.float64 if w.dtype == torch.float64 else torch.float32, device=w.device)
+        if source == "gradient": terms.wait()
+        return cls(linear, terms, source=source, mode=mode)
 
     def forward(self, x:Tensor)->Tensor:
         y = self.base(x)
-        if self.merged: return y
-        return kron_change(x, *self.factors, delta=self.mode == "delta", base=y)
+        return y if self.merged else self.terms(x, y, self.mode == "delta")
 
     def added_weight(self)->Tensor:
         "What is added to the base as it is stored: the change, and in residual mode the start too."
-        return self.delta_weight() if self.mode == "delta" else self.delta_weight() + self.start_weight()
+        return self.terms.change() if self.mode == "delta" else self.terms.change() + self.terms.start_weight()
 
     def merge(self)->None:
         "Add the change to the base's weight; a quantized base is quantized again, which costs accuracy."
@@ -243,7 +296,7 @@ class SoKALinear(KronChange):
         kept = weight_state(self.base)
         wanted = dense_weight(self.base) + self.added_weight()
         set_dense_weight(self.base, wanted)   # refuses what is not finite
-        if kept is not None: warn_of_cost([write_cost(wanted, dense_weight(self.base), self.delta_weight())], "a float base merges without it")
+        if kept is not None: warn_of_cost([write_cost(wanted, dense_weight(self.base), self.terms.change())], "a float base merges without it")
         self.merged, self._unmerged = True, kept
 
     def unmerge(self)->None:
@@ -260,9 +313,10 @@ class SoKALinear(KronChange):
         self._check_unmerged()
         super()._save_to_state_dict(*args, **kw)
 
-    def _load_from_state_dict(self, *args:Any, **kw:Any)->None:
+    def _load_from_state_dict(self, state_dict:Any, prefix:str, *args:Any)->None:
         self._check_unmerged()
-        super()._load_from_state_dict(*args, **kw)
+        old = {k: state_dict.pop(f"{prefix}soka_{k}") for k in ("dU", "dV", "U", "V", "S") if f"{prefix}soka_{k}" in state_dict}
+        state_dict.update({f"{prefix}terms.{k}": t for k, t in (from_changes(old) if old else {}).items()})
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
-    def extra_repr(self)->str:
-        return f"shape={tuple(self.shape)}, r={self.r}, params={self.r*self.shape.params}, source={self.source!r}, mode={self.mode!r}"
+    def extra_repr(self)->str: return f"source={self.source!r}, mode={self.mode!r}"

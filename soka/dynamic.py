@@ -12,7 +12,7 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
 from .kpsvd import KPSVD, as_kpsvd, orthonormal
 from .kron import KronShape
-from .peft import LayerPlan, SoKALayer, read_plan, soka_layers, write_plan
+from .peft import LayerPlan, SoKALayer, read_plan, soka_layers, with_record, write_plan
 from .rank import Spectrum, gain
 from .settings import Count, Part, check_value
 
@@ -78,9 +78,9 @@ def share_out(
 # %% ../nbs/13_dynamic.ipynb #31de0706
 class Terms(NamedTuple):
     "The form in which a layer stores a change."
-    dU:Tensor  # left factors, shape (r, m1, n1)
-    V0:Tensor  # right factors, shape (r, m2, n2), orthogonal, all of one norm
-    S:Tensor   # singular values, shape (r,), 0 for new terms
+    U:Tensor  # left factors, shape (r, m1, n1)
+    V:Tensor  # right factors, shape (r, m2, n2), orthogonal, all of one norm
+    S:Tensor  # singular values, shape (r,), 0 for new terms
 
 def as_terms(
     k:KPSVD,      # of the change
@@ -92,9 +92,9 @@ def as_terms(
     "The kept terms, and new ones that add nothing yet."
     V, new = k.V[:keep].flatten(1).T, k.V.new_zeros(k.V[0].numel(), 0)   # (m2*n2, keep)
     if r > keep: new = orthonormal(torch.randn(len(V), r - keep, generator=torch.Generator().manual_seed(seed), dtype=V.dtype), V)
-    dU = k.U[:keep]*k.S[:keep, None, None]/scale
+    U = k.U[:keep]*k.S[:keep, None, None]/scale
     def longer(F): return torch.cat([F, F.new_zeros(r - keep, *F.shape[1:])])
-    return Terms(longer(dU), scale*torch.cat([V, new], 1).T.reshape(r, *k.V.shape[1:]), longer(k.S[:keep]))
+    return Terms(longer(U), scale*torch.cat([V, new], 1).T.reshape(r, *k.V.shape[1:]), longer(k.S[:keep]))
 
 # %% ../nbs/13_dynamic.ipynb #a2cbc9f9
 def rotations(
@@ -128,14 +128,12 @@ def moved_state(
 
 # %% ../nbs/13_dynamic.ipynb #d7244bf1
 def layer_change(
-    layer:SoKALayer,  # without a left start
+    layer:SoKALayer,  # without a start
     name:str,         # adapter
-)->tuple[KPSVD, Tensor, float]:   # its change; right factors, shape (r, m2, n2); norm of those at the start
+)->tuple[KPSVD, Tensor, float]:   # its change; right factors, shape (r, m2, n2); their norm
     "Decompose the change of a layer, in float64 on the CPU."
-    dU, dV, _, V0 = (None if f is None else f.detach().cpu().double() for f in layer.factors(name))
-    assert dU is not None and dV is not None and V0 is not None
-    scale = float(V0.flatten(1).norm(dim=1).square().mean().sqrt())
-    return recompress(dU, V0 + dV), V0 + dV, scale
+    U, V = (f.detach().cpu().double() for f in layer.soka_terms[name].stacks()[:2])
+    return recompress(U, V), V, float(V.flatten(1).norm(dim=1).square().mean().sqrt())
 
 # %% ../nbs/13_dynamic.ipynb #3cc44087
 def swap(
@@ -165,13 +163,12 @@ def rewrite(
 )->None:
     "Store the change of a layer as its kept terms and new ones."
     k, V, scale = found
-    terms = as_terms(k, keep, r, scale, seed)
-    for d, data, T in zip((layer.soka_dU, layer.soka_dV), (terms.dU, torch.zeros_like(terms.V0)), rotations(V, k, keep, scale)):
-        old = d[name]
-        d[name] = nn.Parameter(data.to(old).contiguous(), requires_grad=old.requires_grad)
-        if optimizer is not None: swap(optimizer, old, d[name], T)
-    layer.soka_V[name] = terms.V0.to(layer.soka_V[name]).contiguous()
-    layer.soka_S[name] = terms.S.to(layer.soka_S[name])
+    terms, new = layer.soka_terms[name], as_terms(k, keep, r, scale, seed)
+    for side, data, T in zip("UV", new[:2], rotations(V, k, keep, scale)):
+        old = getattr(terms, side)
+        setattr(terms, side, nn.Parameter(data.flatten(1).to(old).contiguous(), requires_grad=old.requires_grad))
+        if optimizer is not None: swap(optimizer, old, getattr(terms, side), T)
+    terms.r = r
 
 # %% ../nbs/13_dynamic.ipynb #f851d4c9
 class Recompressed(NamedTuple):
@@ -190,15 +187,15 @@ def recompress_model(
 )->Recompressed:
     "Drop negligible terms of an adapter and give what they cost to the layers that use all of theirs."
     config = model.peft_config[adapter]
-    layers = {n: m for n,m in soka_layers(model.get_base_model()).items() if adapter in m.soka_V}
+    layers = {n: m for n,m in soka_layers(model.get_base_model()).items() if m.has(adapter)}
     found = {n: layer_change(m, adapter) for n,m in layers.items()}
     keep = {n: kept_terms(k.S, tolerance) for n,(k,_,_) in found.items()}
     caps = {n: min(k.shape.max_rank, config.r_max or k.shape.max_rank) for n,(k,_,_) in found.items()}
     ranks = share_out({n: Spectrum(k.shape, k.S, k.total) for n,(k,_,_) in found.items()}, keep, budget, caps)
     for n, m in layers.items():
-        if (keep[n], ranks[n]) != (len(m.soka_V[adapter]),)*2: rewrite(m, adapter, found[n], keep[n], ranks[n], optimizer, seed + crc32(n.encode()))
-    plan = read_plan(config.plan)
-    config.plan = write_plan({n: LayerPlan(p.shape, ranks.get(n, p.r)) for n,p in plan.items()})
+        if (keep[n], ranks[n]) != (m.soka_terms[adapter].r,)*2: rewrite(m, adapter, found[n], keep[n], ranks[n], optimizer, seed + crc32(n.encode()))
+    plan = read_plan(config.record["plan"])
+    config.record["plan"] = write_plan({n: LayerPlan(p.shape, ranks.get(n, p.r)) for n,p in plan.items()})
     return Recompressed(ranks, {n: k.S.tolist() for n,(k,_,_) in found.items()}, max(lost(k.S, keep[n]) for n,(k,_,_) in found.items()))
 
 # %% ../nbs/13_dynamic.ipynb #b2c69de8
@@ -209,14 +206,13 @@ def check_dynamic(
 )->None:            # a `ValueError` or `NotImplementedError` says what is wrong
     "Refuse what cannot change its ranks while it trains."
     config: Any = getattr(model, "peft_config", {}).get(adapter)
-    if getattr(config, "plan", None) is None: raise ValueError(f"model must carry a SoKA adapter {adapter!r} for dynamic ranks, got {type(model).__name__}")
-    if config.folded: raise ValueError("adapter must be in delta form for dynamic ranks, got one in residual form (folded=True)")
+    if not any(m.has(adapter) for m in soka_layers(model).values()): raise ValueError(f"model must carry a SoKA adapter {adapter!r} for dynamic ranks, got {type(model).__name__}")
     if config.source == "weight": raise ValueError("source must not be 'weight' for dynamic ranks, got 'weight': its change has twice as many terms as its factors")
     if args.world_size > 1: raise NotImplementedError(f"dynamic ranks must run in one process, got {args.world_size}")
     if args.load_best_model_at_end: raise ValueError("load_best_model_at_end must be False with dynamic ranks, whose checkpoints differ in shape, got True")
     for n, m in soka_layers(model).items():
-        if adapter in m.soka_dU and m.soka_dU[adapter].dtype not in (torch.float32, torch.float64):
-            raise ValueError(f"factors must be float32 or float64 for dynamic ranks, got {m.soka_dU[adapter].dtype} in {n}")
+        if m.has(adapter) and m.soka_terms[adapter].U.dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"factors must be float32 or float64 for dynamic ranks, got {m.soka_terms[adapter].U.dtype} in {n}")
 
 # %% ../nbs/13_dynamic.ipynb #0a14fcf9
 class DynamicRank(TrainerCallback, ExportableState):
@@ -247,7 +243,7 @@ class DynamicRank(TrainerCallback, ExportableState):
 
     def on_train_begin(self, args:Any, state:Any, control:Any, model:Any=None, **kw:Any)->None:
         check_dynamic(model, args, self.adapter)
-        config = model.peft_config[self.adapter]
+        config = with_record(model.peft_config[self.adapter])
         spent = sum(p.params for p in read_plan(config.plan).values())
         kept = state.stateful_callbacks.get(type(self).__name__) if state.global_step else None   # of the run that is resumed
         if kept: self.budget, self.history = kept["attributes"]["budget"], kept["attributes"]["history"]

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from . import __version__
-from .core import start_change, start_factors
+from .core import start_factors
 from .fingerprint import weight_fingerprint
 from .kpsvd import KPSVD
 from .kron import KronShape
@@ -46,13 +46,7 @@ def adapter_tensors(
     starts:Mapping[str, KPSVD],   # leading terms of the updates, by layer name
 )->dict[str, Tensor]:             # by name in the file
     "Everything that an adapter file holds."
-    tensors:dict[str, Tensor] = {}
-    for n, k in starts.items():
-        if not len(k.S): continue
-        V0 = start_factors(k, "update")[1]
-        parts = dict(dU=start_change(k, "update"), dV=torch.zeros_like(V0), V=V0, S=k.S.clone())
-        tensors |= {f"base_model.model.{n}.soka_{p}": t.contiguous() for p,t in parts.items() if t is not None}
-    return tensors
+    return {f"base_model.model.{n}.soka_terms.{p}": t.contiguous() for n,k in starts.items() if len(k.S) for p,t in start_factors(k, "update").items()}
 
 def save_update(
     starts:Mapping[str, KPSVD],   # by layer name

@@ -17,15 +17,15 @@ import torch
 from peft import PeftConfig
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_PREFIX_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
 from peft.tuners._buffer_dict import BufferDict
-from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer, _maybe_include_all_linear_layers, check_adapters_to_merge
+from peft.tuners.tuners_utils import BaseTuner, _maybe_include_all_linear_layers
 from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING, register_peft_method
 from torch import Tensor, nn
 
 from .kpsvd import kpsvd
-from .peft import add_peft_type, check_targets, find_targets, pattern
-from .quant import (WriteCost, dense_weight, features, keep_cpu_weights, kind, restore_weight, set_dense_weight, warn_of_cost,
-                        weight_state, write_cost)
+from .peft import MergingLayer, add_peft_type, check_targets, find_targets, pattern
+from .quant import dense_weight, features, keep_cpu_weights, warn_of_cost
 from .settings import Count, check_value
+
 
 # %% auto #0
 __all__ = ['EXACT', 'LOAD_NOTE', 'SVD', 'top_svd', 'svd_mark', 'FrozenSVDConfig', 'add_load_note', 'check_size', 'no_change',
@@ -151,7 +151,7 @@ def no_change(
     "Stands where a method puts its formula."
     raise NotImplementedError("a method must say what it adds, got no change()")
 
-class FrozenSVDStore(nn.Module, BaseTunerLayer):
+class FrozenSVDStore(nn.Module, MergingLayer):
     "What one layer stores, by adapter name."
     prefix:ClassVar[str]
     trained:ClassVar[tuple[str, ...]]
@@ -172,16 +172,10 @@ class FrozenSVDStore(nn.Module, BaseTunerLayer):
 
     def __init__(self, base_layer:nn.Module, adapter_name:str, config:FrozenSVDConfig, **kwargs:Any)->None:
         super().__init__()
-        self.base_layer = base_layer
-        base = self.get_base_layer()
-        keep_cpu_weights(base)
-        self.out_features, self.in_features = features(base)
+        self.hold(base_layer, **kwargs)
         for name in self.adapter_layer_names: setattr(self, name, nn.ParameterDict())
         for name in self.other_param_names: setattr(self, name, BufferDict(persistent=True))
-        self.merged_adapters:list[str] = []
-        self._disable_adapters, self.kwargs, self._unmerged = False, kwargs, None
         self._active_adapter = adapter_name
-        self.merge_cost:Optional[WriteCost] = None   # of the last merge, on a quantized base
         self.update_layer(adapter_name, config, **kwargs)
 
     def at(self, part:str)->Any:
@@ -229,11 +223,6 @@ class FrozenSVDLayer(FrozenSVDStore):
         svd, trained = self.parts(name)
         return self.change(torch.eye(self.in_features, dtype=svd.U.dtype, device=svd.U.device), svd, **trained).T
 
-    def get_delta_weight(self, adapter:str)->Tensor:
-        "Dense change in the layout of the base weight."
-        d = self.change_of(adapter)
-        return d.T if kind(self.get_base_layer()) == "conv1d" else d
-
     def forward(self, x:Tensor, *args:Any, **kwargs:Any)->Tensor:
         "Base output plus every active adapter's."
         if self.disable_adapters and self.merged: self.unmerge()
@@ -243,34 +232,6 @@ class FrozenSVDLayer(FrozenSVDStore):
             svd, trained = self.parts(name)
             y = y + self.change(x.to(svd.U.dtype), svd, **trained).to(y.dtype)
         return y
-
-    @torch.no_grad()
-    def merge(self, safe_merge:bool=False, adapter_names:Optional[list[str]]=None)->None:
-        "Add adapters to the base weight; a quantized one is quantized again, which costs what `merge_cost` says."
-        names = [n for n in check_adapters_to_merge(self, adapter_names) if self.has(n)]
-        if not names: return
-        base, D = self.get_base_layer(), torch.stack([self.change_of(n) for n in names]).sum(0)
-        wanted, state = dense_weight(base) + D, weight_state(base)
-        if safe_merge and not torch.isfinite(wanted).all():
-            raise ValueError(f"merged weight must be finite, got NaNs or infinities from adapter {', '.join(names)}")
-        if not self.merged: self._unmerged = state
-        set_dense_weight(base, wanted)
-        if state is not None: self.merge_cost = write_cost(wanted, dense_weight(base), D)
-        self.merged_adapters += names
-
-    @torch.no_grad()
-    def unmerge(self)->None:
-        "Take merged adapters out again: exactly on a quantized base, up to rounding on a float one."
-        if not self.merged: return warnings.warn("Already unmerged. Nothing to do.", stacklevel=2)
-        base = self.get_base_layer()
-        if self._unmerged is not None: restore_weight(base, self._unmerged)
-        else: set_dense_weight(base, dense_weight(base) - sum(self.change_of(n) for n in self.merged_adapters))
-        self.merged_adapters.clear()
-        self._unmerged = self.merge_cost = None
-
-    def supports_lora_conversion(self, adapter_name:str="default")->bool:
-        "The change is a matrix added to the weight, so PEFT can turn it into LoRA."
-        return True
 
     def __repr__(self)->str: return "soka." + super().__repr__()
 

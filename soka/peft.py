@@ -23,7 +23,6 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
 from peft import PeftConfig
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_PREFIX_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
-from peft.tuners._buffer_dict import BufferDict
 from peft.tuners.tuners_utils import (BaseTuner, BaseTunerLayer, _get_in_out_features, _maybe_include_all_linear_layers,
                                       check_adapters_to_merge, check_target_module_exists)
 from peft.utils import (TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING, AuxiliaryTrainingWrapper, PeftType, get_quantization_kwargs,
@@ -36,32 +35,32 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from . import __version__
-from .core import MODES, SOURCES, change_weight, decompose, start_change, start_factors
+from .core import MODES, SOURCES, KronTerms, decompose, from_changes, term_tensors
 from .fingerprint import compare, fingerprint, parse_fingerprint
-from .first import first_gradient
 from .kpsvd import KPSVD, kpsvd, leading
-from .kron import KronShape, check_shape, kron_change, kron_linear, kron_sum
+from .kron import KronShape, check_shape
 from .quant import (WriteCost, dense_weight, features, keep_cpu_weights, kind, restore_weight, set_dense_weight, warn_of_cost,
                         weight_state, write_cost)
 from .rank import Spectrum, affordable, allocate, choose_shape, deal, listed_shapes, parse_budget, select_rank
 from .settings import (Count, CountOrZero, Line, Modules, ModulesOrNone, Part, Positive, Seed, Shape, Share, Words, check_fields, setting)
-
+from .start import arm, start
 
 # %% auto #0
 __all__ = ['SOKA_TYPE', 'StartSource', 'Mode', 'RankSource', 'Criterion', 'Bias', 'Budget', 'Layers', 'Texts', 'PRESETS',
-           'Preset', 'NOTE', 'HEADS', 'WEIGHTS', 'PICKLE', 'FLOATS', 'TASK_HEADS', 'add_peft_type', 'LayerPlan',
-           'read_plan', 'write_plan', 'read_plan_file', 'check_plan', 'share_of_base', 'AdapterSettings',
-           'check_together', 'check_records', 'as_shape', 'add_note', 'plan_tensors', 'check_tensors', 'check_weights',
-           'check_folder', 'check_source', 'SoKAConfig', 'reader_of', 'base_features', 'base_weight', 'supported',
-           'base_of', 'targeted', 'find_targets', 'shared_with', 'check_targets', 'start_entries', 'fingerprints',
-           'base_name', 'check_same_base', 'base_parameters', 'settle_budget', 'pattern', 'layer_start',
-           'without_factors', 'whole_term', 'starts_by_layer', 'starts_by_budget', 'shaped', 'plan_layers', 'shape_for',
-           'even_plan', 'fitting_plan', 'find_plan', 'check_batches', 'groups', 'Taps', 'add_gradients',
-           'loss_gradients', 'with_matrices', 'settle_targets', 'with_plan', 'targets_for', 'with_gradients',
-           'check_same_layers', 'changed_layers', 'with_update', 'blank_start', 'zero_start', 'new_change',
-           'SoKAFactors', 'SoKABase', 'SoKALayer', 'row_groups', 'SoKAPeftLinear', 'soka_layers', 'merge_costs',
-           'own_weight', 'release_starts', 'check_rows', 'give_rows', 'load_starts', 'keep_dtypes', 'check_has_start',
-           'warn_of_base', 'copy_config', 'SoKAModel', 'check_when_read', 'register']
+           'Preset', 'NOTE', 'HEADS', 'WEIGHTS', 'PICKLE', 'FLOATS', 'RECORD', 'TASK_HEADS', 'add_peft_type',
+           'LayerPlan', 'read_plan', 'write_plan', 'read_plan_file', 'check_plan', 'share_of_base', 'AdapterSettings',
+           'check_together', 'check_records', 'as_shape', 'add_note', 'plan_tensors', 'plain', 'new_tensors',
+           'check_tensors', 'check_weights', 'check_folder', 'check_source', 'with_record', 'SoKAConfig', 'reader_of',
+           'base_features', 'base_weight', 'supported', 'base_of', 'targeted', 'find_targets', 'shared_with',
+           'check_targets', 'start_entries', 'fingerprints', 'base_name', 'check_same_base', 'base_parameters',
+           'settle_budget', 'pattern', 'possible', 'layer_start', 'without_factors', 'whole_term', 'starts_by_layer',
+           'starts_by_budget', 'shaped', 'plan_layers', 'shape_for', 'even_plan', 'fitting_plan', 'find_plan',
+           'check_batches', 'groups', 'Taps', 'add_gradients', 'loss_gradients', 'with_matrices', 'settle_targets',
+           'with_plan', 'targets_for', 'with_gradients', 'check_same_layers', 'changed_layers', 'with_update',
+           'zero_start', 'new_terms', 'MergingLayer', 'first_use', 'SoKALayer', 'row_groups', 'SoKAPeftLinear',
+           'soka_layers', 'merge_costs', 'own_weight', 'release_starts', 'check_rows', 'give_rows', 'load_starts',
+           'plan_of', 'restart', 'check_has_start', 'warn_of_base', 'copy_config', 'SoKAModel', 'check_when_read',
+           'register']
 
 # %% ../nbs/06_peft.ipynb #db635c82
 def add_peft_type(
@@ -232,35 +231,55 @@ def add_note(
 # %% ../nbs/06_peft.ipynb #7cef6041
 def plan_tensors(
     plan:dict[str, LayerPlan],  # by layer name
-    source:str,                 # of the config; only a "weight" start has a U
+    source:str,                 # of the config; only a "weight" start is kept
     *,
-    folded:bool=False,          # True: the start is added into the change, and there is no other
+    folded:bool=False,          # True: the start is in the base that the adapter is for
+    old:bool=False,             # True: under the names of earlier versions
 )->dict[str, tuple]:            # tensor name as in the file -> shape
     "Every tensor that an adapter file must hold."
     want:dict[str, tuple] = {}
-    for n, ((m1,n1,m2,n2), r) in plan.items():
-        U, V = (r, m1, n1), (r, m2, n2)
-        parts = dict(dU=U, dV=V) if folded else dict(dU=U, dV=V, V=V, S=(r,)) | (dict(U=U) if source == "weight" else {})
+    for n, (shape, r) in plan.items():
+        (m1,n1,m2,n2), start = shape, source == "weight" and not folded
+        parts:dict[str, tuple] = {f"terms.{k}": s for k,(s, _) in term_tensors(shape, r, start=start).items()}
+        if old: parts = dict(dU=(r, m1, n1), dV=(r, m2, n2)) | ({} if folded else dict(V=(r, m2, n2), S=(r,))) | (dict(U=(r, m1, n1)) if start else {})
         want |= {f"{n}.soka_{k}": s for k,s in parts.items()} if r else {}
     return want
 
 # %% ../nbs/06_peft.ipynb #d3f9f1a4
+def plain(
+    name:str,   # of a module or a tensor
+)->str:
+    "The name without what PEFT's and torch's wrappers add to it."
+    return name.removeprefix("base_model.model.").replace("_orig_mod.", "")
+
+def new_tensors(
+    state:dict[str, Tensor],   # by name in a file
+)->dict[str, Tensor]:
+    "The tensors of a file; those of an earlier version under today's names."
+    old:dict[str, dict[str, Tensor]] = {}
+    for k, t in state.items():
+        name, found, part = k.rpartition(".soka_")
+        if found and part in ("dU", "dV", "U", "V", "S"): old.setdefault(name, {})[part] = t
+    new = {f"{n}.soka_terms.{k}": t for n,parts in old.items() for k,t in from_changes(parts).items()}
+    return {k: t for k,t in state.items() if k.rpartition(".soka_")[0] not in old} | new
+
 def check_tensors(
     have:dict[str, tuple],  # tensor name -> shape
     config:SoKAConfig,      # of the adapter, with its plan
 )->None:                    # a `ValueError` names the first that is missing or misshapen
     "Refuse an adapter file that lacks a tensor of the plan, has one too many, or holds one in another shape."
-    have = {k.removeprefix("base_model.model.").replace("_orig_mod.", ""): tuple(s) for k,s in have.items()}
-    want = plan_tensors(read_plan(config.plan or {}), config.source, folded=config.folded)
+    have = {plain(k): tuple(s) for k,s in have.items()}
+    plan = {plain(n): p for n,p in read_plan(config.plan or {}).items()}
+    want = plan_tensors(plan, config.source, folded=config.folded, old=any(k.endswith(".soka_dU") for k in have))
     missing = sorted(want.keys() - have.keys())
     if missing: raise ValueError(f"adapter file must hold every tensor of the plan, {len(missing)} of {len(want)} are missing: {missing[0]}")
-    more = sorted(k for k in have.keys() - want.keys() if re.search(r"\.soka_[A-Za-z]+$", k))
+    more = sorted(k for k in have.keys() - want.keys() if re.search(r"\.soka_(terms\.)?\w+$", k))
     if more: raise ValueError(f"adapter file must hold no factors but those of the plan, got {len(more)} more: {more[0]}")
     for k, shape in want.items():
         if have[k] != shape: raise ValueError(f"adapter tensor {k} must have shape {shape}, got {have[k]}")
 
 # %% ../nbs/06_peft.ipynb #133bd7a9
-HEADS = {"classifier", "score", "qa_outputs"}   # PEFT names several that a task's output layer may have; a model has one
+HEADS = {"classifier", "score", "qa_outputs"}   # PEFT adds these for a task, whether a model has them or not
 WEIGHTS, PICKLE, FLOATS = "adapter_model.safetensors", "adapter_model.bin", ("F64", "F32", "F16", "BF16")
 
 def check_weights(
@@ -274,7 +293,8 @@ def check_weights(
     check_tensors({k: s for k,(s, _) in have.items()}, config)
     own = ["." + k.removeprefix("base_model.model.") for k in have if ".soka_" not in k]
     saved = {n for n in config.modules_to_save or () if any(f".{n}." in k for k in own)}
-    missing = sorted(set(config.modules_to_save or ()) - saved - (HEADS if saved & HEADS else set()))
+    added = HEADS if config.task_type in ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS") else set()
+    missing = sorted(set(config.modules_to_save or ()) - saved - added)
     if missing: raise ValueError(f"adapter file must hold every module of modules_to_save, got none for {missing[0]!r}")
     for k, (_, kind_of_number) in have.items():
         if kind_of_number not in FLOATS: raise ValueError(f"adapter tensor {k} must be of floats, got {kind_of_number}")
@@ -310,6 +330,16 @@ def check_source(
     config.rank_pattern, config.shape_pattern = {}, {}
 
 # %% ../nbs/06_peft.ipynb #11e3dee0
+RECORD = ("plan", "budget", "base_fingerprint", "base_quant", "soka_version", "folded", "start_saved")
+
+def with_record(
+    c:Any,   # settings, with the record of an adapter in `vars(c)` where they belong to one
+)->Any:      # a copy
+    "Settings as they are saved beside an adapter's weights: with the plan, the base's fingerprint and the version."
+    c = copy.copy(c)
+    vars(c).update(vars(c).pop("record", {}))
+    return c
+
 @dataclass
 class SoKAConfig(AdapterSettings, PeftConfig):
     "Settings of SoKA: swap it in for `LoraConfig`."
@@ -370,11 +400,12 @@ class SoKAConfig(AdapterSettings, PeftConfig):
         return config
 
     def save_pretrained(self, save_directory:str|os.PathLike, **kwargs:Any)->None:
-        "Write the config, and beside that of an adapter the note on how to load it."
-        if self.start_saved and (Path(save_directory)/PICKLE).exists():
+        "Write the config; that of a model's adapter with its record, and the note on how to load it."
+        saved = with_record(self)
+        if saved.start_saved and (Path(save_directory)/PICKLE).exists():
             raise ValueError(f"an adapter must be saved as safetensors, got {PICKLE} in {str(save_directory)!r}; remove it, and leave safe_serialization on")
-        super().save_pretrained(str(save_directory), **kwargs)
-        if self.start_saved: add_note(save_directory)
+        super(SoKAConfig, saved).save_pretrained(str(save_directory), **kwargs)
+        if saved.start_saved: add_note(save_directory)
 
 # %% ../nbs/06_peft.ipynb #ec9daa26
 def reader_of(
@@ -396,7 +427,12 @@ def base_features(
 def base_weight(
     layer:nn.Module,  # of any kind that `base_features` knows
 )->Tensor:            # shape (out_features, in_features), float32
-    "Dense weight of the layer."
+    "Dense weight of the layer; one that is offloaded is brought in for it."
+    l:Any = layer
+    if getattr(getattr(l, "_hf_hook", None), "offload", False) and l.weight.is_meta:
+        l._hf_hook.pre_forward(l)
+        try: return base_weight(l)
+        finally: l._hf_hook.post_forward(l, torch.tensor([]))
     try: return dense_weight(layer)
     except NotImplementedError:
         backend = reader_of(layer)
@@ -423,7 +459,7 @@ def targeted(
 )->Any:                    # true or false
     "Does the adapter belong on a module? A saved one has its plan, whose names are compared and not matched."
     plan = getattr(config, "plan", None) if getattr(config, "start_saved", False) else None    # other methods of this package have neither
-    return check_target_module_exists(config, name) if plan is None else name in plan
+    return check_target_module_exists(config, plain(name)) if plan is None else plain(name) in map(plain, plan)
 
 def find_targets(
     config:SoKAConfig,     # with target_modules
@@ -435,7 +471,7 @@ def find_targets(
     for name, m in model.named_modules():
         if not name or (inside and name.startswith(inside)): continue
         if isinstance(m, BaseTunerLayer): inside += (name + ".",)
-        if targeted(config, name): found[name] = base_of(m)
+        if targeted(config, name): found[plain(name)] = base_of(m)
     if found: return found
     known = sorted({n.rsplit(".", 1)[-1] for n,m in model.named_modules() if supported(m) and not (inside and n.startswith(inside))})
     raise NoMatchingPeftModuleError(f"target_modules must match at least one layer, got {config.target_modules!r}; "
@@ -461,6 +497,8 @@ def check_targets(
     for n, l in layers.items():
         try: base_features(l)
         except NotImplementedError as e: raise NotImplementedError(f"{e}; target {n}") from e
+        if config.mode == "residual" and getattr(getattr(l, "weight", None), "is_meta", False) and not config.start_saved:
+            raise ValueError(f"mode='residual' needs a weight that is in memory, got {n}, which is on the meta device (offloaded, or not yet loaded)")
         if config.mode == "residual" and (other := shared_with(l, model)):
             raise ValueError(f"mode='residual' needs a weight of the layer's own, got {n}, which shares it with {other}")
     merged = [n for n,m in model.named_modules() if isinstance(m, BaseTunerLayer) and m.merged and base_of(m) in layers.values()]
@@ -474,7 +512,7 @@ def start_entries(
     "What residual adapters have taken out of a few entries of a weight."
     found = torch.zeros(len(index))
     for name in [n for n,mode in getattr(m, "soka_mode", {}).items() if mode == "residual"]:
-        U, V = m.soka_U[name].float().cpu(), m.soka_V[name].float().cpu()
+        U, V = (t.cpu() for t in m.soka_terms[name].stacks()[2:])
         (_, m2, n2), i, j = V.shape, index.cpu()//m.in_features, index.cpu() % m.in_features
         found += (U[:, i//m2, j//n2]*V[:, i % m2, j % n2]).sum(0)
     return found
@@ -484,7 +522,7 @@ def fingerprints(
     layers:Iterable[str],   # names
 )->dict[str, str]:          # as a config holds them; without those that cannot be read
     "A few entries of each weight."
-    modules = dict(model.named_modules())
+    modules = {plain(n): m for n,m in model.named_modules()}
     found = {n: fingerprint(base_of(modules[n]), partial(start_entries, modules[n])) for n in layers}
     return {n: str(f) for n,f in found.items() if f is not None}
 
@@ -501,13 +539,13 @@ def check_same_base(
     model:nn.Module,    # what it is to be put on
 )->None:                # a `ValueError` names both and the first layer that differs
     "Refuse a base that is not the one an adapter was made on."
-    modules, plan = dict(model.named_modules()), read_plan(config.plan or {})
+    modules, plan = {plain(n): m for n,m in model.named_modules()}, {plain(n): p for n,p in read_plan(config.plan or {}).items()}
     if not config.check_base or any(isinstance(m, BaseTunerLayer) and m.merged for m in modules.values()): return
     def bad(n, f):
         if n not in modules: return "is not there"
         try: return compare(parse_fingerprint(f), base_of(modules[n]), partial(start_entries, modules[n]))
         except NotImplementedError: return "is no linear layer"
-    used = {n: f for n,f in (config.base_fingerprint or {}).items() if n in plan and plan[n].r}
+    used = {plain(n): f for n,f in (config.base_fingerprint or {}).items() if plain(n) in plan and plan[plain(n)].r}
     order = {n: i for i,n in enumerate(modules)}            # JSON has sorted the names
     found = {n: text for n in sorted(used, key=lambda n: order.get(n, len(order))) if (text := bad(n, used[n]))}
     if not found: return
@@ -541,6 +579,15 @@ def pattern(
     return patterns.get(get_pattern_key(list(patterns), name), default)
 
 # %% ../nbs/06_peft.ipynb #83310f77
+def possible(
+    r:int,             # number of terms wanted
+    shape:KronShape,
+    name:str,          # layer
+)->int:                # at most as many as add anything; a warning says so
+    "Terms for a layer whose sides may be smaller than the rank, which PEFT allows."
+    if r > shape.max_rank: warnings.warn(f"r={r} is more than the {shape.max_rank} terms of shape {tuple(shape)} that layer {name} can use: it gets {shape.max_rank}", stacklevel=2)
+    return min(r, shape.max_rank)
+
 def layer_start(
     name:str,            # layer
     W:Tensor,            # its weight or gradient, shape (out_features, in_features)
@@ -550,7 +597,11 @@ def layer_start(
 )->KPSVD:
     "The terms that a layer starts from."
     shape = pattern(c.shape_pattern, name, c.shape or "auto")
-    try: return decompose(W, r=r, shape=shape, energy=c.energy or 0.9, max_madds=c.max_madds, seed=c.seed, **kw)
+    try:
+        if r is not None:
+            shape = choose_shape(W, shape, min(r, 8), c.max_madds, c.seed)
+            r = possible(r, shape, name)
+        return decompose(W, r=r, shape=shape, energy=c.energy or 0.9, max_madds=c.max_madds, seed=c.seed, **kw)
     except ValueError as e: raise ValueError(f"{e}; layer {name}") from e
 
 # %% ../nbs/06_peft.ipynb #18a0f5f8
@@ -630,8 +681,7 @@ def shape_for(
         found = affordable(listed_shapes(torch.empty(size, device="meta"), pattern(c.shape_pattern, name, c.shape)), sum(size), c.max_madds)
         term = found[0] if len(found) == 1 else choose_shape(weight(name), found, min(r, 8), seed=c.seed)
     except ValueError as e: raise ValueError(f"{e}; layer {name}") from e
-    if r > term.max_rank: raise ValueError(f"rank must be in 1..{term.max_rank} for shape {tuple(term)}, got {r}; layer {name}")
-    return LayerPlan(term, r)
+    return LayerPlan(term, possible(r, term, name))
 
 def even_plan(
     layers:dict[str, nn.Module],     # layer name -> base layer
@@ -648,7 +698,7 @@ def fitting_plan(
     layers:dict[str, nn.Module],  # layer name -> base layer
 )->dict[str, LayerPlan]:          # a `ValueError` if it does not fit
     "A given plan, checked against the layers it is for."
-    plan = read_plan(plan)
+    plan = {plain(n): p for n,p in read_plan(plan).items()}
     if not any(p.r for p in plan.values()): raise ValueError(f"plan must give a term to at least one layer, got none in {len(plan)}")
     for n, p in plan.items():
         if n not in layers: raise ValueError(f"plan must name targeted layers of the model, got {n!r}")
@@ -847,107 +897,68 @@ def with_update(
     return with_matrices(config, changed_layers(layers, update), "update", lambda some: ((n, update(n)) for n in some))
 
 # %% ../nbs/06_peft.ipynb #6781eac7
-def blank_start(
-    plan:LayerPlan,                # shape and rank
-    fill:float=float("nan"),       # 0 for a start that there is none of
-)->tuple[Tensor, Tensor, Tensor]:  # U0 (r, m1, n1), V0 (r, m2, n2), S (r,)
-    "Room for a start that a file holds: not-a-number until it is filled, so that it cannot pass for one."
-    (m1,n1,m2,n2), r = plan
-    return tuple(torch.full(s, fill, device="cpu") for s in ((r, m1, n1), (r, m2, n2), (r,)))  # type: ignore[return-value]
-
 def zero_start(
     plan:LayerPlan,  # shape and rank
 )->KPSVD:            # of as many terms, all zero
-    "What a zero start decomposes: nothing."
+    "What a start decomposes that needs nothing, or waits for its gradient: nothing."
     (m1,n1,m2,n2), r = plan
     U, V, S = (torch.zeros(s, device="cpu") for s in ((r, m1, n1), (r, m2, n2), (r,)))
     return KPSVD(U, S, V, plan.shape, 0.)
 
 # %% ../nbs/06_peft.ipynb #1fe58ce9
-def new_change(
-    shape:tuple[int, ...],  # of the factor
-    like:Tensor,            # for the device
-    dtype:torch.dtype,
-    *,
-    zero:bool=True,         # False: random, for tests of other software
-)->nn.Parameter:
-    "The trained change of a factor, zero at the start."
-    return nn.Parameter((torch.zeros(shape, device="cpu") if zero else torch.randn(shape)/shape[-1]**0.5).to(like.device, dtype))
+def new_terms(
+    plan:LayerPlan,           # shape and rank
+    start:Optional[KPSVD],    # what to start from; None: a file will tell
+    config:SoKAConfig,
+    dtype:torch.dtype,        # of the trained factors
+    seed:int,                 # of what is drawn at random
+)->KronTerms:
+    "The terms of one adapter in one layer."
+    kw:Any = dict(seed=seed, dtype=dtype, device="cpu")
+    if config.source != "weight" or config.folded:
+        terms = KronTerms.of(zero_start(plan) if start is None else start, "gradient" if start is None else config.source, **kw)
+    elif start is not None: terms = KronTerms.of(start, "weight", **kw)
+    else:                     # not-a-number until the file has been read, so that it cannot pass for a start
+        terms = KronTerms(*plan, start=True, **kw)
+        for t in terms.buffers(): t.fill_(float("nan"))
+    if not config.init_weights:
+        with torch.no_grad():
+            for p in terms.parameters(): p.normal_(std=p.shape[1]**-0.5)
+        arm(terms)
+    return terms
 
 # %% ../nbs/06_peft.ipynb #2d14f247
-class SoKAFactors(BaseTunerLayer):
-    "What one layer stores: changes are parameters, starts are buffers, each by adapter name."
-    adapter_layer_names = ("soka_dU", "soka_dV")
-    other_param_names = ("soka_U", "soka_V", "soka_S", "soka_dropout", "soka_mode", "soka_wanted", "soka_pending", "soka_waiting", "soka_folded", "scaling")
+class MergingLayer(BaseTunerLayer):
+    "A layer whose adapters add a matrix to its weight; a method says which ones it `has`, and the change of each."
+    active_adapters:Any   # PEFT's; named here because torch types every unknown name as a tensor or a module
+    base_layer:Any
+    get_base_layer:Any
+    set_adapter:Any
 
-    def __init__(self, base_layer:nn.Module, **kwargs:Any)->None:
+    def hold(self, base_layer:nn.Module, **kwargs:Any)->None:
+        "Take in the layer that is adapted."
         self.base_layer = base_layer
         base = self.get_base_layer()
         self.quantization_backend = resolve_quantization_backend(base, get_apply_tensor_subclass=kwargs.get("get_apply_tensor_subclass"))
         self.out_features, self.in_features = base_features(base)
         self.fan_in_fan_out = supported(base) and kind(base) == "conv1d"
         keep_cpu_weights(base)
-        self.soka_dU, self.soka_dV = nn.ParameterDict(), nn.ParameterDict()
-        self.soka_U, self.soka_V, self.soka_S = (BufferDict(persistent=True) for _ in range(3))
-        self.soka_dropout = nn.ModuleDict()
-        self.soka_mode:dict[str, str] = {}       # how the base is stored now: "delta" or "residual"
-        self.soka_wanted:dict[str, str] = {}     # the config's mode
-        self.soka_pending:dict[str, bool] = {}   # starts that a file has yet to fill
-        self.soka_waiting:dict[str, bool] = {}   # starts that the first gradient has yet to fill
-        self.soka_folded:dict[str, bool] = {}    # adapters whose start is zero and not saved
-        self.scaling:dict[str, float] = {}
         self.merged_adapters:list[str] = []
         self._disable_adapters, self.kwargs, self._unmerged = False, kwargs, None
         self.merge_cost:Optional[WriteCost] = None   # of the last merge, on a quantized base
 
-    def update_layer(self, adapter_name:str, plan:LayerPlan, start:Optional[KPSVD], config:SoKAConfig, seed:int=0,
-                     inference_mode:bool=False, **kwargs:Any)->None:
-        "Add an adapter; without a `start` there is room for one, to be filled from a file."
-        zero = config.source != "weight" or config.folded
-        waits = config.source == "gradient" and not config.folded and (start is None or not start.total)   # for a file or for the first gradient
-        source = "zero" if waits else config.source
-        U0, V0, S = blank_start(plan, fill=0. if config.folded else float("nan")) if start is None else (*start_factors(start, source, seed), start.S.clone())
-        dU = None if start is None or not config.init_weights else start_change(start, config.source)
-        if not zero: self.soka_U[adapter_name] = U0
-        self.soka_V[adapter_name], self.soka_S[adapter_name] = V0, S
-        dtype = self._get_base_layer_device_and_dtype(self.get_base_layer())[1]
-        dtype = dtype if dtype is not None and dtype.is_floating_point else torch.float32
-        if config.source == "update": dtype = torch.promote_types(dtype, torch.float32)   # it holds what the fine-tune learned
-        self.soka_dU[adapter_name] = new_change((plan.r, *plan.shape[:2]), V0, dtype, zero=config.init_weights)
-        self.soka_dV[adapter_name] = new_change((plan.r, *plan.shape[2:]), V0, dtype, zero=config.init_weights)
-        if dU is not None: self.soka_dU[adapter_name].data.copy_(dU)
-        self.soka_dropout[adapter_name] = nn.Dropout(config.soka_dropout) if config.soka_dropout else nn.Identity()
-        self.scaling[adapter_name], self.soka_mode[adapter_name] = 1., "delta"
-        self.soka_wanted[adapter_name] = "delta" if zero else config.mode
-        if start is None and not config.folded: self.soka_pending[adapter_name] = True
-        if waits: self.soka_waiting[adapter_name] = True
-        if config.folded: self.soka_folded[adapter_name] = True
-        self._move_adapter_to_device_of_base_layer(adapter_name)
-        self.set_adapter(self.active_adapters, inference_mode=inference_mode)
+    def has(self, name:str)->bool:
+        "Does the layer carry this adapter?"
+        raise NotImplementedError("a method must say which adapters a layer has, got no has()")
 
-    def _move_adapter_to_device_of_base_layer(self, adapter_name:str, device:Optional[torch.device]=None)->None:
-        "To the base's device as PEFT does, but in the dtype they have."
-        device = device or self._get_base_layer_device_and_dtype(self.get_base_layer())[0]
-        if device is None: return
-        for d in (d for d in (self.soka_U, self.soka_V, self.soka_S) if adapter_name in d):
-            d[adapter_name] = d[adapter_name].to(device)
-            if adapter_name in self.soka_folded: d._non_persistent_buffers_set.add(adapter_name)
-        for d in (d for d in (self.soka_dU, self.soka_dV) if adapter_name in d):
-            p = d[adapter_name]
-            if torch.device(device).type == "meta": d[adapter_name] = nn.Parameter(p.data.to(device), requires_grad=p.requires_grad)
-            elif p.device.type != "meta": p.data = p.data.to(device)
+    def change_of(self, name:str)->Tensor:
+        "Dense change of the weight, (out_features, in_features)."
+        raise NotImplementedError("a method must say what it adds, got no change_of()")
 
-    def cast(self, name:str)->None:
-        "Half precision factors to float32; frozen ones stay frozen."
-        half = (torch.float16, torch.bfloat16)
-        for b in (b for b in (self.soka_U, self.soka_V, self.soka_S) if name in b and b[name].dtype in half): b[name] = b[name].float()
-        for d in (self.soka_dU, self.soka_dV):
-            if name in d and d[name].dtype in half:
-                d[name] = nn.Parameter(d[name].data.float(), requires_grad=d[name].requires_grad)
+    def added(self, name:str)->Tensor:
+        "What merging an adapter adds to the base as it is stored."
+        return self.change_of(name)
 
-# %% ../nbs/06_peft.ipynb #98f7cf04
-class SoKABase(SoKAFactors):
-    "How the base is stored: whole, or less the starts of residual adapters."
     @property
     def quantized(self)->bool:
         "Is the base a 4-bit or 8-bit layer?"
@@ -967,41 +978,113 @@ class SoKABase(SoKAFactors):
         self.base_layer, params = state                    # a backend may have replaced the layer itself
         self.base_layer._parameters.update(params)
 
-    def factors(self, name:str)->tuple[Tensor, Tensor, Optional[Tensor], Tensor]:
-        "dU, dV, U0 (None for a zero start) and V0 of an adapter."
-        if name in self.soka_pending: self.check_filled(name)
-        return self.soka_dU[name], self.soka_dV[name], self.soka_U[name] if name in self.soka_U else None, self.soka_V[name]
-
-    def check_filled(self, name:str)->None:
-        "Has a file filled the start? If so, never ask again."
-        if bool(torch.isnan(self.soka_V[name]).any()):
-            raise RuntimeError(f"start of adapter {name!r} must be loaded from its file before use (start_saved=True), got an empty one; "
-                               "load with PeftModel.from_pretrained, or set start_saved=False to compute it anew")
-        del self.soka_pending[name]
-        self.after_load(name)
-
-    def waits(self, name:str)->bool:
-        "Is this pass to fill the start? Not if a file has filled it, nor once the factors have changed."
-        dU, dV, S = self.soka_dU[name], self.soka_dV[name], self.soka_S[name]
-        if name not in self.soka_waiting or not (torch.is_grad_enabled() and dU.requires_grad): return False
-        if any(bool(t.any()) for t in (dU, dV, S)): del self.soka_waiting[name]
-        return name in self.soka_waiting
-
-    def wait_for_gradient(self, name:str, x:Tensor, y:Tensor)->Tensor:
-        "The output, which is the base's as long as the start waits."
-        V0, S, waiting = self.soka_V[name], self.soka_S[name], self.soka_waiting
-        return first_gradient(x, y, self.soka_dU[name], self.soka_dV[name], V0, S, lambda: name in waiting, lambda: waiting.pop(name, None) and None)
-
-    def start_weight(self, name:str)->Tensor:
-        "Dense `sum_k kron(U0, V0)`, (out_features, in_features)."
-        return kron_sum(self.soka_U[name].float(), None, self.soka_V[name].float())
-
     @torch.no_grad()
     def shift_base(self, D:Tensor)->None:
         "Base weight + D, quantized again where it was."
         base = self.get_base_layer()
         if supported(base): set_dense_weight(base, dense_weight(base) + D)
         else: self.set_base_weight(base_weight(base) + D)
+
+    @torch.no_grad()
+    def merge(self, safe_merge:bool=False, adapter_names:Optional[list[str]]=None)->None:
+        "Add adapters to the base weight; a quantized one is quantized again, which costs what `merge_cost` says."
+        names = [n for n in check_adapters_to_merge(self, adapter_names) if self.has(n)]
+        if not names: return
+        add = torch.stack([self.added(n) for n in names]).sum(0)
+        wanted = base_weight(self.get_base_layer()) + add
+        if safe_merge and not torch.isfinite(wanted).all():
+            raise ValueError(f"merged weight must be finite, got NaNs or infinities from adapter {', '.join(names)}")
+        if not self.merged: self._unmerged = self.stored_state()
+        self.shift_base(add)
+        if self._unmerged is not None:
+            self.merge_cost = write_cost(wanted, base_weight(self.get_base_layer()), torch.stack([self.change_of(n) for n in names]).sum(0))
+        self.merged_adapters += names
+
+    @torch.no_grad()
+    def unmerge(self)->None:
+        "Take merged adapters out again: exactly on a quantized base, up to rounding on a float one."
+        if not self.merged: return warnings.warn("Already unmerged. Nothing to do.", stacklevel=2)
+        if self._unmerged is not None: self.put_back(self._unmerged)
+        else: self.shift_base(-torch.stack([self.added(n) for n in self.merged_adapters]).sum(0))
+        self.merged_adapters.clear()
+        self._unmerged = self.merge_cost = None
+
+    def get_delta_weight(self, adapter:str)->Tensor:
+        "Dense change in the layout of the base weight."
+        d = self.change_of(adapter)
+        return d.T if self.fan_in_fan_out else d
+
+    def supports_lora_conversion(self, adapter_name:str="default")->bool:
+        "The change is a matrix added to the weight, so PEFT can turn it into LoRA."
+        return True
+
+# %% ../nbs/06_peft.ipynb #98f7cf04
+def first_use(
+    layer:Any,   # about to be called
+    args:Any,
+)->None:
+    "Before the first call of a layer with starts that a file has to bring: are they there? Then it is not asked again."
+    if layer.disable_adapters: return
+    for name in layer.active_adapters: layer.take_loaded(name)
+    for k in [k for k,h in layer._forward_pre_hooks.items() if h is first_use]: del layer._forward_pre_hooks[k]
+
+class SoKALayer(MergingLayer):
+    "The adapters of one layer: terms by adapter name."
+    adapter_layer_names = ("soka_terms",)
+    other_param_names = ("soka_dropout", "soka_mode", "soka_wanted", "scaling")
+
+    def __init__(self, base_layer:nn.Module, **kwargs:Any)->None:
+        self.hold(base_layer, **kwargs)
+        self.soka_terms, self.soka_dropout = nn.ModuleDict(), nn.ModuleDict()
+        self.soka_mode:dict[str, str] = {}       # how the base is stored now: "delta" or "residual"
+        self.soka_wanted:dict[str, str] = {}     # the config's mode
+        self.scaling:dict[str, float] = {}
+
+    def update_layer(self, adapter_name:str, plan:LayerPlan, start:Optional[KPSVD], config:SoKAConfig, seed:int=0,
+                     inference_mode:bool=False, **kwargs:Any)->None:
+        "Add an adapter; without a `start` there is room for one, to be filled from a file."
+        dtype = self._get_base_layer_device_and_dtype(self.get_base_layer())[1]
+        dtype = dtype if dtype is not None and dtype.is_floating_point else torch.float32
+        if config.source == "update": dtype = torch.promote_types(dtype, torch.float32)   # it holds what the fine-tune learned
+        terms = self.soka_terms[adapter_name] = new_terms(plan, start, config, dtype, seed)
+        if config.soka_dropout: self.soka_dropout[adapter_name] = nn.Dropout(config.soka_dropout)
+        self.scaling[adapter_name], self.soka_mode[adapter_name] = 1., "delta"
+        self.soka_wanted[adapter_name] = "delta" if terms.U0 is None else config.mode
+        if start is None and terms.U0 is not None: self.register_forward_pre_hook(first_use)
+        self._move_adapter_to_device_of_base_layer(adapter_name)
+        self.set_adapter(self.active_adapters, inference_mode=inference_mode)
+
+    def _move_adapter_to_device_of_base_layer(self, adapter_name:str, device:Optional[torch.device]=None)->None:
+        "To where the base computes, in the dtype they have; never to the meta device, where they would be lost."
+        base:Any = self.get_base_layer()
+        device = device or self._get_base_layer_device_and_dtype(base)[0]
+        if getattr(getattr(base, "_hf_hook", None), "offload", False): device = base._hf_hook.execution_device
+        if device is None or adapter_name not in self.soka_terms or torch.device(device).type == "meta": return
+        terms = self.soka_terms[adapter_name]
+        if not any(p.is_meta for p in terms.parameters()): terms.to(device)
+
+    def cast(self, name:str)->None:
+        "Half precision factors to float32."
+        for p in self.soka_terms[name].parameters() if name in self.soka_terms else ():
+            if p.dtype in (torch.float16, torch.bfloat16): p.data = p.data.float()
+
+    def has(self, name:str)->bool:
+        "Does the layer carry this adapter?"
+        return name in self.soka_terms
+
+    def change_of(self, name:str)->Tensor:
+        "Dense change of the weight, (out_features, in_features), scaled."
+        self.take_loaded(name)
+        return self.scaling[name]*self.soka_terms[name].change()
+
+    def added(self, name:str)->Tensor:
+        "What merging adds: the change, and a residual adapter's start."
+        D = self.change_of(name)
+        return D if self.soka_mode[name] == "delta" else D + self.start_weight(name)
+
+    def start_weight(self, name:str)->Tensor:
+        "Dense `sum_k kron(U0, V0)`, (out_features, in_features)."
+        return self.soka_terms[name].start_weight()
 
     def take_start(self, name:str)->None:
         "Residual mode: subtract the start from the base."
@@ -1016,44 +1099,22 @@ class SoKABase(SoKAFactors):
             self.soka_mode[name] = "delta"
 
     @torch.no_grad()
-    def load_start(self, name:str, U:Optional[Tensor], V:Tensor)->None:
-        "Take the start from a file, in place of one that may be there."
-        self.soka_pending.pop(name, None)
-        if U is None or self.soka_wanted[name] == "delta": return          # PEFT copies the tensors itself
-        if not (torch.equal(self.soka_U[name].cpu(), U.cpu()) and torch.equal(self.soka_V[name].cpu(), V.cpu())): self.release_start(name)
-        self.soka_U[name].copy_(U)
-        self.soka_V[name].copy_(V)
-        self.after_load(name)
+    def load_start(self, name:str, U0:Tensor, V0:Tensor)->None:
+        "Take a residual adapter's start from a file, in place of one that may be there."
+        terms = self.soka_terms[name]
+        if not (torch.equal(terms.U0.cpu(), U0.cpu()) and torch.equal(terms.V0.cpu(), V0.cpu())): self.release_start(name)
+        terms.U0.copy_(U0)
+        terms.V0.copy_(V0)
+        self.take_loaded(name)
 
-    def after_load(self, name:str)->None:
-        "A quantized base is stored as it was in training: a residual's start goes in before it is quantized."
+    def take_loaded(self, name:str)->None:
+        "A start from a file must be there; on a quantized base a residual's goes in before the base is used, as it was in training."
+        terms = self.soka_terms[name] if name in self.soka_terms else None
+        if terms is None or terms.U0 is None: return
+        if not terms.U0.is_meta and bool(torch.isnan(terms.U0).any()):
+            raise RuntimeError(f"start of adapter {name!r} must be loaded from its file before use (start_saved=True), got an empty one; "
+                               "load with PeftModel.from_pretrained, or set start_saved=False to compute it anew")
         if self.quantized: self.take_start(name)
-
-# %% ../nbs/06_peft.ipynb #057a4eef
-class SoKALayer(SoKABase):
-    "The adapters of one layer, as PEFT sees them."
-    def change_of(self, name:str)->Tensor:
-        "Dense change of the weight, (out_features, in_features), scaled."
-        dU, dV, U0, V0 = self.factors(name)
-        return self.scaling[name]*change_weight(dU.float(), dV.float(), None if U0 is None else U0.float(), V0.float())
-
-    @torch.no_grad()
-    def change_sum(self, names:list[str])->Tensor:
-        "Dense sum of the adapters' changes, without any start."
-        return sum((self.change_of(n) for n in names), torch.zeros(self.out_features, self.in_features, device=self.soka_V[names[0]].device))
-
-    @torch.no_grad()
-    def merged_weight(self, names:list[str])->Tensor:
-        "What merging adds to the base: the changes, and a residual adapter's start."
-        D = self.change_sum(names)
-        for n in names:
-            if self.soka_mode[n] == "residual": D += self.start_weight(n)
-        return D
-
-    def get_delta_weight(self, adapter:str)->Tensor:
-        "Dense change in the layout of the base weight."
-        d = self.change_of(adapter)
-        return d.T if self.fan_in_fan_out else d
 
     def delete_adapter(self, adapter_name:str)->None:
         "Remove an adapter; the base gets its start back."
@@ -1076,7 +1137,7 @@ class SoKALayer(SoKABase):
         for name in self.active_adapters:
             if name in self.scaling: self.scaling[name] = 1. if scale is None else self.scaling[name]/scale
 
-# %% ../nbs/06_peft.ipynb #c2a62d16
+# %% ../nbs/06_peft.ipynb #057a4eef
 def row_groups(
     names:list[str],   # adapter of each row
     x:Tensor,          # the batch, first dimension the rows
@@ -1098,59 +1159,29 @@ class SoKAPeftLinear(nn.Module, SoKALayer):
         self._active_adapter = adapter_name
         self.update_layer(adapter_name, plan, start, config, **kwargs)
 
-    def added(self, name:str, x:Tensor, y:Tensor)->Tensor:
-        "The output so far, (..., out_features), plus what one adapter adds to it."
-        dU, dV, U0, V0 = self.factors(name)
-        x, scale, delta = self.soka_dropout[name](x), self.scaling[name], self.soka_mode[name] == "delta"
-        if name in self.soka_waiting and self.waits(name): return self.wait_for_gradient(name, x if scale == 1 else scale*x, y)
-        if scale == 1: return kron_change(x, dU, dV, U0, V0, delta=delta, base=y)
-        y = y + scale*kron_change(x, dU, dV, U0, V0).to(y.dtype)
-        return y if delta or U0 is None else y + kron_linear(x, U0, V0).to(y.dtype)
-
     def plus(self, x:Tensor, y:Tensor, on:Iterable[str])->Tensor:
         "Base output plus what the adapters `on` add, and the starts that resting residual ones took out of the base."
-        for name in on: y = self.added(name, x, y)
-        for name, mode in self.soka_mode.items():
-            if mode == "residual" and name not in on and name not in self.merged_adapters:
-                y = y + kron_linear(x, self.soka_U[name], self.soka_V[name]).to(y.dtype)
+        terms, held = self.soka_terms, [n for n, m in self.soka_mode.items() if m == "residual"]
+        for name in on:
+            h, scale = x, self.scaling[name]
+            if self.training and name in self.soka_dropout: h = self.soka_dropout[name](h)
+            if scale != 1: h = scale*h                                      # the change is linear in its input
+            both = scale == 1 and name in held                              # start and change in one product
+            if both: held.remove(name)
+            y = terms[name](h, y, not both)
+        for name in held:
+            if name not in self.merged_adapters: y = terms[name].add_start(x, y)
         return y
 
     def forward(self, x:Tensor, *args:Any, adapter_names:Optional[list[str]]=None, **kwargs:Any)->Tensor:
         "Base output plus every active adapter's, or for each row the one of `adapter_names`."
-        if self.disable_adapters and self.merged: self.unmerge()
-        wanted = self.active_adapters if adapter_names is None else dict.fromkeys(adapter_names)
-        on = [] if self.disable_adapters or self.merged else [n for n in wanted if n in self.soka_dU]
-        for name in on: self.factors(name)      # a start that was just loaded may go into the base: before the base is used
-        y = self.base_layer(x, *args, **kwargs)
-        if adapter_names is None: return self.plus(x, y, on)
+        if self._disable_adapters and self.merged_adapters: self.unmerge()
+        y, terms = self.base_layer(x, *args, **kwargs), self.soka_terms
+        if adapter_names is None:
+            return self.plus(x, y, () if self._disable_adapters or self.merged_adapters else [n for n in self.active_adapters if n in terms])
         for name, rows in row_groups(adapter_names, x).items():
-            y = y.index_copy(0, rows, self.plus(x[rows], y[rows], [name] if name in on else []))
+            y = y.index_copy(0, rows, self.plus(x[rows], y[rows], [name] if name in terms and not self._disable_adapters else []))
         return y
-
-    def merge(self, safe_merge:bool=False, adapter_names:Optional[list[str]]=None)->None:
-        "Add adapters to the base weight; a quantized one is quantized again, which costs what `merge_cost` says."
-        names = [n for n in check_adapters_to_merge(self, adapter_names) if n in self.soka_dU]
-        if not names: return
-        base, add = self.get_base_layer(), self.merged_weight(names)
-        if safe_merge and not torch.isfinite(base_weight(base) + add).all():
-            raise ValueError(f"merged weight must be finite, got NaNs or infinities from adapter {', '.join(names)}")
-        if not self.merged: self._unmerged = self.stored_state()
-        wanted = None if self._unmerged is None else base_weight(base) + add
-        self.shift_base(add)
-        if wanted is not None: self.merge_cost = write_cost(wanted, base_weight(self.get_base_layer()), self.change_sum(names))
-        self.merged_adapters += names
-
-    def unmerge(self)->None:
-        "Take merged adapters out again: exactly on a quantized base, up to rounding on a float one."
-        if not self.merged: return warnings.warn("Already unmerged. Nothing to do.", stacklevel=2)
-        if self._unmerged is not None: self.put_back(self._unmerged)
-        else: self.shift_base(-self.merged_weight(self.merged_adapters))
-        self.merged_adapters.clear()
-        self._unmerged = self.merge_cost = None
-
-    def supports_lora_conversion(self, adapter_name:str="default")->bool:
-        "The change is a matrix added to the weight, so PEFT can turn it into LoRA."
-        return True
 
     def __repr__(self)->str: return "soka." + super().__repr__()
 
@@ -1192,7 +1223,7 @@ def check_rows(
     if not isinstance(names, (list, tuple)): raise TypeError(f"adapter_names must be a list of names, got {names!r}")
     if model.training: raise ValueError("adapter_names must be given in evaluation mode, got a model in training mode")
     layers = soka_layers(model).values()
-    unknown = sorted(set(names) - {"__base__"} - {n for m in layers for n in m.soka_dU})
+    unknown = sorted(set(names) - {"__base__"} - {n for m in layers for n in m.soka_terms})
     if unknown: raise ValueError(f"adapter_names must be names of adapters or '__base__', got non-existing {', '.join(unknown)}")
     merged = sorted({n for m in layers for n in m.merged_adapters})
     if merged: raise ValueError(f"adapters must be unmerged before adapter_names is given, got merged {', '.join(merged)}")
@@ -1209,23 +1240,31 @@ def give_rows(
 def load_starts(
     model:nn.Module,
     name:str,                        # adapter
-    state_dict:dict[str, Tensor],    # with the names of the model
+    state_dict:dict[str, Tensor],    # with the names of the model; changed: in the dtypes that the adapter has there
 )->None:
-    "Starts from a file, put where a residual adapter needs them."
-    for n, m in soka_layers(model).items():
-        U, V = (state_dict.get(f"{n}.{part}.{name}") for part in ("soka_U", "soka_V"))
-        if m.soka_wanted.get(name) == "residual": state_dict.pop(f"{n}.base_layer.weight", None)   # PEFT saves a targeted head's base, here less its start
-        if name in m.soka_V and V is not None: m.load_start(name, U, V)
+    "Make ready for an adapter's tensors; a residual's start goes where it is needed."
+    for n, m in ((n, m) for n,m in soka_layers(model).items() if m.has(name)):
+        at = f"{n}.soka_terms.{name}."
+        if m.soka_wanted[name] == "residual":
+            state_dict.pop(f"{n}.base_layer.weight", None)   # PEFT saves a targeted head's base, here less its start
+            if at + "V0" in state_dict: m.load_start(name, state_dict[at + "U0"], state_dict[at + "V0"])
+        for k, t in m.soka_terms[name].state_dict().items():
+            if at + k in state_dict: state_dict[at + k] = state_dict[at + k].to(t.dtype)
 
-def keep_dtypes(
-    model:nn.Module,
-    name:str,                        # adapter
-    state_dict:dict[str, Tensor],    # with the names of the model; changed
+def plan_of(
+    model:nn.Module,           # with SoKA adapters
+    adapter:str="default",
+)->dict[str, list[int]]:       # layer name -> [m1, n1, m2, n2, r]
+    "The plan of an adapter, as a config may give it."
+    return {plain(n): [*m.soka_terms[adapter].shape, m.soka_terms[adapter].r] for n,m in soka_layers(model).items() if m.has(adapter)}
+
+def restart(
+    model:nn.Module,           # with SoKA adapters
+    adapter:str="default",
 )->None:
-    "Changes from a file, in the dtype that the adapter has in the model."
-    for n, m in soka_layers(model).items():
-        for k, p in ((f"{n}.{part}.{name}", getattr(m, part)[name]) for part in m.adapter_layer_names if name in m.soka_dU):
-            if k in state_dict: state_dict[k] = state_dict[k].to(p.dtype)
+    "Put an adapter back to its start: where it waits for a gradient it waits again, and an optimizer forgets what it knows of it."
+    for m in soka_layers(model).values():
+        if m.has(adapter): m.soka_terms[adapter].reset_parameters()
 
 # %% ../nbs/06_peft.ipynb #0e24a9d2
 def check_has_start(
@@ -1255,6 +1294,7 @@ def copy_config(
 )->SoKAConfig:          # a model's own, with the output layer that its task trains
     "The settings for one model."
     config = copy.deepcopy(config)
+    vars(config).pop("record", None)      # of the model that it may come from
     heads = [h for h in TASK_HEADS.get(config.task_type or "", ()) if h not in (config.modules_to_save or ())]
     if heads: config.modules_to_save = [*(config.modules_to_save or ()), *heads]
     return config
@@ -1267,13 +1307,19 @@ class SoKAModel(BaseTuner):
     target_module_mapping = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING  # type: ignore[assignment]
 
     def inject_adapter(self, model:nn.Module, adapter_name:str, *args:Any, **kwargs:Any)->None:
-        "As PEFT does, with a config of its own."
-        self.peft_config[adapter_name] = copy_config(self.peft_config[adapter_name])
+        "As PEFT does, with a config of its own; what was settled for this model is kept apart from the settings."
+        if adapter_name in ("U", "V", "U0", "V0"): raise ValueError(f"adapter_name must not be that of a tensor (U, V, U0, V0), got {adapter_name!r}")
+        config = self.peft_config[adapter_name] = copy_config(self.peft_config[adapter_name])
+        given = dict(plan=None if config.start_saved else config.plan, budget=config.budget, base_fingerprint=None, base_quant=None,
+                     soka_version=None, folded=False, start_saved=False)
         self._starts:dict[str, KPSVD] = {}
         self._new = adapter_name          # the one that may yet be cast
-        try: super().inject_adapter(model, adapter_name, *args, **kwargs)
-        finally: self._starts = {}
-        vars(self.peft_config[adapter_name])["start_saved"] = True   # from here on the start lies in the model, and in files saved from it
+        try:
+            super().inject_adapter(model, adapter_name, *args, **kwargs)
+            vars(config)["record"] = {k: vars(config)[k] for k in RECORD} | dict(start_saved=True)
+        finally:
+            self._starts = {}
+            vars(config).update(given)
 
     def _prepare_model(self, peft_config:Any, model:nn.Module)->None:
         "Settle the plan and raise every error before the first layer is replaced."
@@ -1287,10 +1333,11 @@ class SoKAModel(BaseTuner):
         self._starts = vars(peft_config).pop("starts", {})
         check_has_start(peft_config, self._starts)
         if peft_config.plan is None:
-            plan, found = find_plan(peft_config, layers, lambda n: own_weight(model.get_submodule(n)))
+            modules = {plain(n): m for n,m in model.named_modules()}
+            plan, found = find_plan(peft_config, layers, lambda n: own_weight(modules[n]))
             if peft_config.source == "weight": self._starts = found
             peft_config.plan = write_plan(plan)
-        fitting_plan(peft_config.plan, layers)
+        peft_config.plan = write_plan(fitting_plan(peft_config.plan, layers))
         if peft_config.start_saved: return
         peft_config.base_fingerprint, peft_config.soka_version = fingerprints(model, peft_config.plan), __version__
         peft_config.revision = peft_config.revision or getattr(getattr(model, "config", None), "_commit_hash", None)
@@ -1300,28 +1347,30 @@ class SoKAModel(BaseTuner):
 
     def _create_and_replace(self, peft_config:Any, adapter_name:str, target:nn.Module, target_name:str, parent:nn.Module,
                             current_key:str, **kwargs:Any)->None:
-        c, k = peft_config, current_key
+        c, k = peft_config, plain(current_key)
         plan = read_plan({n: v for n,v in (c.plan or {}).items() if n == k}).get(k)
         if plan is None or plan.r == 0: return                   # the budget had nothing for this layer
         start = self._starts.pop(k, None)
         if start is None and not c.start_saved:
             start = kpsvd(own_weight(target), plan.shape, plan.r, seed=c.seed) if c.source == "weight" else zero_start(plan)
-        kw = dict(get_quantization_kwargs(self), seed=c.seed + crc32(k.encode()))   # layers of one shape get different zero starts
+        kw = dict(get_quantization_kwargs(self), seed=c.seed + crc32(f"{k} {adapter_name}".encode()))   # layers and adapters draw different starts
         if isinstance(target, SoKALayer): target.update_layer(adapter_name, plan, start, c, **kw)
         else:
             layer = SoKAPeftLinear(target, adapter_name, plan, start, c, **kw)
             if adapter_name not in self.active_adapters: layer.requires_grad_(False)
-            self._replace_module(parent, target_name, layer, target)
+            setattr(parent, target_name, layer)     # PEFT's _replace_module would lose the terms of an offloaded base
             target = layer
         if start is not None: target.take_start(adapter_name)
 
     @contextmanager
     def _enable_peft_forward_hooks(self, *args:Any, **kwargs:Any)->Iterator[None]:
         "PEFT opens this around a call: a mixed batch's `adapter_names` go to every layer, one a row (each `num_beams` times)."
-        names = kwargs.get("adapter_names")
-        if names is not None: check_rows(names, self)
-        rows = [n for n in names or () for _ in range(kwargs.get("num_beams") or 1)]
-        layers = [m for m in self.modules() if isinstance(m, (SoKALayer, AuxiliaryTrainingWrapper)) and rows]
+        if (names := kwargs.get("adapter_names")) is None:
+            yield
+            return
+        check_rows(names, self)
+        rows = [n for n in names for _ in range(kwargs.get("num_beams") or 1)]
+        layers = [m for m in self.modules() if isinstance(m, (SoKALayer, AuxiliaryTrainingWrapper))]
         hooks = [m.register_forward_pre_hook(partial(give_rows, rows), with_kwargs=True) for m in layers]
         try: yield
         finally:
@@ -1347,12 +1396,26 @@ class SoKAModel(BaseTuner):
         for m in soka_layers(self.model).values() if autocast_adapter_dtype and new else (): m.cast(adapter_name)
 
     @classmethod
+    def _remove_adapter_name_from_key(cls, key:str, adapter_name:str)->str:
+        "A tensor's name in a file: the same whether the base was compiled or not."
+        key = super()._remove_adapter_name_from_key(key, adapter_name)
+        return key.replace("_orig_mod.", "") if ".soka_terms." in key else key
+
+    @classmethod
+    def _get_adapter_state_dict(cls, model:nn.Module, config:Any, adapter_name:str, *args:Any, **kwargs:Any)->dict[str, Tensor]:
+        "An adapter's tensors, all of them."
+        found = super()._get_adapter_state_dict(model, config, adapter_name, *args, **kwargs)
+        have = {cls._remove_adapter_name_from_key(k, adapter_name): t.shape for k,t in found.items()}
+        if any(".soka_" in k for k in have): check_tensors(have, with_record(config))
+        return found
+
+    @classmethod
     def _remap_adapter_state_dict_for_load(cls, model:nn.Module, config:Any, adapter_name:str, state_dict:dict[str, Tensor])->dict[str, Tensor]:
         "PEFT's own mapping, after a check that the file has every tensor in the right shape."
-        check_tensors({k: v.shape for k,v in state_dict.items()}, config)
+        check_tensors({k: v.shape for k,v in state_dict.items()}, with_record(config))
+        state_dict = {k.replace("_orig_mod.", "") if ".soka_terms." in k else k: t for k,t in new_tensors(state_dict).items()}
         state_dict = super()._remap_adapter_state_dict_for_load(model, config, adapter_name, state_dict)
         load_starts(model, adapter_name, state_dict)
-        keep_dtypes(model, adapter_name, state_dict)
         return state_dict
 
     def add_weighted_adapter(self, *args:Any, **kwargs:Any)->None:

@@ -15,9 +15,9 @@ from peft import PeftModel, get_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
-from .core import start_factors
+from .core import KronTerms
 from .kpsvd import KPSVD, kpsvd
-from .kron import KronShape, kron_sum
+from .kron import KronShape
 from .peft import (LayerPlan, SoKAConfig, SoKALayer, base_weight, find_plan, pattern, read_plan, settle_targets,
                        soka_layers, supported, write_plan)
 from .plan import Checkpoint, open_checkpoint, read_weight
@@ -85,8 +85,7 @@ def start_of(
     k:KPSVD,   # a start
 )->Tensor:     # shape (out_features, in_features), float32
     "Dense sum of the start's terms, to the last bit as an adapter with that start has it."
-    U0, V0 = (f.float() for f in start_factors(k) if f is not None)   # both are there: the source is the weight
-    return kron_sum(U0, None, V0)
+    return KronTerms.of(k).start_weight().float()
 
 # %% ../nbs/17_residual.ipynb #a56d01b2
 STEP = 1.5

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from .fingerprint import compare_weight, parse_fingerprint, weight_fingerprint
 from .kron import KronShape, kron_linear, kron_sum
-from .peft import WEIGHTS, LayerPlan, SoKAConfig, read_plan
+from .peft import WEIGHTS, LayerPlan, SoKAConfig, new_tensors, plain, read_plan
 from .plan import Checkpoint, open_checkpoint, read_weight, tensor_name
 
 # %% auto #0
@@ -49,42 +49,41 @@ def open_adapter(
     if not (path/"adapter_config.json").is_file(): raise FileNotFoundError(f"adapter folder must hold adapter_config.json, got none in {str(folder)!r}")
     config = SoKAConfig.from_pretrained(path)
     if not config.start_saved: raise FileNotFoundError(f"adapter folder must hold a saved adapter, got settings alone in {str(folder)!r}")
-    return AdapterFiles(path, config, {n: p for n,p in read_plan(config.plan or {}).items() if p.r})
+    return AdapterFiles(path, config, {plain(n): p for n,p in read_plan(config.plan or {}).items() if p.r})
 
 # %% ../nbs/19_share.ipynb #c72bb296
 class Factors(NamedTuple):
     "One layer's factors."
-    dU:Tensor         # shape (r, m1, n1)
-    dV:Tensor         # shape (r, m2, n2)
-    U0:Tensor|None    # as dU; None for zero
-    V0:Tensor|None    # as dV; None for zero
+    U:Tensor                # what is trained, shape (r, m1, n1)
+    V:Tensor                # shape (r, m2, n2)
+    U0:Tensor|None = None   # a frozen start, as U; None for zero
+    V0:Tensor|None = None   # as V
 
     def to(self, dtype:torch.dtype)->Factors:
         parts:Any = [None if t is None else t.to(dtype) for t in self]
         return Factors(*parts)
 
     @property
-    def V(self)->Tensor: return self.dV if self.V0 is None else self.V0 + self.dV
-
-    @property
-    def U(self)->Tensor: return self.dU if self.U0 is None else self.U0 + self.dU
+    def sums(self)->tuple[Tensor, Tensor]:
+        "Start and change together."
+        return (self.U, self.V) if self.U0 is None or self.V0 is None else (self.U0 + self.U, self.V0 + self.V)
 
     @property
     def terms(self)->tuple[Tensor, Tensor]:
         "P and Q, whose sum of Kronecker products is the change."
-        return (self.dU, self.V) if self.U0 is None else (torch.cat([self.dU, self.U0]), torch.cat([self.V, self.dV]))
+        return (self.U, self.V) if self.U0 is None or self.V0 is None else (torch.cat([self.U, self.U0]), torch.cat([self.V0 + self.V, self.V]))
 
 def layer_factors(
     a:AdapterFiles,
 )->Iterator[tuple[str, Factors]]:   # name, factors in float64
-    "The factors of each layer, read when it is asked for."
+    "The factors of each layer, read when it is asked for, in whichever version they were saved."
     with safe_open(a.weights, "pt") as f:
-        keys = set(f.keys())
-        for n in a.plan:
-            at = {k: f"base_model.model.{n}.soka_{k}" for k in ("dU", "dV", "U", "V")}
-            parts:Any = [f.get_tensor(k).double() if k in keys else None for k in at.values()]
-            one = Factors(*parts)
-            if not isfinite(kron_norm(*one.terms) + kron_norm(one.U, one.V)): raise ValueError(f"adapter tensors must be finite, got NaN or infinity in {n} of {str(a.folder)!r}")
+        keys:dict[str, list[str]] = {}
+        for k in f.keys(): keys.setdefault(plain(k).partition(".soka_")[0], []).append(k)
+        for n, ((m1, n1, m2, n2), r) in a.plan.items():
+            found = {k.rpartition(".")[2]: t for k,t in new_tensors({k: f.get_tensor(k).double() for k in keys[n]}).items() if ".soka_" in k}
+            one = Factors(*(found[k].reshape(r, *side) for k, side in (("U", (m1, n1)), ("V", (m2, n2)), ("U0", (m1, n1)), ("V0", (m2, n2))) if k in found))
+            if not isfinite(kron_norm(*one.terms) + kron_norm(*one.sums)): raise ValueError(f"adapter tensors must be finite, got NaN or infinity in {n} of {str(a.folder)!r}")
             yield n, one
 
 # %% ../nbs/19_share.ipynb #3604e072
@@ -132,8 +131,8 @@ def file_parts(
     width = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
     with safe_open(weights, "pt") as f:
         for k in f.keys():
-            s, last = f.get_slice(k), k.rpartition(".")[2]
-            part, n = last if last.startswith("soka_") else "other", 1
+            s, (_, own, last) = f.get_slice(k), k.rpartition(".soka_")
+            part, n = last.removeprefix("terms.") if own else "other", 1
             for i in s.get_shape(): n *= i
             have = parts.get(part, (0, 0))
             parts[part] = have[0] + n, have[1] + n*width[s.get_dtype()]
@@ -167,7 +166,7 @@ def origin_text(
 )->list[str]:
     "Where an adapter comes from, a line a fact."
     c, run = info.config, info.run
-    form = "residual form: U0+dU and V0+dV" if c.folded else f"delta form: start and change, mode {c.mode}"
+    form = "U and V" if c.source != "weight" else "U0+U and V0+V, for a base without U0 and V0" if c.folded else f"U and V beside a frozen start, mode {c.mode}"
     marks = len(c.base_fingerprint or {})
     lines = [f"base      {c.base_model_name_or_path or 'not recorded'}, revision {c.revision or 'not recorded'}, {f'fingerprint of {marks} layers' if marks else 'no fingerprint'}",
              f"start     from source {c.source}, {form}", f"made by   soka {c.soka_version or 'not recorded'}, peft {c.peft_version or 'not recorded'}"]
@@ -419,7 +418,7 @@ def export_delta(
         norm, gap = kron_norm(*f.terms), kron_gap(f.terms, f.to(dtype).to(torch.float64).terms)
         return FormRow(n, norm, gap/norm if norm else 0.)
     rows = [one(n, f) for n,f in layer_factors(a)]
-    tensors = {k: t.to(dtype) if ".soka_" in k else t for k,t in load_file(a.weights).items()}
+    tensors = {k: t.to(dtype) if ".soka_" in k else t for k,t in new_tensors(load_file(a.weights)).items()}
     save_form(a, tensors, check_out(out))
     return rows
 
@@ -457,14 +456,14 @@ def folded_rows(
     "The residual form layer by layer, with the error of the whole weight."
     rows, tensors, marks = list[FormRow](), dict[str, Tensor](), dict[str, str]()
     for n, f in layer_factors(a):
-        U, V, norm = f.U.to(dtype), f.V.to(dtype), kron_norm(*f.terms)
+        (U, V), norm = (t.to(dtype) for t in f.sums), kron_norm(*f.terms)
         if pair is None: gap = kron_gap(f.terms, (U.double(), V.double()))
         else:
             W, R = (read_weight(c, n) for c in pair)
             gap = float((R.double() + kron_sum(U.double(), None, V.double()) - W.double() - kron_sum(f.terms[0], None, f.terms[1])).norm())
             marks |= {n: str(mark)} if (mark := weight_fingerprint(R)) else {}
         rows.append(FormRow(n, norm, gap/norm if norm else 0.))
-        tensors |= {f"base_model.model.{n}.soka_dU": U.contiguous(), f"base_model.model.{n}.soka_dV": V.contiguous()}
+        tensors |= {f"base_model.model.{n}.soka_terms.U": U.flatten(1).contiguous(), f"base_model.model.{n}.soka_terms.V": V.flatten(1).contiguous()}
     return rows, tensors, marks
 
 # %% ../nbs/19_share.ipynb #464adbd3
@@ -516,10 +515,10 @@ def export_residual(
 )->list[FormRow]:                        # a row per layer
     "Write an adapter as the sums of start and change alone, for a base without the start."
     a = open_adapter(adapter)
-    if a.config.folded: raise ValueError(f"adapter must be in delta form to become residual, got one in residual form in {str(adapter)!r}")
+    if a.config.folded and a.config.source == "weight": raise ValueError(f"adapter must be in delta form to become residual, got one in residual form in {str(adapter)!r}")
     path = check_out(out)
     pair = residual_pair(a, residual_base, base) if a.config.source == "weight" else None
     rows, tensors, marks = folded_rows(a, dtype, pair)
     other:dict[str, Any] = {} if pair is None else dict(base_fingerprint=marks, base_model_name_or_path=str(residual_base), revision=None)
-    save_form(a, extra_tensors(a) | tensors, path, folded=True, mode="delta", **other)
+    save_form(a, extra_tensors(a) | tensors, path, folded=pair is not None, mode="delta", **other)
     return rows

@@ -38,7 +38,7 @@ from .data import Collator, DataReport, check_tokenizer, encode_rows, format_pro
 from .dynamic import DynamicRank
 from .evaluate import mean_nll, token_nll
 from .pack import PackedCollator, check_packing, pack_training
-from .peft import AdapterSettings, SoKAConfig, base_parameters, read_plan_file, soka_layers, with_gradients, with_plan
+from .peft import AdapterSettings, SoKAConfig, base_parameters, read_plan_file, soka_layers, with_gradients, with_plan, with_record
 from .problems import base_path, word_problems
 from .quant import bnb, features, keep_cpu_weights, quantize_layers
 from .rank import parse_budget
@@ -415,7 +415,7 @@ def made_once(
     here = this_process()
     if here.num_processes == 1: return make()
     model = make() if here.is_main_process else None
-    sent: list[Any] = [(model.peft_config["default"], get_peft_model_state_dict(model, save_embedding_layers=False)) if model else None]
+    sent: list[Any] = [(with_record(model.peft_config["default"]), get_peft_model_state_dict(model, save_embedding_layers=False)) if model else None]
     broadcast_object_list(sent)
     return read(*sent[0]) if model is None else model
 
@@ -692,7 +692,7 @@ def layer_ranks(
     "How many terms each adapted layer has."
     config: Any = model.peft_config["default"]
     inner: Any = model.base_model.model
-    if (plan := getattr(config, "plan", None)) is not None: return {n: p[-1] for n,p in plan.items()}
+    if (plan := getattr(with_record(config), "plan", None)) is not None: return {n: p[-1] for n,p in plan.items()}
     return {n: m.r["default"] for n,m in inner.named_modules() if hasattr(m, "lora_A") and "default" in m.r}
 
 # %% ../nbs/10_train.ipynb #4bc96a51
@@ -700,7 +700,7 @@ def describe_adapter(model:PeftModel, config:TrainConfig)->dict[str, Any]:
     "Size and ranks of the adapter."
     n, total = model.get_nb_trainable_parameters()[0], total_params(model)
     return {"method": config.method, "trained_parameters": n, "base_parameters": total, "share": n/total, "ranks": layer_ranks(model),
-            "plan": getattr(model.peft_config["default"], "plan", None)}
+            "plan": getattr(with_record(model.peft_config["default"]), "plan", None)}
 
 # %% ../nbs/10_train.ipynb #20fb66ec
 def start_record(config:TrainConfig, model:PeftModel, reports:Sequence[DataReport|None])->dict[str, Any]:

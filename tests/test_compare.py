@@ -83,7 +83,7 @@ def test_one_run():
     assert quick["losses"][:2] == a["losses"][:2] and quick["losses"][2:] != a["losses"][2:]     # the first step has rate 0
     bad = run_once(cell, "soka", 1e30, 0, "validation")
     assert bad["nll"] is None and bad["failed"].split(" at ")[0] in ("loss is nan", "loss is inf", "gradient norm is nan", "gradient norm is inf")
-    with pytest.raises(ValueError, match="rate_ratio needs factors named lora_A or soka_dV, got 2"): run_once(cell, "miss", 1e-2, 0, "test")
+    with pytest.raises(ValueError, match="rate_ratio needs factors named lora_A or V, got 2"): run_once(cell, "miss", 1e-2, 0, "test")
 
 
 # %% ../nbs/28_compare.ipynb #5c9c15a4

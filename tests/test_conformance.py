@@ -94,7 +94,7 @@ def close(a, b, tol=1e-5): return float((a.float() - b.float()).abs().max()) <= 
 
 def own(m, name="default"):
     "Parameters of one adapter."
-    return {n: p for n,p in m.named_parameters() if any(f".{k}.{name}." in n + "." for k in ("lora_A", "lora_B", "soka_dU", "soka_dV"))}
+    return {n: p for n,p in m.named_parameters() if any(f".{k}.{name}." in n for k in ("lora_A", "lora_B", "soka_terms"))}
 
 def fill(m, name="default", seed=0, size=0.1):
     "Give an adapter random values, as if it was trained."
@@ -114,7 +114,7 @@ def two(c, **kw):
 def wrapped(m): return {n.removeprefix("base_model.model."): l for n,l in m.named_modules() if isinstance(l, BaseTunerLayer)}
 def linears(c): return {n for n,l in c.base().named_modules() if isinstance(l, (nn.Linear, Conv1D))}
 def named(c, *ends): return {n for n in linears(c) if n.split(".")[-1] in ends}
-def rank(l, name="default"): return l.r[name] if hasattr(l, "r") else len(l.soka_S[name])
+def rank(l, name="default"): return l.r[name] if hasattr(l, "r") else l.soka_terms[name].r
 def training(m): return {n for n,p in m.named_parameters() if p.requires_grad}
 def raises(error, text, f):
     with pytest.raises(error, match=text): f()
@@ -187,7 +187,7 @@ def shapes(c):
     if c.lora: return "not offered"
     a, b = TARGETS[c.kind]
     m = get_peft_model(c.base(), c.config(shape="low-rank", shape_pattern={a: "s=2"}))
-    for n, l in wrapped(m).items(): assert (l.soka_dU["default"].shape[2] == 2) == n.endswith(a) and l.soka_dV["default"].shape[1] == (2 if n.endswith(a) else 1)
+    for n, l in wrapped(m).items(): assert l.soka_terms["default"].shape[1] == l.soka_terms["default"].shape[2] == (2 if n.endswith(a) else 1)
 
 
 # %% ../nbs/20_conformance.ipynb #ba00447e

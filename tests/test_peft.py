@@ -15,7 +15,9 @@ from torch import nn
 from transformers import (AutoModelForCausalLM, BitsAndBytesConfig, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM,
                           MistralConfig, MistralForCausalLM, OPTConfig, OPTForCausalLM)
 from soka.core import SoKALinear
-from soka.kron import KronShape
+from soka.kpsvd import kpsvd
+from soka.kron import KronShape, rearrange
+from soka.start import WAITING, start
 from soka.quant import dense_weight, keep_cpu_weights
 
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
@@ -72,7 +74,7 @@ def trained(base=None, n=3, **kw):
     step(m, n)
     return m
 def flags(m): return {n.split(".")[-2] + "." + n.split(".")[-1] for n,p in m.named_parameters() if p.requires_grad}
-def flag_of(m, name): return {p.requires_grad for n,p in m.named_parameters() if n.endswith("." + name)}
+def flag_of(m, name): return {p.requires_grad for n,p in m.named_parameters() if f".soka_terms.{name}." in n}
 
 
 # %% ../nbs/06_peft.ipynb #46c0e20a
@@ -134,7 +136,7 @@ def test_apply_preset():
     assert (published.shape, published.source, published.energy, published.criterion) == ("balanced", "weight", 0.9, "both")
     assert published == SoKAConfig(shape="balanced", source="weight", energy=0.9, criterion="both", r_max=2, target_modules=["0"])
     small = get_peft_model(torch.nn.Sequential(torch.nn.Linear(16, 36, bias=False)), published)
-    assert tuple(small.base_model.model[0].soka_dU["default"].shape[1:]) == (6, 4)
+    assert tuple(small.base_model.model[0].soka_terms["default"].shape[:2]) == (6, 4)
     with tempfile.TemporaryDirectory() as d:
         small.save_pretrained(d)
         assert json.loads(open(f"{d}/adapter_config.json").read())["preset"] is None and PeftConfig.from_pretrained(d).shape == "balanced"
@@ -149,7 +151,7 @@ def test_shapes_by_name():
     from soka.kron import balanced_shape
     for given, want in (("low-rank", (48, 1, 1, 32)), ("s=4", (12, 4, 4, 8)), ("balanced", tuple(balanced_shape(48, 32))), (["s=4"], (12, 4, 4, 8))):
         model = get_peft_model(torch.nn.Sequential(torch.nn.Linear(32, 48)), SoKAConfig(r=2, shape=given, target_modules=["0"]))
-        assert model.peft_config["default"].plan["0"] == [*want, 2]
+        assert plan_of(model)["0"] == [*want, 2]
 
 
 # %% ../nbs/06_peft.ipynb #d39b3e44
@@ -200,7 +202,7 @@ def test_budget_as_a_share():
     n = sum(p.numel() for p in model.parameters())
     assert base_parameters(model) == n and base_parameters(llama4()) == n
     m = get_peft_model(model, SoKAConfig(budget="2%", target_modules="all-linear"))
-    assert m.peft_config["default"].budget == n*2//100 and base_parameters(m) == n
+    assert with_record(m.peft_config["default"]).budget == n*2//100 and m.peft_config["default"].budget == "2%" and base_parameters(m) == n
     assert 0.9*n*2//100 < sum(p.numel() for p in m.parameters() if p.requires_grad) <= n*2//100
     assert SoKAConfig(budget="990000", target_modules=["q"]).budget == "990000"
 
@@ -238,9 +240,11 @@ def test_same_as_core():
         core = SoKALinear.from_linear(copy.deepcopy(base), r=3, shape=(4, 2, 4, 6), mode=mode)
         net = get_peft_model(nn.Sequential(copy.deepcopy(base)), SoKAConfig(r=3, shape=(4, 2, 4, 6), source="weight", mode=mode, target_modules=["0"]))
         layer = net.base_model.model[0]
-        for f, g in ((layer.soka_dU, core.soka_dU), (layer.soka_dV, core.soka_dV)): f["default"].data = g.data = torch.randn_like(g)
-        dense = W + layer.get_delta_weight("default").double()
-        assert (net(x) - core(x)).abs().max() < 1e-6 and (net(x) - x @ dense.T - base.bias).abs().max() < 1e-5
+        for f, g in zip(layer.soka_terms["default"].parameters(), core.terms.parameters()): f.data = g.data = torch.randn_like(g)
+        dense, y = W + layer.get_delta_weight("default"), net(x)
+        assert (y - core(x)).abs().max() < 1e-13 and (y - x @ dense.T - base.bias).abs().max() < 1e-13      # float64 stays float64
+        net.merge_adapter()
+        assert (net(x) - y).abs().max() < 1e-13
 
 
 # %% ../nbs/06_peft.ipynb #e5767153
@@ -248,7 +252,7 @@ def test_start_and_gradients():
     for kw in (dict(), dict(mode="residual"), dict(source="zero"), dict(budget=1500, r=None)):
         m, base = get_peft_model(tiny_llama(), SoKAConfig(**dict(r=2, target_modules=QKV) | kw)), tiny_llama()
         assert close(out(m), out(base), 1e-5) if kw.get("mode") else torch.equal(out(m), out(base))
-        assert flags(m) == {"soka_dU.default", "soka_dV.default"}
+        assert flags(m) == {"default.U", "default.V"}
         losses = step(m)
         assert losses[-1] < losses[0] and not torch.equal(out(m), out(base))
         with m.disable_adapter(): y = out(m)
@@ -258,58 +262,73 @@ def test_start_and_gradients():
 # %% ../nbs/06_peft.ipynb #5b65194c
 def test_parameter_count():
     m = get_peft_model(tiny_llama(), SoKAConfig(r=2, target_modules=QKV))
-    want = sum(p.params for p in read_plan(m.peft_config["default"].plan).values())
-    assert sum(p.numel() for p in m.parameters() if p.requires_grad) == want
-    assert not {"soka_U", "soka_V", "soka_S"} & {n.split(".")[-2] for n,_ in m.named_parameters()}       # starts are buffers
+    want = sum(p.params for p in read_plan(plan_of(m)).values())
+    assert sum(p.numel() for p in m.parameters() if p.requires_grad) == want == sum(t.numel() for n,t in m.state_dict().items() if "soka_" in n)   # nothing else is stored
+    kept = get_peft_model(tiny_llama(), SoKAConfig(r=2, source="weight", target_modules=QKV))
+    assert {n.split(".")[-1] for n,_ in kept.named_parameters() if "soka_" in n} == {"U", "V"} and {n.split(".")[-1] for n,_ in kept.named_buffers() if "soka_" in n} == {"U0", "V0"}
 
 
 # %% ../nbs/06_peft.ipynb #3855ea89
-def test_start_from_the_first_gradient():
+def test_start_from_the_first_step():
     ids = torch.randint(0, 64, (4, 12), generator=torch.Generator().manual_seed(1))
     batch = dict(input_ids=ids, labels=ids)
     kw = dict(r=2, shape="s=2", target_modules="all-linear", task_type="CAUSAL_LM")
-    def starts(m): return {n: l.soka_V["default"].clone() for n,l in soka_layers(m).items()}
+    def first_step(m):
+        opt = torch.optim.AdamW([p for p in m.parameters() if p.requires_grad], 1e-2, weight_decay=0.)
+        m(**batch).loss.backward()
+        opt.step()
+    def factors(m): return {n: p.detach().clone() for n,p in m.named_parameters() if "soka_" in n}
     for make, checkpointing in ((tiny_llama, None), (tiny_llama, True), (tiny_llama, False), (llama4, None)):
-        early = get_peft_model(make(), with_gradients(SoKAConfig(source="gradient", rank_source="weight", **kw), make(), [batch]))
         m = get_peft_model(make(), SoKAConfig(**kw))
         if checkpointing is not None:
             m.gradient_checkpointing_enable(dict(use_reentrant=checkpointing))
             m.enable_input_require_grads()
             m.train()
-        random = starts(m)
         with m.disable_adapter(): base = out(m)
-        assert torch.equal(out(m), base) and m.peft_config["default"].source == "gradient"
+        assert torch.equal(out(m), base) and all(not l.soka_terms["default"].V.any() for l in soka_layers(m).values())
         with tempfile.TemporaryDirectory() as d:
-            m.save_pretrained(d)
+            m.save_pretrained(d)                                  # before the first step: a loaded one goes on waiting
             loaded = PeftModel.from_pretrained(make(), d, is_trainable=True)
-        for model in (m, loaded, early): model(**batch).loss.backward()
-        for n, V in starts(early).items():
-            for model in (m, loaded):
-                assert not torch.equal(starts(model)[n], random[n])
-                torch.testing.assert_close(starts(model)[n], V, atol=2e-2, rtol=0)
-        for (n, p), (_, q) in zip(m.named_parameters(), early.named_parameters()):
-            if p.requires_grad: torch.testing.assert_close(p.grad, q.grad, atol=1e-2*float(q.grad.abs().max()) + 1e-8, rtol=1e-2, msg=n)
-        assert not any(l.soka_waiting for l in soka_layers(m).values())
-        filled = starts(m)      # a first step at a learning rate of zero, as warm-up makes it, changes no factor
+        G = dict(loss_gradients(m.base_model.model, {n: l.base_layer for n,l in soka_layers(m.base_model.model).items()}, [batch]))
+        for model in (m.train(checkpointing is not None), loaded): first_step(model)
+        for (n, l), r in zip(soka_layers(m.base_model.model).items(), soka_layers(loaded).values()):
+            t = l.soka_terms["default"]
+            torch.testing.assert_close(r.soka_terms["default"].V, t.V, atol=1e-3, rtol=0)
+            best, seen = kpsvd(G[n], t.shape, 2).S.square().sum(), (rearrange(G[n], t.shape) @ t.V.T).square().sum()
+            assert 0.15*best < seen < 1.001*best, (n, seen/best)
+            assert not t.U.any() and t.V.grad is None
+        assert torch.equal(out(m), base)
+        kept = factors(m)
         with tempfile.TemporaryDirectory() as d:
             m.save_pretrained(d)
             again = PeftModel.from_pretrained(make(), d, is_trainable=True)
             again.load_adapter(d, "default", is_trainable=True)     # as a trainer does when it goes on
-        again(input_ids=ids.flip(1), labels=ids.flip(1)).loss.backward()
-        assert all(torch.equal(V, filled[n]) for n, V in starts(again).items())
+        first_step(again.train(False))
+        assert all(torch.equal(p, kept[n]) == n.endswith("V") for n,p in factors(again).items())    # the second step: U moves, V is not started anew
 
 
 # %% ../nbs/06_peft.ipynb #ca148807
-def test_a_changed_or_frozen_adapter_does_not_wait():
+def test_each_adapter_waits_for_itself():
     ids = torch.randint(0, 64, (4, 12), generator=torch.Generator().manual_seed(1))
     m = get_peft_model(tiny_llama(), SoKAConfig(r=1, target_modules=QKV))
+    step(m, 2)
+    m.zero_grad()
+    kept = {n: p.clone() for n,p in m.named_parameters() if "soka_" in n}
     m.add_adapter("other", SoKAConfig(r=1, target_modules=QKV))
-    layer = next(iter(soka_layers(m).values()))
-    layer.soka_dU["default"].data.fill_(0.1)
-    kept = layer.soka_V["default"].clone()
-    m(input_ids=ids, labels=ids).loss.backward()
-    assert torch.equal(layer.soka_V["default"], kept) and "other" in layer.soka_waiting and "default" not in layer.soka_waiting
+    assert start(m, [dict(input_ids=ids, labels=ids)]) == 0        # it is not active
+    m.set_adapter("other")
+    opt = torch.optim.SGD(m.parameters(), 0.1)                    # of both, and of the frozen base
+    assert start(m, [dict(input_ids=ids, labels=ids)]) == 6 and all(torch.equal(m.get_parameter(n), p) for n,p in kept.items())
+    m(input_ids=ids, labels=ids).loss.backward(); opt.step()
+    assert all(l.soka_terms["other"].U.any() for l in soka_layers(m).values()) and all(torch.equal(m.get_parameter(n), p) for n,p in kept.items())
+    V = {n: l.soka_terms["other"].V.clone() for n,l in soka_layers(m).items()}
+    restart(m, "other")
+    assert not any(l.soka_terms["other"].V.any() for l in soka_layers(m).values()) and close(out(m), out(tiny_llama()), 1e-6)
+    assert start(m, lambda: m(input_ids=ids, labels=ids).loss) == 6 and all(close(l.soka_terms["other"].V, V[n], 1e-5) for n,l in soka_layers(m).items())
     with pytest.raises(ValueError, match="update first"): get_peft_model(tiny_llama(), SoKAConfig(source="update", target_modules=QKV))
+    for name in ("U", "V", "U0", "V0"):
+        with pytest.raises(ValueError, match=f"adapter_name must not be that of a tensor .*got '{name}'"): m.add_adapter(name, SoKAConfig(r=1, target_modules=QKV))
+        assert name not in m.peft_config
 
 
 # %% ../nbs/06_peft.ipynb #d93005b9
@@ -319,8 +338,8 @@ def test_a_given_plan_with_gradients():
     c = with_gradients(SoKAConfig(plan=plan, target_modules=QKV), tiny_llama(), [dict(input_ids=ids, labels=ids)])
     m = get_peft_model(tiny_llama(), c)
     layer = m.base_model.model.model.layers[0].self_attn.q_proj
-    assert c.plan == m.peft_config["default"].plan and list(soka_layers(m)) == ["base_model.model.model.layers.0.self_attn.q_proj"]
-    assert layer.soka_S["default"].all() and not layer.soka_waiting
+    assert c.plan == m.peft_config["default"].plan == plan_of(m) | {"model.layers.1.self_attn.q_proj": [64, 1, 1, 64, 0]} and list(soka_layers(m)) == ["base_model.model.model.layers.0.self_attn.q_proj"]
+    assert layer.soka_terms["default"].V.any() and layer.soka_terms["default"] not in WAITING
     with pytest.raises(ValueError, match="targeted layers"): with_gradients(SoKAConfig(plan={"x": [8, 8, 8, 8, 1]}, target_modules=QKV), tiny_llama(), [dict(input_ids=ids, labels=ids)])
 
 
@@ -344,7 +363,7 @@ def test_gradient_start():
         with tempfile.TemporaryDirectory() as d:
             m.save_pretrained(d)
             with torch.no_grad(): assert torch.equal(PeftModel.from_pretrained(twin, d)(ids).logits, m(ids).logits)
-        assert not any("soka_U" in n for n in m.state_dict()) and config.plan and "starts" not in config.to_dict()
+        assert not any(n.endswith("U0") for n in m.state_dict()) and config.plan and "starts" not in config.to_dict()
 
 
 # %% ../nbs/06_peft.ipynb #9ca6825b
@@ -365,7 +384,7 @@ def test_update_is_recovered():
         m = get_peft_model(base, config)
         for n, D in change.items():
             layer = m.base_model.model.get_submodule(n)
-            assert (layer.get_delta_weight("default") - D).abs().max() < 1e-6 and not layer.soka_dV["default"].any() and "default" not in layer.soka_U
+            assert (layer.get_delta_weight("default") - D).abs().max() < 1e-6 and layer.soka_terms["default"].U0 is None
         assert close(out(m).float(), out(tuned), 1e-5)
         with m.disable_adapter(): assert close(out(m).float(), out(tiny_llama()), 1e-6)
     with tempfile.TemporaryDirectory() as d, no_svd():
@@ -385,27 +404,35 @@ def test_update_approached_by_budget():
         errors.append(float((out(get_peft_model(base, config)) - out(tuned)).norm()/(out(tiny_llama()) - out(tuned)).norm()))
     assert 1 > errors[0] > errors[1] > errors[2] and errors[2] < 0.5
     low = get_peft_model(tiny_llama().bfloat16(), with_update(SoKAConfig(r=2, source="update", target_modules=QKV), tiny_llama(), tuned), autocast_adapter_dtype=False)
-    assert next(iter(soka_layers(low).values())).soka_dU["default"].dtype == torch.float32 and out(low).isfinite().all()
+    assert next(iter(soka_layers(low).values())).soka_terms["default"].U.dtype == torch.float32 and out(low).isfinite().all()
 
 
 # %% ../nbs/06_peft.ipynb #85ac1cc6
 def test_rank_source():
     batches = [dict(input_ids=IDS, labels=IDS)]
     def both(**kw): return with_gradients(SoKAConfig(budget=1500, target_modules=QKV, **kw), tiny_llama(), batches)
-    by_weight, by_gradient = get_peft_model(tiny_llama(), SoKAConfig(budget=1500, rank_source="weight", target_modules=QKV)).peft_config["default"].plan, both(source="gradient").plan
+    by_weight, by_gradient = plan_of(get_peft_model(tiny_llama(), SoKAConfig(budget=1500, rank_source="weight", target_modules=QKV))), both(source="gradient").plan
     assert by_weight != by_gradient
     for kw, plan in ((dict(source="gradient", rank_source="weight"), by_weight), (dict(source="weight", rank_source="gradient"), by_gradient),
                      (dict(source="zero", rank_source="gradient"), by_gradient)):
         config = both(**kw)
         m = get_peft_model(tiny_llama(), config)
-        assert config.plan == plan and hasattr(config, "starts") == (kw["source"] == "gradient") and torch.equal(out(m), out(tiny_llama()))
-        assert any("soka_U" in n for n in m.state_dict()) == (kw["source"] == "weight")
+        assert {n: p for n,p in config.plan.items() if p[4]} == {n: p for n,p in plan.items() if p[4]} and hasattr(config, "starts") == (kw["source"] == "gradient") and torch.equal(out(m), out(tiny_llama()))
+        assert any(n.endswith("U0") for n in m.state_dict()) == (kw["source"] == "weight")
+
+
+# %% ../nbs/06_peft.ipynb #ae4b44fe
+def test_more_terms_than_a_layer_can_use():
+    for kw in (dict(), dict(source="weight", shape="low-rank")):
+        with pytest.warns(UserWarning, match=r"r=8 is more than the 1 terms of shape \(1, 1, 1, 32\) that layer 2 can use: it gets 1"):
+            m = get_peft_model(nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 1)), SoKAConfig(r=8, target_modules=["0", "2"], **kw))
+        assert [p[-1] for p in plan_of(m).values()] == [8, 1]
 
 
 # %% ../nbs/06_peft.ipynb #755e975d
 def test_zero_starts_differ():
     m = get_peft_model(tiny_llama(), SoKAConfig(r=2, source="zero", target_modules=["k_proj", "v_proj"], shape=(32, 1, 1, 64)))
-    a, b = (getattr(m.base_model.model.model.layers[0].self_attn, n).soka_V["default"] for n in ("k_proj", "v_proj"))
+    a, b = (getattr(m.base_model.model.model.layers[0].self_attn, n).soka_terms["default"].V for n in ("k_proj", "v_proj"))
     assert not torch.equal(a, b)
 
 
@@ -417,7 +444,7 @@ def test_init_weights_false():
 
 # %% ../nbs/06_peft.ipynb #58da2c9d
 def test_target_rules():
-    def names(**kw): return {n.removeprefix("model.") for n in get_peft_model(tiny_llama(), SoKAConfig(r=1, **kw)).peft_config["default"].plan}
+    def names(**kw): return {n.removeprefix("model.") for n in plan_of(get_peft_model(tiny_llama(), SoKAConfig(r=1, **kw)))}
     assert len(names(target_modules="all-linear")) == 14 and len(names()) == 4                          # LoRA's default: q and v
     assert names(target_modules=r".*\.1\.mlp\.(up|down)_proj") == {"layers.1.mlp.up_proj", "layers.1.mlp.down_proj"}
     assert names(target_modules=["layers.0.self_attn.q_proj"]) == {"layers.0.self_attn.q_proj"}
@@ -446,11 +473,11 @@ def test_mlp():
     x = torch.randn(3, 5, 12)
     y = net(x)
     m = get_peft_model(net, SoKAConfig(r=2, target_modules=["0", "2"], bias="soka_only", soka_dropout=0.5))
-    assert torch.equal(m(x), y) and flags(m) == {"soka_dU.default", "soka_dV.default", "base_layer.bias"}
+    assert torch.equal(m(x), y) and flags(m) == {"default.U", "default.V", "base_layer.bias"}
     m(x).square().mean().backward()
     m.train()
     layer = m.base_model.model[0]
-    layer.soka_dU["default"].data.normal_()
+    for p in layer.soka_terms["default"].parameters(): p.data.normal_()
     assert not torch.equal(m(x), m(x)) and torch.equal(m.eval()(x), m(x))                # dropout in training only
 
 
@@ -462,6 +489,26 @@ def test_modules_to_save():
         m.save_pretrained(d)
         again = PeftModel.from_pretrained(tiny_llama(), d)
     assert torch.equal(out(again), out(m)) and not torch.equal(again.base_model.model.lm_head.weight, tiny_llama().lm_head.weight)
+
+
+# %% ../nbs/06_peft.ipynb #746a77a8
+def test_a_head_of_another_name():
+    from transformers import BartConfig, BartForSequenceClassification
+    def bart():
+        torch.manual_seed(0)
+        return BartForSequenceClassification(BartConfig(vocab_size=64, d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=4, decoder_attention_heads=4,
+                                                        encoder_ffn_dim=48, decoder_ffn_dim=48, max_position_embeddings=64, eos_token_id=2, pad_token_id=0)).eval()
+    ids = torch.tensor([[5, 6, 7, 2], [8, 9, 10, 2]])
+    for given in (["classification_head"], None):
+        m = get_peft_model(bart(), SoKAConfig(r=2, target_modules=["q_proj"], task_type="SEQ_CLS", modules_to_save=given))
+        for n, p in m.named_parameters():
+            if p.requires_grad: p.data.add_(0.1)
+        with tempfile.TemporaryDirectory() as d:
+            m.save_pretrained(d)
+            assert torch.equal(PeftModel.from_pretrained(bart(), d)(input_ids=ids).logits, m.eval()(input_ids=ids).logits)
+            if given:
+                save_file({k: v for k,v in load_file(f"{d}/adapter_model.safetensors").items() if "head" not in k}, f"{d}/adapter_model.safetensors")
+                with pytest.raises(ValueError, match="must hold every module of modules_to_save, got none for 'classification_head'"): PeftModel.from_pretrained(bart(), d)
 
 
 # %% ../nbs/06_peft.ipynb #03ae6233
@@ -481,14 +528,14 @@ def test_adapters_switch():
     m = trained()
     one = out(m)
     m.add_adapter("b", SoKAConfig(r=1, target_modules=["q_proj", "down_proj"], mode="residual"))
-    assert torch.equal(flags(m) and out(m), out(m)) and close(out(m), one) and flags(m) == {"soka_dU.default", "soka_dV.default"}
+    assert torch.equal(flags(m) and out(m), out(m)) and close(out(m), one) and flags(m) == {"default.U", "default.V"}
     m.set_adapter("b")
-    assert flags(m) == {"soka_dU.b", "soka_dV.b"} and close(out(m), out(tiny_llama()))
+    assert flags(m) == {"b.U", "b.V"} and close(out(m), out(tiny_llama()))
     step(m)
     two = out(m)
     m.base_model.set_adapter(["default", "b"])
     both = out(m)
-    assert flags(m) == {f"soka_d{f}.{a}" for f in "UV" for a in ("default", "b")} and not close(both, one) and not close(both, two)
+    assert flags(m) == {f"{a}.{f}" for f in "UV" for a in ("default", "b")} and not close(both, one) and not close(both, two)
     with m.disable_adapter(): assert close(out(m), out(tiny_llama()))
     m.set_adapter("default")
     assert close(out(m), one)
@@ -499,8 +546,8 @@ def test_adapters_delete():
     m = trained(mode="residual")
     m.add_adapter("b", SoKAConfig(r=1, target_modules=["q_proj"], mode="residual"))
     m.delete_adapter("default")
-    layer, plain = m.base_model.model.model.layers[0].self_attn.k_proj, tiny_llama().model.layers[0].self_attn.k_proj
-    assert close(layer.base_layer.weight, plain.weight, 1e-6) and not hasattr(layer.soka_U, "default") and list(m.peft_config) == ["b"]
+    layer, fresh = m.base_model.model.model.layers[0].self_attn.k_proj, tiny_llama().model.layers[0].self_attn.k_proj
+    assert close(layer.base_layer.weight, fresh.weight, 1e-6) and "default" not in layer.soka_terms and list(m.peft_config) == ["b"]
     assert close(out(m), out(tiny_llama()))
     assert close(out(m.unload()), out(tiny_llama()))
 
@@ -601,8 +648,27 @@ def test_save_load():
                 again = PeftModel.from_pretrained(tiny_llama(), d, low_cpu_mem_usage=low, torch_device="cpu")
                 assert close(out(again), out(m), 1e-5) and (kw.get("bias") or not flags(again))
                 with again.disable_adapter(): assert kw.get("bias") or torch.equal(out(again), out(tiny_llama()))
-        assert config["start_saved"] and config["plan"] == m.peft_config["default"].plan
-        assert {k.split(".")[-1] for k in file} - {"bias"} == {"soka_dU", "soka_dV", "soka_V", "soka_S"} | ({"soka_U"} if m.peft_config["default"].source == "weight" else set())
+        assert config["start_saved"] and config["plan"] == plan_of(m)
+        assert {k.rpartition("soka_terms.")[2] for k in file if "soka_" in k} == {"U", "V"} | ({"U0", "V0"} if m.peft_config["default"].source == "weight" else set())
+
+
+# %% ../nbs/06_peft.ipynb #e9a49475
+def test_adapters_of_earlier_versions():
+    import soka
+    def small_base():
+        l = nn.Linear(8, 6)
+        l.weight.data, l.bias.data = torch.arange(48.).cos().reshape(6, 8), torch.arange(6.).sin()
+        return nn.Sequential(l)
+    old = Path(soka.__file__).parents[1]/"tests/old_adapters"
+    x = torch.arange(24.).sin().reshape(3, 8)
+    assert {p.name for p in old.iterdir()} == {"gradient", "zero", "weight", "residual", "folded"}
+    for p in old.iterdir():
+        m, y = PeftModel.from_pretrained(small_base(), p), torch.tensor(json.loads((p/"output.json").read_text()))
+        assert close(m(x), y, 1e-5) and not close(small_base()(x), y, 1e-2), p.name
+        with tempfile.TemporaryDirectory() as d:
+            m.save_pretrained(d)
+            assert not any(k.endswith(("soka_dU", "soka_S")) for k in load_file(f"{d}/adapter_model.safetensors"))
+            assert torch.equal(PeftModel.from_pretrained(small_base(), d)(x), m(x))
 
 
 # %% ../nbs/06_peft.ipynb #e172e938
@@ -654,7 +720,7 @@ def test_auto_and_transformers():
 def test_transformers_add_adapter():
     m = tiny_llama()
     m.add_adapter(SoKAConfig(r=2, target_modules=QKV))
-    assert flags(m) == {"soka_dU.default", "soka_dV.default"}
+    assert flags(m) == {"default.U", "default.V"}
     step(m)
     with tempfile.TemporaryDirectory() as d:
         m.save_pretrained(d)
@@ -676,7 +742,7 @@ def test_resume():
             again = PeftModel.from_pretrained(tiny_llama(), d, is_trainable=True)
             other = get_peft_model(tiny_llama(), SoKAConfig(r=2, target_modules=QKV, mode=mode))
             other.load_adapter(d, "default", is_trainable=True)                            # as Trainer resumes
-            assert flags(again) == flags(other) == {"soka_dU.default", "soka_dV.default"}
+            assert flags(again) == flags(other) == {"default.U", "default.V"}
             losses = [step(x)[-1] for x in (m, again, other)]
             assert max(losses) - min(losses) < 1e-4
 
@@ -687,7 +753,7 @@ def test_resume_other_start():
     with tempfile.TemporaryDirectory() as d:
         m.save_pretrained(d)
         file = load_file(Path(d, "adapter_model.safetensors"))
-        for k in file: file[k] = file[k]*(1.5 if k.endswith("soka_U") else 1)              # the same shapes, another start
+        for k in file: file[k] = file[k]*(1.5 if k.endswith("U0") else 1)              # the same shapes, another start
         save_file(file, Path(d, "adapter_model.safetensors"), metadata={"format": "pt"})
         fresh = PeftModel.from_pretrained(tiny_llama(), d)
         other = get_peft_model(tiny_llama(), SoKAConfig(r=2, target_modules=QKV, mode="residual"))
@@ -701,7 +767,16 @@ def test_config_is_not_changed():
     c = SoKAConfig(r=2, target_modules="all-linear")
     m, n = get_peft_model(tiny_llama(), c), get_peft_model(tiny_llama(hidden_size=32, intermediate_size=48), c)
     assert c.plan is None and c.target_modules == "all-linear" and not c.start_saved
-    assert m.peft_config["default"].plan != n.peft_config["default"].plan
+    assert plan_of(m) != plan_of(n)
+    again, other = (get_peft_model(make(), m.peft_config["default"]) for make in (tiny_llama, lambda: tiny_llama(hidden_size=32, intermediate_size=48)))
+    assert plan_of(again) == plan_of(m) and plan_of(other) == plan_of(n) and all(l.soka_terms["default"] in WAITING for l in soka_layers(other).values())
+    m.add_adapter("b", m.peft_config["default"])                  # settings of the first for the second
+    assert plan_of(m, "b") == plan_of(m) and not any(torch.equal(l.soka_terms["b"].U, l.soka_terms["default"].U) for l in soka_layers(m).values())
+    with tempfile.TemporaryDirectory() as d:
+        m.save_pretrained(d)
+        assert m.peft_config["default"].plan is None and not m.peft_config["default"].start_saved and PeftConfig.from_pretrained(d).start_saved
+        loaded = PeftModel.from_pretrained(tiny_llama(), d).peft_config["default"]
+        assert loaded.plan is None and not loaded.start_saved and plan_of(get_peft_model(tiny_llama(num_hidden_layers=1), loaded))
 
 
 # %% ../nbs/06_peft.ipynb #3a804ac8
@@ -710,7 +785,7 @@ def test_plan_by_hand():
     m = get_peft_model(tiny_llama(), SoKAConfig(target_modules=QKV, source="weight", plan=plan))
     layers = {n: l for n,l in m.base_model.model.named_modules() if isinstance(l, SoKALayer)}
     assert list(layers) == ["model.layers.0.self_attn.q_proj"] and torch.equal(out(m), out(tiny_llama()))
-    assert next(iter(layers.values())).soka_U["default"].shape == (2, 8, 8)
+    assert next(iter(layers.values())).soka_terms["default"].U0.shape == (2, 64)
 
 
 # %% ../nbs/06_peft.ipynb #ba82291f
@@ -729,7 +804,7 @@ def test_to_lora():
 def test_dtypes():
     with tempfile.TemporaryDirectory() as d:
         m = trained(tiny_llama().bfloat16())
-        assert {p.dtype for n,p in m.named_parameters() if "soka" in n} == {b.dtype for n,b in m.named_buffers() if "soka" in n} == {torch.float32}
+        assert {t.dtype for n,t in m.state_dict().items() if "soka" in n} == {torch.float32}
         assert out(m).dtype == torch.bfloat16
         m.save_pretrained(d)
         for low in (False, True):
@@ -855,7 +930,7 @@ def test_kbit_training():
     m = prepare_model_for_kbit_training(llama4(), gradient_checkpointing_kwargs=dict(use_reentrant=False))
     m = get_peft_model(m, SoKAConfig(r=2, target_modules="all-linear", budget=None))
     losses = step(m)
-    assert losses[-1] < losses[0] and flags(m) == {"soka_dU.default", "soka_dV.default"}
+    assert losses[-1] < losses[0] and flags(m) == {"default.U", "default.V"}
 
 
 # %% ../nbs/06_peft.ipynb #b3069f96
@@ -895,7 +970,7 @@ def test_other_backend():
         y = net(x)
         m = get_peft_model(net, SoKAConfig(r=2, target_modules=["0"], mode="residual"))
         assert close(m(x), y, 1e-5)
-        m.base_model.model[0].soka_dU["default"].data.normal_()
+        m.base_model.model[0].soka_terms["default"].U.data.normal_()
         y = m(x)
         assert close(m.merge_and_unload()(x), y, 1e-5)
 
@@ -979,7 +1054,6 @@ def test_bad_targets():
     refused_untouched(ValueError, r"at least one layer, got \{'query'\}; linear layers here are named down_proj, gate_proj, k_proj, lm_head", target_modules=["query"])
     refused_untouched(ValueError, "nothing: there are none", base=nn.Sequential(nn.ReLU()))
     refused_untouched(NotImplementedError, "got Embedding; target model.embed_tokens", target_modules=["q_proj", "embed_tokens"])
-    refused_untouched(ValueError, "rank must be in 1..32 for shape .*, got 33; layer model.layers.0.self_attn.k_proj", r=33, shape=(32, 1, 1, 64), target_modules=["k_proj"])
     refused_untouched(ValueError, "shape must satisfy.*layer model", shape=(3, 3, 3, 3))
     refused_untouched(ValueError, "budget must pay for one term, at least", r=None, budget=10)
     refused_untouched(ValueError, "max_madds must be at least", max_madds=0.001)
@@ -1024,8 +1098,8 @@ def test_bad_folders():
         trained(source="weight").save_pretrained(d)
         f, c = Path(d, "adapter_model.safetensors"), Path(d, "adapter_config.json")
         whole_file, tensors, config = f.read_bytes(), load_file(f), json.loads(c.read_text())
-        save_file({k: v for k,v in tensors.items() if not k.endswith("0.self_attn.q_proj.soka_dU")}, f)
-        folder_error(d, ValueError, "must hold every tensor of the plan, 1 of 30 are missing: model.layers.0.self_attn.q_proj.soka_dU")
+        save_file({k: v for k,v in tensors.items() if not k.endswith("0.self_attn.q_proj.soka_terms.U")}, f)
+        folder_error(d, ValueError, "must hold every tensor of the plan, 1 of 24 are missing: model.layers.0.self_attn.q_proj.soka_terms.U")
         save_file({k: v[:1].clone() for k,v in tensors.items()}, f)
         folder_error(d, ValueError, r"adapter tensor .* must have shape \(2, .*got \(1, ")
         for size in (len(whole_file)//2, 100, 4, 0):
@@ -1041,16 +1115,28 @@ def test_bad_folders():
         c.write_text(json.dumps(config | dict(start_saved=False)))
         folder_error(d, ValueError, "must have start_saved=True, got False beside adapter_model.safetensors")
         c.write_text(json.dumps(config))
-        save_file(tensors | {"base_model.model.model.layers.0.mlp.up_proj.soka_dU": torch.zeros(1)}, f)
-        folder_error(d, ValueError, "must hold no factors but those of the plan, got 1 more: model.layers.0.mlp.up_proj.soka_dU")
+        save_file(tensors | {"base_model.model.model.layers.0.mlp.up_proj.soka_terms.U": torch.zeros(1)}, f)
+        folder_error(d, ValueError, "must hold no factors but those of the plan, got 1 more: model.layers.0.mlp.up_proj.soka_terms.U")
         c.write_text(json.dumps(config | dict(source="zero")))
         save_file(tensors, f)
-        folder_error(d, ValueError, "must hold no factors but those of the plan, got 6 more: .*soka_U")
+        folder_error(d, ValueError, "must hold no factors but those of the plan, got 12 more: .*soka_terms.U0")
         c.write_text(json.dumps(config | dict(modules_to_save=["norm"])))
         folder_error(d, ValueError, "must hold every module of modules_to_save, got none for 'norm'")
         c.write_text(json.dumps(config))
-        save_file({k: v.int() if k.endswith("soka_S") else v for k,v in tensors.items()}, f)
-        folder_error(d, ValueError, "adapter tensor .*soka_S must be of floats, got I32")
+        save_file({k: v.int() if k.endswith("V0") else v for k,v in tensors.items()}, f)
+        folder_error(d, ValueError, "adapter tensor .*soka_terms.V0 must be of floats, got I32")
+
+
+# %% ../nbs/06_peft.ipynb #a0bf91fe
+def test_part_of_an_adapter():
+    def factors(m): return {n: p.detach() for n,p in m.named_parameters() if "soka_" in n}
+    with tempfile.TemporaryDirectory() as d:
+        m = trained()
+        m.save_pretrained(d, state_dict=factors(m))                    # what is trained is all there is
+        assert torch.equal(out(PeftModel.from_pretrained(tiny_llama(), d)), out(m))
+        m = trained(source="weight")
+        with pytest.raises(ValueError, match="must hold every tensor of the plan, 12 of 24 are missing: .*U0"): m.save_pretrained(d, state_dict=factors(m))
+        with pytest.raises(ValueError, match="must hold the frozen start beside the factors"): m.load_state_dict(factors(m), strict=False)
 
 
 # %% ../nbs/06_peft.ipynb #a0eb9dfd
@@ -1126,7 +1212,7 @@ def test_same_base_however_stored():
             n.unmerge_adapter()
             n.load_adapter(d, "c")
             n.add_adapter("e", SoKAConfig(r=1, target_modules=QKV, source="zero"))
-            f, g = (n.peft_config[k].base_fingerprint for k in "be")
+            f, g = (with_record(n.peft_config[k]).base_fingerprint for k in "be")
             assert all(not compare(parse_fingerprint(g[k]), base_of(tiny_llama().get_submodule(k))) for k in f)
             with pytest.raises(ValueError, match="base must be the one"): PeftModel.from_pretrained(LlamaForCausalLM(LlamaConfig(**SMALL)), d)
 
@@ -1153,9 +1239,9 @@ def test_adapters_on_the_hub():
             if not Path(d, file).exists(): raise EntryNotFoundError("no such file")
             return str(Path(d, file))
         p.setitem(check_source.__globals__, "hf_hub_download", fetch)
-        check_source(m.peft_config["default"], "some/adapter", revision="v1", adapter="x")
+        check_source(with_record(m.peft_config["default"]), "some/adapter", revision="v1", adapter="x")
         Path(d, "adapter_model.safetensors").unlink()
-        with pytest.raises(FileNotFoundError, match=r"must have adapter_model.safetensors \(a pickle is never read\), got 'some/adapter' without it"): check_source(m.peft_config["default"], "some/adapter")
+        with pytest.raises(FileNotFoundError, match=r"must have adapter_model.safetensors \(a pickle is never read\), got 'some/adapter' without it"): check_source(with_record(m.peft_config["default"]), "some/adapter")
     assert calls[0] == ("some/adapter", "adapter_model.safetensors", dict(subfolder=None, revision="v1"))
 
 
@@ -1178,10 +1264,13 @@ def test_regexes_of_a_file_are_not_used():
 
 
 # %% ../nbs/06_peft.ipynb #38140112
-def test_empty_start():
+def test_a_config_without_its_file():
     with tempfile.TemporaryDirectory() as d:
         trained().save_pretrained(d)
-        m = get_peft_model(tiny_llama(), PeftConfig.from_pretrained(d))        # the config of an adapter without its file
+        fresh = get_peft_model(tiny_llama(), PeftConfig.from_pretrained(d))        # the config of an adapter without its file: it starts anew
+        assert torch.equal(out(fresh), out(tiny_llama())) and all(l.soka_terms["default"] in WAITING for l in soka_layers(fresh).values())
+        trained(source="weight").save_pretrained(d)
+        m = get_peft_model(tiny_llama(), PeftConfig.from_pretrained(d))            # here a start would be missing
     with pytest.raises(RuntimeError, match="must be loaded from its file before use"): out(m)
     with pytest.raises(RuntimeError, match="start_saved=False to compute it anew"): m.merge_adapter()
     with m.disable_adapter(): assert torch.equal(out(m), out(tiny_llama()))
@@ -1190,7 +1279,7 @@ def test_empty_start():
 # %% ../nbs/06_peft.ipynb #0f2d367d
 def test_merge_of_nan():
     m = trained()
-    m.base_model.model.model.layers[0].self_attn.q_proj.soka_dU["default"].data[0, 0, 0] = float("nan")
+    m.base_model.model.model.layers[0].self_attn.q_proj.soka_terms["default"].U.data[0, 0] = float("nan")
     with pytest.raises(ValueError, match="merged weight must be finite, got NaNs or infinities from adapter default"): m.merge_and_unload(safe_merge=True)
     assert torch.isfinite(m.base_model.model.model.layers[0].self_attn.q_proj.weight).all()
     m = trained()

@@ -142,7 +142,7 @@ def test_residual_round_trip():
 @pytest.mark.needs('bitsandbytes')
 def test_every_format():
     import tempfile, torch
-    from soka.peft import SoKAConfig
+    from soka.peft import SoKAConfig, with_record
     with tempfile.TemporaryDirectory() as d:
         tiny_llama().save_pretrained(d)
         want = out(tiny_llama())
@@ -150,7 +150,7 @@ def test_every_format():
             plain = (out(stored_in(d, form)) - want).norm()
             m = quantize_residual(stored_in(d, form), SoKAConfig(mode="residual", r=8, shape="low-rank", target_modules="all-linear"), d, iterations=2)
             assert (out(m) - want).norm() < (.99 if "load_in_8bit" in form else .9)*plain
-            q = m.peft_config["default"].base_quant
+            q = with_record(m.peft_config["default"]).base_quant
             assert q["quant_type"] == form.get("bnb_4bit_quant_type", "int8") and q["double_quant"] == form.get("bnb_4bit_use_double_quant", False)
 
 
@@ -158,10 +158,10 @@ def test_every_format():
 @pytest.mark.needs('bitsandbytes')
 def test_lowers_the_error():
     import torch
-    from soka.peft import SoKAConfig, soka_layers
+    from soka.peft import SoKAConfig, soka_layers, with_record
     from soka.quant import dense_weight, relative_error
     config = SoKAConfig(mode="residual", r=4, shape="low-rank", target_modules="all-linear")
-    errors = [quantize_residual(tiny_llama(), config, iterations=n, clip=c).peft_config["default"].base_quant["error"] for n, c in ((1, False), (1, True), (5, True))]
+    errors = [with_record(quantize_residual(tiny_llama(), config, iterations=n, clip=c).peft_config["default"]).base_quant["error"] for n, c in ((1, False), (1, True), (5, True))]
     assert .09 > errors[0] > errors[1] > errors[2]
     m, floats = quantize_residual(tiny_llama(), config), dict(tiny_llama().named_modules())
     for n, l in soka_layers(m.base_model.model).items():                 # what the layers hold is what was measured
@@ -177,7 +177,7 @@ def test_trains_and_keeps_the_base():
     from soka.peft import SoKAConfig, soka_layers
     from soka.quant import dense_weight
     m = quantize_residual(tiny_llama(), SoKAConfig(mode="residual", budget=2000, target_modules="all-linear"), iterations=2)
-    assert {n.split(".")[-2] for n,p in m.named_parameters() if p.requires_grad} == {"soka_dU", "soka_dV"}
+    assert {n.split(".")[-1] for n,p in m.named_parameters() if p.requires_grad} == {"U", "V"}
     assert sum(p.numel() for p in m.parameters() if p.requires_grad) <= 2000
     bases = [dense_weight(l.get_base_layer()) for l in soka_layers(m).values()]
     opt, losses = torch.optim.AdamW([p for p in m.parameters() if p.requires_grad], 1e-2), []

@@ -534,7 +534,7 @@ def test_loss_that_is_not_finite():
 def test_gradient_that_is_not_finite():
     import pytest
     def spoil(model): next(p for p in model.parameters() if p.requires_grad).register_hook(lambda g: g*float("inf"))
-    with pytest.raises(FloatingPointError, match=r"got a bad gradient of .*soka_dU.*; loss \d.* on rows .* at step 1, .*there is no checkpoint yet"): small_run([At(1, spoil)])
+    with pytest.raises(FloatingPointError, match=r"got a bad gradient of .*soka_terms.*; loss \d.* on rows .* at step 1, .*there is no checkpoint yet"): small_run([At(1, spoil)])
 
 
 # %% ../nbs/21_safety.ipynb #0b7a4134

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 from soka.kron import KronShape, kron_sum
-from soka.peft import SoKAConfig, soka_layers
+from soka.peft import SoKAConfig, plan_of, soka_layers
 
 IDS = torch.arange(24).reshape(2, 12)*7 % 64
 def llama(**kw):
@@ -53,13 +53,13 @@ def test_inspect_says_what_is_there():
     m = trained(mode="residual", budget=6000, r=None)
     d = folder_of(m)
     info = inspect_adapter(d)
-    used = {n: p for n,p in m.peft_config["default"].plan.items() if p[-1]}
+    used = {n: p for n,p in plan_of(m).items() if p[-1]}
     assert {l.name: [*l.shape, l.r] for l in info.layers} == used and sum(l.params for l in info.layers) == sum(p.numel() for p in m.parameters() if p.requires_grad)
     layers = soka_layers(m.base_model.model)
     for l in info.layers:
         assert abs(l.change/float(layers[l.name].get_delta_weight("default").norm()) - 1) < 1e-5 and abs(l.start/float(layers[l.name].start_weight("default").norm()) - 1) < 1e-5
     numbers = sum(l.params for l in info.layers)
-    assert info.parts["soka_dU"][0] + info.parts["soka_dV"][0] == numbers == info.parts["soka_U"][0] + info.parts["soka_V"][0] and info.dtypes == ("F32",)
+    assert info.parts["U"][0] + info.parts["V"][0] == numbers == info.parts["U0"][0] + info.parts["V0"][0] and info.dtypes == ("F32",)
     assert info.size == (d/"adapter_model.safetensors").stat().st_size and info.run is None
     text = inspect_text(info)
     assert f"{len(used)} layers" in text.splitlines()[-1] and f"{numbers:,} trained parameters, {info.size:,} bytes" in text and "mode residual" in text and "not recorded" in text
@@ -208,7 +208,7 @@ def test_forms_load_everywhere():
         exact = export_residual(d, p, r if kw.get("source") is None else None, dtype=torch.float32)
         assert overall(exact) < 1e-4
         where = r if kw.get("source") is None else base
-        assert {k.rpartition(".")[2] for k in load_file(p + "/adapter_model.safetensors")} == {"soka_dU", "soka_dV"}
+        assert {k.rpartition(".")[2] for k in load_file(p + "/adapter_model.safetensors")} == {"U", "V"}
         for again in loaders(p, where): assert close(out(again), goal, 1e-4)
         if where == r:
             q = tempfile.mkdtemp()
@@ -232,8 +232,11 @@ def test_residual_form_trains_on():
     assert close(out(PeftModel.from_pretrained(on_disk(), q).merge_and_unload()), out(n)) and torch.equal(out(n.unload()), out(on_disk()))
     o = tempfile.mkdtemp()
     export_lora(q, o, 4)
-    assert inspect_adapter(q).config.folded and "residual form" in inspect_text(inspect_adapter(q)) and {x.start for x in inspect_adapter(q).layers} == {0.}
-    with pytest.raises(ValueError, match="must be in delta form to become residual"): export_residual(q, tempfile.mkdtemp())
+    assert not inspect_adapter(q).config.folded and "form" not in inspect_text(inspect_adapter(q)) and {x.start for x in inspect_adapter(q).layers} == {0.}
+    m, p, r = trained(on_disk()), tempfile.mkdtemp(), tempfile.mkdtemp() + "/base"
+    export_residual(folder_of(m), p, r, base_folder())
+    assert inspect_adapter(p).config.folded and "for a base without U0 and V0" in inspect_text(inspect_adapter(p))
+    with pytest.raises(ValueError, match="must be in delta form to become residual"): export_residual(p, tempfile.mkdtemp())
 
 
 # %% ../nbs/19_share.ipynb #04132bb7
@@ -241,15 +244,14 @@ def test_sizes_at_7b():
     plan = {f"model.layers.{i}.self_attn.{k}_proj": [512, 8, 8, 512, 1] for i in range(32) for k in "qkv"} | {f"model.layers.{i}.mlp.gate_proj": [1376, 8, 8, 512, 1] for i in range(13)}
     gen, tensors = torch.Generator().manual_seed(0), {}
     for n, (m1, n1, m2, n2, r) in plan.items():
-        for k in ("dU", "U", "dV", "V", "S"):
-            shape = {"U": (r, m1, n1), "V": (r, m2, n2), "S": (r,)}[k[-1]]
-            tensors[f"base_model.model.{n}.soka_{k}"] = (0.01 if k[0] == "d" else 1)*torch.randn(shape, generator=gen)
+        for k, size in (("U", m1*n1), ("U0", m1*n1), ("V", m2*n2), ("V0", m2*n2)):
+            tensors[f"base_model.model.{n}.soka_terms.{k}"] = (1 if "0" in k else 0.01)*torch.randn(r, size, generator=gen)
     def write(t, **kw):
         d = tempfile.mkdtemp()
         save_file(t, d + "/adapter_model.safetensors", metadata={"format": "pt"})
         SoKAConfig(plan=plan, start_saved=True, target_modules=["q_proj", "k_proj", "v_proj", "gate_proj"], **kw).save_pretrained(d)
         return d
-    full, zero = write(tensors, source="weight"), write({k: v for k,v in tensors.items() if not k.endswith("soka_U")}, source="zero")
+    full, zero = write(tensors, source="weight"), write({k: v for k,v in tensors.items() if not k.endswith("0")}, source="zero")
     delta, folded = tempfile.mkdtemp(), tempfile.mkdtemp()
     rows = export_delta(full, delta)
     export_residual(zero, folded)
@@ -275,7 +277,7 @@ def test_folders_that_are_none():
     SoKAConfig(target_modules=["q"]).save_pretrained(e)
     with pytest.raises(FileNotFoundError, match="must hold a saved adapter, got settings alone"): open_adapter(e)
     t = load_file(d/"adapter_model.safetensors")
-    save_file({k: v*float("nan") if k.endswith("0.self_attn.q_proj.soka_V") else v for k,v in t.items()}, d/"adapter_model.safetensors")
+    save_file({k: v*float("nan") if k.endswith("0.self_attn.q_proj.soka_terms.V") else v for k,v in t.items()}, d/"adapter_model.safetensors")
     with pytest.raises(ValueError, match="adapter tensors must be finite, got NaN or infinity in model.layers.0.self_attn.q_proj"): inspect_adapter(d)
     save_file({k: v.double()*1e300 + 1e300 for k,v in t.items()}, d/"adapter_model.safetensors")
     with pytest.raises(ValueError, match="adapter tensors must be finite"): export_lora(d, tempfile.mkdtemp(), 1)

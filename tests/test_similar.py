@@ -22,7 +22,7 @@ def test_cdka():
     model, inp = get_peft_model(net(), cfg), torch.randn(5, 24)
     assert torch.equal(model(inp), net()(inp)) and scale_adapter(model, factor) == 1
     layer = model.base_model.model[0]
-    B, A = layer.soka_dU["default"], layer.soka_V["default"]
+    B, A = layer.soka_terms["default"].stacks()[:2]
     with torch.no_grad(): B.normal_()
     want = factor*sum(torch.kron(b, a) for b, a in zip(B, A))
     torch.testing.assert_close(layer.get_delta_weight("default"), want)
