@@ -144,10 +144,10 @@ def test_base_bytes_are_counted():
     model = open_checkpoint("base", weights=False).model
     for kw in (dict(quantize="nf4"), dict(quantize="nf4", double_quant=False), dict(quantize="fp4", dtype="float32"), dict(quantize="int8"), dict(quantize="none", dtype="float32"), dict(quantize="none")):
         config = TrainConfig(**{"dtype": "bfloat16", **kw})
-        base, _ = load_frozen(config)
-        states = [p.quant_state for p in base.parameters() if hasattr(p, "quant_state")]
-        scales = [t for s in states for t in ((s.absmax, s.state2.absmax) if s.nested else (s.absmax,))] + [p.SCB for p in base.parameters() if getattr(p, "SCB", None) is not None]
-        assert base_bytes(model, config) == sum(t.numel()*t.element_size() for t in [*base.parameters(), *scales]), kw
+        loaded, _ = load_frozen(config)
+        states = [p.quant_state for p in loaded.parameters() if hasattr(p, "quant_state")]
+        scales = [t for s in states for t in ((s.absmax, s.state2.absmax) if s.nested else (s.absmax,))] + [p.SCB for p in loaded.parameters() if getattr(p, "SCB", None) is not None]
+        assert base_bytes(model, config) == sum(t.numel()*t.element_size() for t in [*loaded.parameters(), *scales]), kw
 
 
 # %% ../nbs/14_plan.ipynb #6bf6f4d7
@@ -244,10 +244,10 @@ def test_start_is_within_a_tenth():
         folder = small_llama(width, layers, vocab)
         config = TrainConfig(model=folder, quantize=quantize, dtype="float32", max_length=64, batch_size=8, gradient_batches=1, budget="1%")
         made, model = plan_checkpoint(TrainConfig(model=folder, quantize=quantize, gradient_batches=0, budget="1%"))
-        base, alive = load_frozen(config)[0], Alive()
-        size, alive.own = held(base)
+        loaded, alive = load_frozen(config)[0], Alive()
+        size, alive.own = held(loaded)
         ids = torch.zeros(8, 64, dtype=torch.long)
-        with alive: names = [n for n, _ in loss_gradients(base, find_targets(made, base), [dict(input_ids=ids, labels=ids)])]   # what `with_gradients` decomposes
+        with alive: names = [n for n, _ in loss_gradients(loaded, find_targets(made, loaded), [dict(input_ids=ids, labels=ids)])]   # what `with_gradients` decomposes
         m = memory(config, model, read_plan(made.plan))
         assert abs((m.base + m.start)/(size + alive.peak) - 1) < 0.1, (m.base + m.start, size + alive.peak)
         assert m.total == max(m.base + m.start, m.fixed + m.activations + max(m.layer, m.loss)) and m.first == 0 and len(names) == 7*layers
