@@ -68,6 +68,7 @@ def test_demo():
 def test_data_command():
     import contextlib, io, os, tempfile
     from pathlib import Path
+    from soka.cli import main
     from unittest.mock import patch
     from soka.registry import REGISTRY
     d = Path(tempfile.mkdtemp())
@@ -329,7 +330,7 @@ mode: half | true
 iterations: 0
 r_max: 0 | two
 max_madds: 0 | -1 | .inf | .nan | 1e39
-plan: no_such.json | 3 | '' | {a: [1, 1, 1, 1, 1]}
+plan: no_such.json | 3 | '' | [1, 2]
 dropout: 1 | -0.1 | 1.5 | .nan
 dynamic_every: 0 | 0.5
 dynamic_tolerance: 1 | -1

@@ -23,4 +23,4 @@ def test_osora_is_the_papers():
 # %% ../nbs/31_osora.ipynb #45994d30
 def test_osora_refuses():
     import pytest
-    with pytest.raises(ValueError, match="r must be an integer of at least 1, got 0"): OSoRAConfig(r=0)
+    with pytest.raises(ValueError, match="r must be an integer from 1 to 10..9, got 0"): OSoRAConfig(r=0)

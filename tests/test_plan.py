@@ -50,7 +50,7 @@ def test_the_plan_of_training():
     import json, tempfile
     from pathlib import Path
     from soka.peft import read_plan
-    from soka.train import TrainConfig, train
+    from soka.train import TrainConfig, build_model, describe_adapter, encode_splits, load_tokenizer, train
     SETTINGS = [dict(budget=b, **kw) for b in (3000, "2%") for kw in (dict(), dict(gradient_batches=0), dict(source="weight"))] + [dict(budget=9000, source="zero"), dict(budget=9000, rank_source="weight")]
     SETTINGS += [dict(r=2), dict(r=2, shape="s=4"), dict(r=1, shape="auto", gradient_batches=0), dict(energy=0.3), dict(energy=0.3, gradient_batches=0), dict(energy=0.2, source="weight", criterion="energy"),
                  dict(source="zero", rank_source="gradient", budget=6000), dict(source="weight", rank_source="gradient", budget=6000), dict(budget=6000, dtype="bfloat16", source="weight"),
@@ -60,11 +60,13 @@ def test_the_plan_of_training():
     for kw in SETTINGS:
         config = TrainConfig(**{**dict(data_rows=24, eval_rows=0, batch_size=4, gradient_batches=2, max_steps=1, threads=1, output_dir=tempfile.mkdtemp()), **kw})
         found = train_plan(config)
-        record = train(config).record
-        assert record["adapter"]["plan"] == found.config.plan, kw
+        data = encode_splits(config, load_tokenizer(config))[0][0]
+        made = describe_adapter(build_model(config, data)[0], config)        # what a run records
+        assert made["plan"] == found.config.plan, kw
         rows = plan_rows(read_plan(found.config.plan))
-        assert sum(r.params for r in rows) == record["adapter"]["trained_parameters"] and plan_table(rows, 1).count("\n") == len(rows) + 1
+        assert sum(r.params for r in rows) == made["trained_parameters"] and plan_table(rows, 1).count("\n") == len(rows) + 1
         assert "gradients" in found.note or not plans_by_gradients(config)
+        if kw in (SETTINGS[0], SETTINGS[1], SETTINGS[-1]): assert train(config).record["adapter"]["plan"] == found.config.plan, kw
 
 
 # %% ../nbs/14_plan.ipynb #3b97109c
@@ -144,10 +146,10 @@ def test_base_bytes_are_counted():
     model = open_checkpoint("base", weights=False).model
     for kw in (dict(quantize="nf4"), dict(quantize="nf4", double_quant=False), dict(quantize="fp4", dtype="float32"), dict(quantize="int8"), dict(quantize="none", dtype="float32"), dict(quantize="none")):
         config = TrainConfig(**{"dtype": "bfloat16", **kw})
-        base, _ = load_frozen(config)
-        states = [p.quant_state for p in base.parameters() if hasattr(p, "quant_state")]
-        scales = [t for s in states for t in ((s.absmax, s.state2.absmax) if s.nested else (s.absmax,))] + [p.SCB for p in base.parameters() if getattr(p, "SCB", None) is not None]
-        assert base_bytes(model, config) == sum(t.numel()*t.element_size() for t in [*base.parameters(), *scales]), kw
+        loaded, _ = load_frozen(config)
+        states = [p.quant_state for p in loaded.parameters() if hasattr(p, "quant_state")]
+        scales = [t for s in states for t in ((s.absmax, s.state2.absmax) if s.nested else (s.absmax,))] + [p.SCB for p in loaded.parameters() if getattr(p, "SCB", None) is not None]
+        assert base_bytes(model, config) == sum(t.numel()*t.element_size() for t in [*loaded.parameters(), *scales]), kw
 
 
 # %% ../nbs/14_plan.ipynb #6bf6f4d7
@@ -244,10 +246,10 @@ def test_start_is_within_a_tenth():
         folder = small_llama(width, layers, vocab)
         config = TrainConfig(model=folder, quantize=quantize, dtype="float32", max_length=64, batch_size=8, gradient_batches=1, budget="1%")
         made, model = plan_checkpoint(TrainConfig(model=folder, quantize=quantize, gradient_batches=0, budget="1%"))
-        base, alive = load_frozen(config)[0], Alive()
-        size, alive.own = held(base)
+        loaded, alive = load_frozen(config)[0], Alive()
+        size, alive.own = held(loaded)
         ids = torch.zeros(8, 64, dtype=torch.long)
-        with alive: names = [n for n, _ in loss_gradients(base, find_targets(made, base), [dict(input_ids=ids, labels=ids)])]   # what `with_gradients` decomposes
+        with alive: names = [n for n, _ in loss_gradients(loaded, find_targets(made, loaded), [dict(input_ids=ids, labels=ids)])]   # what `with_gradients` decomposes
         m = memory(config, model, read_plan(made.plan))
         assert abs((m.base + m.start)/(size + alive.peak) - 1) < 0.1, (m.base + m.start, size + alive.peak)
         assert m.total == max(m.base + m.start, m.fixed + m.activations + max(m.layer, m.loss)) and m.first == 0 and len(names) == 7*layers

@@ -46,4 +46,4 @@ def test_ssvd_in_bfloat16():
 # %% ../nbs/32_ssvd.ipynb #0671fb31
 def test_ssvd_refuses():
     import pytest
-    with pytest.raises(ValueError, match="k must be an integer of at least 1, got 0"): SSVDConfig(k=0)
+    with pytest.raises(ValueError, match="k must be an integer from 1 to 10..9, got 0"): SSVDConfig(k=0)
