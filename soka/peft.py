@@ -201,7 +201,7 @@ def keyed(v:Any, ok:Callable[[Any], bool])->bool:
     return isinstance(v, dict) and all(isinstance(k, str) and ok(x) for k,x in v.items())
 
 # %% ../nbs/06_peft.ipynb #3ebaf2d1
-FLAGS = ("init_weights", "start_saved", "folded", "check_base", "inference_mode")
+FLAGS = ("init_weights", "ensure_weight_tying", "start_saved", "folded", "check_base", "inference_mode")
 LINES = ("base_model_name_or_path", "revision", "peft_version", "soka_version")
 
 def check_kinds(
@@ -217,6 +217,9 @@ def check_kinds(
     layers = c.layers_to_transform if isinstance(c.layers_to_transform, (list, tuple, set, range)) else [c.layers_to_transform]
     check_rule("layers_to_transform", c.layers_to_transform, all(i is None or (whole(i) and i >= 0) for i in layers), "None, an integer of at least 0 or a list of such")
     check_rule("modules_to_save", c.modules_to_save, c.modules_to_save is None or name_list(c.modules_to_save, r"[\w.\-]{1,500}"), "None or a list of module names")
+    tokens = c.trainable_token_indices
+    check_rule("trainable_token_indices", tokens, all(isinstance(v, list) and all(whole(i) and i >= 0 for i in v) for v in (tokens.values() if keyed(tokens, lambda v: True) else [tokens or []])),
+               "None, a list of tokens or such a list for each embedding")
     check_rule("rank_pattern", c.rank_pattern, keyed(c.rank_pattern, lambda r: whole(r) and r >= 1), "a dictionary from names to integers of at least 1")
     check_rule("shape_pattern", c.shape_pattern, keyed(c.shape_pattern, lambda s: True), "a dictionary from names to shapes")
     check_rule("auto_mapping", c.auto_mapping, c.auto_mapping is None or keyed(c.auto_mapping, one_line), "None or a dictionary of texts")
@@ -421,6 +424,8 @@ class SoKAConfig(PeftConfig):
     soka_dropout: float = field(default=0.0, metadata={"help": "Dropout on the adapter's input, in [0, 1); delta mode only."})
     bias: str = field(default="none", metadata={"help": "'none', 'all' or 'soka_only'."})
     modules_to_save: Optional[list[str]] = field(default=None, metadata={"help": "As in LoraConfig."})
+    trainable_token_indices: Optional[Union[list[int], dict[str, list[int]]]] = field(default=None, metadata={"help": "As in LoraConfig."})
+    ensure_weight_tying: bool = field(default=False, metadata={"help": "As in LoraConfig."})
     layers_to_transform: Optional[Union[list[int], int]] = field(default=None, metadata={"help": "As in LoraConfig."})
     layers_pattern: Optional[Union[list[str], str]] = field(default=None, metadata={"help": "As in LoraConfig."})
     rank_pattern: dict = field(default_factory=dict, metadata={"help": "Layer name or regex -> number of terms."})
