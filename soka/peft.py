@@ -40,7 +40,7 @@ from .kpsvd import KPSVD, kpsvd, leading
 from .kron import KronShape, check_shape
 from .quant import (WriteCost, dense_weight, features, keep_cpu_weights, kind, restore_weight, set_dense_weight, warn_of_cost,
                         weight_state, write_cost)
-from .start import arm, start
+from .start import arm, average, orthonormal_rows, start, turn, write
 from .rank import Spectrum, allocate, choose_shape, parse_budget, select_rank
 
 # %% auto #0
@@ -53,12 +53,12 @@ __all__ = ['SOKA_TYPE', 'BIASES', 'PLAN_CRITERIA', 'FLAGS', 'LINES', 'NOTE', 'HE
            'find_targets', 'shared_with', 'check_targets', 'start_entries', 'fingerprints', 'base_name',
            'check_same_base', 'base_parameters', 'settle_budget', 'pattern', 'possible', 'layer_start',
            'without_factors', 'whole_term', 'starts_by_layer', 'starts_by_budget', 'shaped', 'plan_layers', 'shape_for',
-           'even_plan', 'plan_only', 'fitting_plan', 'check_batches', 'groups', 'Taps', 'add_gradients',
-           'loss_gradients', 'with_matrices', 'settle_targets', 'targets_for', 'with_gradients', 'check_same_layers',
-           'changed_layers', 'with_update', 'zero_start', 'new_terms', 'MergingLayer', 'first_use', 'SoKALayer',
-           'row_groups', 'SoKAPeftLinear', 'soka_layers', 'merge_costs', 'own_weight', 'release_starts', 'check_rows',
-           'give_rows', 'load_starts', 'plan_of', 'restart', 'check_has_start', 'warn_of_base', 'copy_config',
-           'SoKAModel', 'check_when_read', 'register']
+           'even_plan', 'plan_only', 'fitting_plan', 'check_batches', 'backward_beside', 'loss_gradients',
+           'with_matrices', 'settle_targets', 'targets_for', 'with_gradients', 'check_same_layers', 'changed_layers',
+           'with_update', 'zero_start', 'new_terms', 'MergingLayer', 'first_use', 'SoKALayer', 'row_groups',
+           'SoKAPeftLinear', 'soka_layers', 'merge_costs', 'own_weight', 'release_starts', 'check_rows', 'give_rows',
+           'load_starts', 'plan_of', 'restart', 'check_has_start', 'warn_of_base', 'copy_config', 'SoKAModel',
+           'check_when_read', 'register']
 
 # %% ../nbs/06_peft.ipynb #db635c82
 def add_peft_type(
@@ -801,67 +801,51 @@ def check_batches(
     if not batches: raise ValueError("batches must hold at least one batch for the model, got none")
     return batches
 
-def groups(
-    layers:dict[str, nn.Module],  # layer name -> base layer
-    hold:int,                     # most gradient entries to hold at once
-)->Iterator[dict[str, nn.Module]]:   # a layer that alone is larger comes alone
-    "The layers, in order, in groups whose weights have at most `hold` entries together."
-    group:dict[str, nn.Module] = {}
-    size = 0
-    for n, l in layers.items():
-        new = base_features(l)[0]*base_features(l)[1]
-        if group and size + new > hold:
-            yield group
-            group, size = {}, 0
-        group[n], size = l, size + new
-    if group: yield group
-
 # %% ../nbs/06_peft.ipynb #0546d9b1
-class Taps:
-    "Hooks that keep each call's input and output of some layers."
-    def __init__(self, layers:dict[str, nn.Module]):
-        self.calls:list[tuple[str, Tensor, Tensor]] = []
-        self.handles = [l.register_forward_hook(partial(self.keep, n)) for n,l in layers.items()]
-
-    def keep(self, name:str, layer:nn.Module, args:tuple, y:Tensor)->Tensor:
-        "After a call of the layer: its output takes part in the graph, even where nothing before it does."
-        if not y.requires_grad: y = y.detach().requires_grad_()
-        self.calls.append((name, args[0].detach(), y))
-        return y
-
-    def remove(self)->None:
-        for h in self.handles: h.remove()
-
-def add_gradients(
-    sums:dict[str, Tensor],                     # layer name -> gradient so far, changed
-    loss:Tensor,
-    calls:list[tuple[str, Tensor, Tensor]],     # layer name, input, output
-)->None:
-    "Add `sum_t g_t x_t^T` of every call, without touching any parameter's `grad`."
-    for (n, x, _), g in zip(calls, torch.autograd.grad(loss, [y for _,_,y in calls], allow_unused=True)):
-        if g is not None: sums[n] += g.reshape(-1, g.shape[-1]).float().T @ x.reshape(-1, x.shape[-1]).float()
+def backward_beside(
+    model:nn.Module,                # its output has a `loss`; left as it is
+    layers:dict[str, nn.Module],    # layer name -> layer of the model
+    terms:dict[str, KronTerms],     # by layer name, added to the layers' outputs
+    batches:list,                   # keyword arguments of the model
+)->None:                            # the terms have gradients
+    "Backward passes in training mode that reach nothing but the terms."
+    flags, modes = [(p, p.requires_grad) for p in model.parameters()], {m: m.training for m in model.modules()}
+    def add(t): return lambda layer, args, y: t(args[0], y)
+    handles = [layers[n].register_forward_hook(add(t)) for n,t in terms.items()]
+    try:
+        for p, _ in flags: p.requires_grad_(False)
+        model.train()
+        for b in batches:
+            with torch.enable_grad(): model(**b).loss.backward()
+    finally:
+        for h in handles: h.remove()
+        for p, needs in flags: p.requires_grad_(needs)
+        for m, training in modes.items(): m.training = training
 
 # %% ../nbs/06_peft.ipynb #3aa6230f
 def loss_gradients(
     model:nn.Module,              # its output has a `loss`
     layers:dict[str, nn.Module],  # layer name -> layer of the model, frozen or not, quantized or not
-    batches:Iterable,             # keyword arguments of the model, labels included; gone through once for each group of layers
-    hold:int=2**28,               # most gradient entries in memory at once: 1 GiB in float32
+    batches:Iterable,             # keyword arguments of the model, labels included; gone through twice
+    columns:int=64,               # of the sketch
 )->Iterator[tuple[str, Tensor]]:  # layer name, mean gradient over the batches, shape (out_features, in_features), float32
-    "Gradient of the loss by each layer's weight, in evaluation mode, a group of layers at a time."
-    batches, training = check_batches(batches), model.training
-    keep_cpu_weights(model.eval())
-    try:
-        for group in groups(layers, hold):
-            sums = {n: torch.zeros(base_features(l), device=next(l.parameters()).device) for n,l in group.items()}
-            for b in batches:
-                taps = Taps(group)
-                try:
-                    with torch.enable_grad(): loss = model(**b).loss
-                finally: taps.remove()
-                add_gradients(sums, loss, taps.calls)
-            yield from ((n, G/len(batches)) for n,G in sums.items())
-    finally: model.train(training)
+    "Gradient of the loss by each layer's weight: its leading part, or all of it where the columns reach a side (Halko, Martinsson & Tropp 2011)."
+    batches, terms = check_batches(batches), {}
+    keep_cpu_weights(model)
+    for n, l in layers.items():
+        m, k = base_features(l)
+        t = terms[n] = KronTerms((m, 1, 1, k), min(columns, m, k), device=next(l.parameters()).device)
+        write(t.U, orthonormal_rows(torch.randn(t.r, m, generator=torch.Generator().manual_seed(0), device="cpu")))
+        t.U.requires_grad_(False)
+    backward_beside(model, layers, terms, batches)
+    turn(terms.values(), "V")
+    for t in terms.values():
+        t.V.grad = None
+        t.U.requires_grad_(True); t.V.requires_grad_(False)
+    backward_beside(model, layers, terms, batches)
+    for n, t in terms.items():
+        G = average(t.U.grad, t.U)
+        yield n, torch.zeros(t.shape.out_features, t.shape.in_features, device=t.U.device) if G is None else G.T @ t.V.detach()/len(batches)
 
 # %% ../nbs/06_peft.ipynb #531629d2
 def with_matrices(
@@ -914,11 +898,11 @@ def with_gradients(
     config:SoKAConfig,   # with source="gradient" or rank_source="gradient"
     model:nn.Module,     # without adapters; its output has a `loss`
     batches:Iterable,    # keyword arguments of the model, labels included
-    hold:int=2**28,      # most gradient entries in memory at once
+    columns:int=64,      # of the sketch of each gradient
 )->SoKAConfig:           # a copy with the plan, and the terms to start from, for this model
     "Decompose the loss gradient of every targeted layer and keep what `get_peft_model` needs."
     config, layers = targets_for(config, model, "gradient")
-    return with_matrices(config, layers, "gradient", lambda some: loss_gradients(model, some, batches, hold))
+    return with_matrices(config, layers, "gradient", lambda some: loss_gradients(model, some, batches, columns))
 
 # %% ../nbs/06_peft.ipynb #2fe84a35
 def check_same_layers(
