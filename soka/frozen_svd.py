@@ -7,7 +7,6 @@ from __future__ import annotations
 import copy
 import heapq
 import os
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Optional, Union
@@ -154,12 +153,8 @@ class FrozenSVDStore(nn.Module, MergingLayer):
     prefix:ClassVar[str]
     trained:ClassVar[tuple[str, ...]]
     change:ClassVar[Any] = staticmethod(no_change)   # (x, svd, **trained): what is added to the output
-    active_adapters:Any   # PEFT's; named here because torch types every unknown name as a tensor or a module
     adapter_layer_names:Any
     other_param_names:Any
-    base_layer:Any
-    get_base_layer:Any
-    set_adapter:Any
     _get_base_layer_device_and_dtype:Any
 
     def __init_subclass__(cls, prefix:str="", trained:tuple[str, ...]=(), **kwargs:Any)->None:

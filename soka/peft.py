@@ -40,12 +40,13 @@ from .kpsvd import KPSVD, kpsvd, leading
 from .kron import KronShape, check_shape
 from .quant import (WriteCost, dense_weight, features, keep_cpu_weights, kind, restore_weight, set_dense_weight, warn_of_cost,
                         weight_state, write_cost)
-from .start import arm, average, orthonormal_rows, start, turn, write
 from .rank import Spectrum, allocate, choose_shape, parse_budget, select_rank
+from .start import arm, average, orthonormal_rows, turn, write
+from .start import start as start_layers
 
 # %% auto #0
 __all__ = ['SOKA_TYPE', 'BIASES', 'PLAN_CRITERIA', 'FLAGS', 'LINES', 'NOTE', 'HEADS', 'WEIGHTS', 'PICKLE', 'FLOATS', 'PRESETS',
-           'RECORD', 'TASK_HEADS', 'add_peft_type', 'whole', 'number', 'LayerPlan', 'read_plan', 'write_plan',
+           'RECORD', 'TASK_HEADS', 'start', 'add_peft_type', 'whole', 'number', 'LayerPlan', 'read_plan', 'write_plan',
            'read_plan_file', 'check_plan', 'check_rule', 'check_numbers', 'check_together', 'one_line', 'name_list',
            'keyed', 'check_kinds', 'check_regex', 'check_records', 'as_shape', 'add_note', 'plan_tensors', 'plain',
            'new_tensors', 'check_tensors', 'check_weights', 'check_folder', 'check_source', 'apply_preset',
@@ -53,12 +54,12 @@ __all__ = ['SOKA_TYPE', 'BIASES', 'PLAN_CRITERIA', 'FLAGS', 'LINES', 'NOTE', 'HE
            'find_targets', 'shared_with', 'check_targets', 'start_entries', 'fingerprints', 'base_name',
            'check_same_base', 'base_parameters', 'settle_budget', 'pattern', 'possible', 'layer_start',
            'without_factors', 'whole_term', 'starts_by_layer', 'starts_by_budget', 'shaped', 'plan_layers', 'shape_for',
-           'even_plan', 'plan_only', 'fitting_plan', 'check_batches', 'backward_beside', 'loss_gradients',
-           'with_matrices', 'settle_targets', 'targets_for', 'with_gradients', 'check_same_layers', 'changed_layers',
-           'with_update', 'zero_start', 'new_terms', 'MergingLayer', 'first_use', 'SoKALayer', 'row_groups',
-           'SoKAPeftLinear', 'soka_layers', 'merge_costs', 'own_weight', 'release_starts', 'check_rows', 'give_rows',
-           'load_starts', 'plan_of', 'restart', 'check_has_start', 'warn_of_base', 'copy_config', 'SoKAModel',
-           'check_when_read', 'register']
+           'even_plan', 'plan_only', 'fitting_plan', 'backward_beside', 'loss_gradients', 'with_matrices',
+           'settle_targets', 'targets_for', 'with_gradients', 'check_same_layers', 'changed_layers', 'with_update',
+           'zero_start', 'new_terms', 'MergingLayer', 'first_use', 'SoKALayer', 'row_groups', 'SoKAPeftLinear',
+           'soka_layers', 'merge_costs', 'own_weight', 'release_starts', 'check_rows', 'give_rows', 'load_starts',
+           'plan_of', 'restart', 'check_has_start', 'warn_of_base', 'copy_config', 'SoKAModel', 'check_when_read',
+           'register']
 
 # %% ../nbs/06_peft.ipynb #db635c82
 def add_peft_type(
@@ -217,7 +218,7 @@ def check_kinds(
     layers = c.layers_to_transform if isinstance(c.layers_to_transform, (list, tuple, set, range)) else [c.layers_to_transform]
     check_rule("layers_to_transform", c.layers_to_transform, all(i is None or (whole(i) and i >= 0) for i in layers), "None, an integer of at least 0 or a list of such")
     check_rule("modules_to_save", c.modules_to_save, c.modules_to_save is None or name_list(c.modules_to_save, r"[\w.\-]{1,500}"), "None or a list of module names")
-    tokens = c.trainable_token_indices
+    tokens:Any = c.trainable_token_indices
     check_rule("trainable_token_indices", tokens, all(isinstance(v, list) and all(whole(i) and i >= 0 for i in v) for v in (tokens.values() if keyed(tokens, lambda v: True) else [tokens or []])),
                "None, a list of tokens or such a list for each embedding")
     check_rule("rank_pattern", c.rank_pattern, keyed(c.rank_pattern, lambda r: whole(r) and r >= 1), "a dictionary from names to integers of at least 1")
@@ -792,15 +793,6 @@ def fitting_plan(
         check_plan(n, p, *base_features(layers[n]))
     return plan
 
-# %% ../nbs/06_peft.ipynb #d9321401
-def check_batches(
-    batches:Any,   # what the caller gave
-)->list:
-    "The batches as a list, which the passes over the model need."
-    batches = list(batches)
-    if not batches: raise ValueError("batches must hold at least one batch for the model, got none")
-    return batches
-
 # %% ../nbs/06_peft.ipynb #0546d9b1
 def backward_beside(
     model:nn.Module,                # its output has a `loss`; left as it is
@@ -830,7 +822,8 @@ def loss_gradients(
     columns:int=64,               # of the sketch
 )->Iterator[tuple[str, Tensor]]:  # layer name, mean gradient over the batches, shape (out_features, in_features), float32
     "Gradient of the loss by each layer's weight: its leading part, or all of it where the columns reach a side (Halko, Martinsson & Tropp 2011)."
-    batches, terms = check_batches(batches), {}
+    batches, terms = list(batches), {}
+    if not batches: raise ValueError("batches must hold at least one batch for the model, got none")
     keep_cpu_weights(model)
     for n, l in layers.items():
         m, k = base_features(l)
@@ -1073,6 +1066,7 @@ class SoKALayer(MergingLayer):
     "The adapters of one layer: terms by adapter name."
     adapter_layer_names = ("soka_terms",)
     other_param_names = ("soka_dropout", "soka_mode", "soka_wanted", "scaling")
+    soka_terms:Any        # nn.ModuleDict of KronTerms
 
     def __init__(self, base_layer:nn.Module, **kwargs:Any)->None:
         self.hold(base_layer, **kwargs)
@@ -1190,10 +1184,6 @@ def row_groups(
 # %% ../nbs/06_peft.ipynb #5550fd20
 class SoKAPeftLinear(nn.Module, SoKALayer):
     "SoKA on a linear layer of any kind, under PEFT."
-    active_adapters:Any   # PEFT's; named here because torch types every unknown name as a tensor or a module
-    base_layer:Any
-    get_base_layer:Any
-
     def __init__(self, base_layer:nn.Module, adapter_name:str, plan:LayerPlan, start:Optional[KPSVD], config:SoKAConfig, **kwargs:Any)->None:
         super().__init__()
         SoKALayer.__init__(self, base_layer, **kwargs)
@@ -1335,7 +1325,7 @@ def copy_config(
 )->SoKAConfig:          # a model's own, with the output layer that its task trains
     "The settings for one model."
     config = copy.deepcopy(config)
-    vars(config).pop("record", None)      # of the model that it may come from
+    config.__dict__.pop("record", None)      # of the model that it may come from
     heads = [h for h in TASK_HEADS.get(config.task_type or "", ()) if h not in (config.modules_to_save or ())]
     if heads: config.modules_to_save = [*(config.modules_to_save or ()), *heads]
     return config
@@ -1357,10 +1347,10 @@ class SoKAModel(BaseTuner):
         self._new = adapter_name          # the one that may yet be cast
         try:
             super().inject_adapter(model, adapter_name, *args, **kwargs)
-            vars(config)["record"] = {k: vars(config)[k] for k in RECORD} | dict(start_saved=True)
+            config.__dict__["record"] = {k: vars(config)[k] for k in RECORD} | dict(start_saved=True)
         finally:
             self._starts = {}
-            vars(config).update(given)
+            config.__dict__.update(given)
 
     def _prepare_model(self, peft_config:Any, model:nn.Module)->None:
         "Settle the plan and raise every error before the first layer is replaced."
@@ -1492,3 +1482,4 @@ def register(
 
 # %% ../nbs/06_peft.ipynb #124c465a
 register(SoKAConfig, SoKAModel)
+start = start_layers        # beside what else a user calls
