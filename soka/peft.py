@@ -48,7 +48,7 @@ from .start import start as start_layers
 __all__ = ['SOKA_TYPE', 'BIASES', 'PLAN_CRITERIA', 'FLAGS', 'LINES', 'NOTE', 'HEADS', 'WEIGHTS', 'PICKLE', 'FLOATS', 'PRESETS',
            'RECORD', 'TASK_HEADS', 'start', 'add_peft_type', 'whole', 'number', 'LayerPlan', 'read_plan', 'write_plan',
            'read_plan_file', 'check_plan', 'check_rule', 'check_numbers', 'check_together', 'one_line', 'name_list',
-           'keyed', 'check_kinds', 'check_regex', 'check_records', 'as_shape', 'add_note', 'plan_tensors', 'plain',
+           'keyed', 'check_kinds', 'check_regex', 'check_records', 'as_shape', 'add_note', 'plan_tensors', 'bare_name',
            'new_tensors', 'check_tensors', 'check_weights', 'check_folder', 'check_source', 'apply_preset',
            'with_record', 'SoKAConfig', 'reader_of', 'base_features', 'base_weight', 'supported', 'base_of', 'targeted',
            'find_targets', 'shared_with', 'check_targets', 'start_entries', 'fingerprints', 'base_name',
@@ -297,7 +297,7 @@ def plan_tensors(
     return want
 
 # %% ../nbs/06_peft.ipynb #d3f9f1a4
-def plain(
+def bare_name(
     name:str,   # of a module or a tensor
 )->str:
     "The name without what PEFT's and torch's wrappers add to it."
@@ -319,8 +319,8 @@ def check_tensors(
     config:SoKAConfig,      # of the adapter, with its plan
 )->None:                    # a `ValueError` names the first that is missing or misshapen
     "Refuse an adapter file that lacks a tensor of the plan, has one too many, or holds one in another shape."
-    have = {plain(k): tuple(s) for k,s in have.items()}
-    plan = {plain(n): p for n,p in read_plan(config.plan or {}).items()}
+    have = {bare_name(k): tuple(s) for k,s in have.items()}
+    plan = {bare_name(n): p for n,p in read_plan(config.plan or {}).items()}
     want = plan_tensors(plan, config.source, folded=config.folded, old=any(k.endswith(".soka_dU") for k in have))
     missing = sorted(want.keys() - have.keys())
     if missing: raise ValueError(f"adapter file must hold every tensor of the plan, {len(missing)} of {len(want)} are missing: {missing[0]}")
@@ -537,7 +537,7 @@ def targeted(
 )->Any:                    # true or false
     "Does the adapter belong on a module? A saved one has its plan, whose names are compared and not matched."
     plan = getattr(config, "plan", None) if getattr(config, "start_saved", False) else None    # other methods of this package have neither
-    return check_target_module_exists(config, plain(name)) if plan is None else plain(name) in map(plain, plan)
+    return check_target_module_exists(config, bare_name(name)) if plan is None else bare_name(name) in map(bare_name, plan)
 
 def find_targets(
     config:SoKAConfig,     # with target_modules
@@ -549,7 +549,7 @@ def find_targets(
     for name, m in model.named_modules():
         if not name or (inside and name.startswith(inside)): continue
         if isinstance(m, BaseTunerLayer): inside += (name + ".",)
-        if targeted(config, name): found[plain(name)] = base_of(m)
+        if targeted(config, name): found[bare_name(name)] = base_of(m)
     if found: return found
     known = sorted({n.rsplit(".", 1)[-1] for n,m in model.named_modules() if supported(m) and not (inside and n.startswith(inside))})
     raise NoMatchingPeftModuleError(f"target_modules must match at least one layer, got {config.target_modules!r}; "
@@ -600,7 +600,7 @@ def fingerprints(
     layers:Iterable[str],   # names
 )->dict[str, str]:          # as a config holds them; without those that cannot be read
     "A few entries of each weight."
-    modules = {plain(n): m for n,m in model.named_modules()}
+    modules = {bare_name(n): m for n,m in model.named_modules()}
     found = {n: fingerprint(base_of(modules[n]), partial(start_entries, modules[n])) for n in layers}
     return {n: str(f) for n,f in found.items() if f is not None}
 
@@ -617,13 +617,13 @@ def check_same_base(
     model:nn.Module,    # what it is to be put on
 )->None:                # a `ValueError` names both and the first layer that differs
     "Refuse a base that is not the one an adapter was made on."
-    modules, plan = {plain(n): m for n,m in model.named_modules()}, {plain(n): p for n,p in read_plan(config.plan or {}).items()}
+    modules, plan = {bare_name(n): m for n,m in model.named_modules()}, {bare_name(n): p for n,p in read_plan(config.plan or {}).items()}
     if not config.check_base or any(isinstance(m, BaseTunerLayer) and m.merged for m in modules.values()): return
     def bad(n, f):
         if n not in modules: return "is not there"
         try: return compare(parse_fingerprint(f), base_of(modules[n]), partial(start_entries, modules[n]))
         except NotImplementedError: return "is no linear layer"
-    used = {plain(n): f for n,f in (config.base_fingerprint or {}).items() if plain(n) in plan and plan[plain(n)].r}
+    used = {bare_name(n): f for n,f in (config.base_fingerprint or {}).items() if bare_name(n) in plan and plan[bare_name(n)].r}
     order = {n: i for i,n in enumerate(modules)}            # JSON has sorted the names
     found = {n: text for n in sorted(used, key=lambda n: order.get(n, len(order))) if (text := bad(n, used[n]))}
     if not found: return
@@ -786,7 +786,7 @@ def fitting_plan(
     layers:dict[str, nn.Module],  # layer name -> base layer
 )->dict[str, LayerPlan]:          # a `ValueError` if it does not fit
     "A given plan, checked against the layers it is for."
-    plan = {plain(n): p for n,p in read_plan(plan).items()}
+    plan = {bare_name(n): p for n,p in read_plan(plan).items()}
     if not any(p.r for p in plan.values()): raise ValueError(f"plan must give a term to at least one layer, got none in {len(plan)}")
     for n, p in plan.items():
         if n not in layers: raise ValueError(f"plan must name targeted layers of the model, got {n!r}")
@@ -1283,11 +1283,11 @@ def load_starts(
             if at + k in state_dict: state_dict[at + k] = state_dict[at + k].to(t.dtype)
 
 def plan_of(
-    model:nn.Module,           # with SoKA adapters
+    model:Any,                 # with SoKA adapters
     adapter:str="default",
 )->dict[str, list[int]]:       # layer name -> [m1, n1, m2, n2, r]
     "The plan of an adapter, as a config may give it."
-    return {plain(n): [*m.soka_terms[adapter].shape, m.soka_terms[adapter].r] for n,m in soka_layers(model).items() if m.has(adapter)}
+    return with_record(model.peft_config[adapter]).plan
 
 def restart(
     model:nn.Module,           # with SoKA adapters
@@ -1364,7 +1364,7 @@ class SoKAModel(BaseTuner):
         self._starts = vars(peft_config).pop("starts", {})
         check_has_start(peft_config, self._starts)
         if peft_config.plan is None:
-            modules = {plain(n): m for n,m in model.named_modules()}
+            modules = {bare_name(n): m for n,m in model.named_modules()}
             weights = ((n, own_weight(modules[n])) for n in layers)
             if peft_config.source == "weight": plan, self._starts = plan_layers(layers, shaped(peft_config), weights)
             else: plan = plan_only(layers, peft_config, weights)
@@ -1379,7 +1379,7 @@ class SoKAModel(BaseTuner):
 
     def _create_and_replace(self, peft_config:Any, adapter_name:str, target:nn.Module, target_name:str, parent:nn.Module,
                             current_key:str, **kwargs:Any)->None:
-        c, k = peft_config, plain(current_key)
+        c, k = peft_config, bare_name(current_key)
         plan = read_plan({n: v for n,v in (c.plan or {}).items() if n == k}).get(k)
         if plan is None or plan.r == 0: return                   # the budget had nothing for this layer
         start = self._starts.pop(k, None)
