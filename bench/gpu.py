@@ -25,7 +25,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 from soka import kernels, kron
-from soka.kron import KronShape, balanced_shape, kron_linear
+from soka.kron import balanced_shape, kron_linear
 from soka.peft import SoKAConfig, SoKALayer
 from soka.quant import keep_cpu_weights, quantize_linear
 

@@ -6,6 +6,7 @@ Writes nbs/records/ideas; nbs/experiments/claims.ipynb shows it. What helps move
 Each method below is also an example of how a rival is added to `soka compare`.
 """
 import sys
+from functools import partial
 
 import torch
 from peft import get_peft_model
@@ -13,7 +14,7 @@ from transformers import get_cosine_schedule_with_warmup
 
 from soka.cli import main
 from soka.compare import ALL, METHODS, Method, all_linear, build_full
-from soka.peft import SoKAConfig, Taps, base_weight, loss_gradients, soka_layers, targets_for, with_matrices
+from soka.peft import SoKAConfig, base_weight, loss_gradients, soka_layers, targets_for, with_matrices
 
 def started(b, terms=lambda k: k, matrix=lambda n, G: G):
     "SoKA's start, with the matrices that are decomposed or their terms changed."
@@ -46,6 +47,21 @@ def mixed(b):
     model.add_adapter("balanced", SoKAConfig(r=1, shape=b.settings["shape"], seed=b.seed, **ALL))
     model.base_model.set_adapter(["default", "balanced"])
     return model
+
+class Taps:
+    "Hooks that keep each call's input and output of some layers."
+    def __init__(self, layers:dict[str, torch.nn.Module]):
+        self.calls:list[tuple[str, torch.Tensor, torch.Tensor]] = []
+        self.handles = [l.register_forward_hook(partial(self.keep, n)) for n,l in layers.items()]
+
+    def keep(self, name:str, layer:torch.nn.Module, args:tuple, y:torch.Tensor)->torch.Tensor:
+        "After a call of the layer: its output takes part in the graph, even where nothing before it does."
+        if not y.requires_grad: y = y.detach().requires_grad_()
+        self.calls.append((name, args[0].detach(), y))
+        return y
+
+    def remove(self)->None:
+        for h in self.handles: h.remove()
 
 def inverse_root(C):
     "C^(-1/4) of a second moment, a little of its mean added."

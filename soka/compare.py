@@ -476,7 +476,7 @@ def start_energy(cell:Cell, name:str, model:Any, seed:int)->float|None:
     arm, layers = cell.c.arms[name], soka_layers(model.get_base_model())
     base = cell.model(arm.quantize)
     own = {n: base.get_submodule(n) for n in layers}
-    found = ((n, base_weight(l)) for n, l in own.items()) if source == "weight" else loss_gradients(base, own, cell.batches(seed, arm.settings.get("gradient_batches", 1)))
+    found = ((n, base_weight(l)) for n, l in own.items()) if source == "weight" else loss_gradients(base, own, cell.batches(seed, arm.settings.get("gradient_batches", 1)), 4096)
     def spanned(terms, G): return (rearrange(G, terms.shape).double() @ orthonormal_rows(terms.V if terms.V0 is None else terms.V0).to(G.device).T).square().sum()
     both = [(float(spanned(layers[n].soka_terms["default"], G)), float(G.double().square().sum())) for n, G in found]
     return sum(h for h, _ in both)/sum(t for _, t in both)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 import torch
 from torch import Tensor, nn
-from .kron import KronShape, apply_change, check_shape, kron_sum
+from .kron import KronShape, check_shape, kron_change, kron_sum
 from .kpsvd import KPSVD, check_matrix, kpsvd, leading
 from .quant import dense_weight, features, keep_cpu_weights, restore_weight, set_dense_weight, warn_of_cost, weight_state, write_cost
 from .rank import CRITERIA, choose_shape, select_rank
@@ -146,7 +146,8 @@ class KronTerms(nn.Module):
     @classmethod
     def of(cls, k:KPSVD, source:str="weight", **kw:Any)->KronTerms:
         "The terms that training starts from; for a gradient that is not known (all zero) they wait for it."
-        self = cls(k.shape, len(k.S), start=source == "weight", **dict(dtype=k.V.dtype, device=k.V.device) | kw)
+        like:dict[str, Any] = dict(dtype=k.V.dtype, device=k.V.device)
+        self = cls(k.shape, len(k.S), start=source == "weight", **like | kw)
         if source == "gradient" and not k.total: self.wait()
         else: self.fill(start_factors(k, source, self.seed))
         return self
@@ -182,12 +183,12 @@ class KronTerms(nn.Module):
             U, V = self.U, self.V
             if U.dtype != x.dtype: U, V = U.to(x.dtype), V.to(x.dtype)
             return (y + nn.functional.linear(x, V) @ U).to(y.dtype)
-        return apply_change(x, *self.stacks(), delta, None, y)
+        return kron_change(x, *self.stacks(), delta, None, y, check=False)
 
     def add_start(self, x:Tensor, y:Tensor)->Tensor:
         "An output plus what the frozen start adds to it."
         _, _, U0, V0 = self.stacks()
-        return y if U0 is None or V0 is None else apply_change(x, U0, V0, base=y)
+        return y if U0 is None or V0 is None else kron_change(x, U0, V0, base=y, check=False)
 
     @torch.no_grad()
     def change(self)->Tensor:

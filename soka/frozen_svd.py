@@ -7,7 +7,6 @@ from __future__ import annotations
 import copy
 import heapq
 import os
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Optional, Union
@@ -25,7 +24,6 @@ from .kpsvd import kpsvd
 from .peft import MergingLayer, add_peft_type, check_targets, find_targets, pattern
 from .quant import dense_weight, features, keep_cpu_weights, warn_of_cost
 from .settings import Count, check_value
-
 
 # %% auto #0
 __all__ = ['EXACT', 'LOAD_NOTE', 'SVD', 'top_svd', 'svd_mark', 'FrozenSVDConfig', 'add_load_note', 'check_size', 'no_change',
@@ -156,12 +154,8 @@ class FrozenSVDStore(nn.Module, MergingLayer):
     prefix:ClassVar[str]
     trained:ClassVar[tuple[str, ...]]
     change:ClassVar[Any] = staticmethod(no_change)   # (x, svd, **trained): what is added to the output
-    active_adapters:Any   # PEFT's; named here because torch types every unknown name as a tensor or a module
     adapter_layer_names:Any
     other_param_names:Any
-    base_layer:Any
-    get_base_layer:Any
-    set_adapter:Any
     _get_base_layer_device_and_dtype:Any
 
     def __init_subclass__(cls, prefix:str="", trained:tuple[str, ...]=(), **kwargs:Any)->None:

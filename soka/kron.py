@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['KERNELS', 'rearrange', 'unrearrange', 'KronShape', 'check_shape', 'divisors', 'balanced_shape', 'candidate_shapes',
-           'kron_sum', 'kron_linear', 'apply_change', 'kron_change']
+           'kron_sum', 'kron_linear', 'kron_change']
 
 # %% ../nbs/01_kron.ipynb #16a452b1
 import os
@@ -349,6 +349,13 @@ def _check_apply(x, U, V, order):
     n = U.shape[2]*V.shape[2]
     if x.ndim == 0 or x.shape[-1] != n: raise ValueError(f"last dimension of x must be n1*n2 = {n}, got shape {tuple(x.shape)}")
 
+def _check_change(x, dU, dV, U0, V0, order, base):
+    _check_apply(x, dU, dV, order)
+    if U0 is not None and U0.shape != dU.shape: raise ValueError(f"U0 must have dU's shape {tuple(dU.shape)}, got {tuple(U0.shape)}")
+    if V0 is not None and V0.shape != dV.shape: raise ValueError(f"V0 must have dV's shape {tuple(dV.shape)}, got {tuple(V0.shape)}")
+    if base is not None and base.shape != (want := (*x.shape[:-1], dU.shape[1]*dV.shape[1])):
+        raise ValueError(f"base must have shape {want}, got {tuple(base.shape)}")
+
 # %% ../nbs/01_kron.ipynb #e4c912d4
 def kron_linear(
     x:Tensor,             # input, shape (..., n1*n2)
@@ -361,19 +368,6 @@ def kron_linear(
     return _autocast(x, U, V, None, None, None, False, order)
 
 # %% ../nbs/01_kron.ipynb #f9674a07
-def apply_change(
-    x:Tensor,             # input, shape (..., n1*n2)
-    dU:Tensor,            # trained left factors, shape (r, m1, n1)
-    dV:Tensor,            # trained right factors, shape (r, m2, n2)
-    U0:Tensor|None=None,  # frozen start of the left factors, shape (r, m1, n1); None stands for zero
-    V0:Tensor|None=None,  # frozen start of the right factors, shape (r, m2, n2); None stands for zero
-    delta:bool=True,      # True: subtract the start's own product; False: keep it
-    order:str|None=None,  # "V" or "U" first; None takes the one with fewer multiply-adds
-    base:Tensor|None=None,  # output to add the change to, shape (..., m1*m2); its dtype is then the result's
-)->Tensor:                # shape (..., m1*m2), in the dtype of `x` (under autocast: in autocast's)
-    "`kron_change` without its checks, for a layer that has made sure of all shapes."
-    return _autocast(x, dU, dV, U0, V0, base, delta, order)
-
 def kron_change(
     x:Tensor,             # input, shape (..., n1*n2)
     dU:Tensor,            # trained left factors, shape (r, m1, n1)
@@ -383,11 +377,9 @@ def kron_change(
     delta:bool=True,      # True: subtract the start's own product; False: keep it
     order:str|None=None,  # "V" or "U" first; None takes the one with fewer multiply-adds
     base:Tensor|None=None,  # output to add the change to, shape (..., m1*m2); its dtype is then the result's
+    *,
+    check:bool=True,      # False: for a layer that has made sure of all shapes
 )->Tensor:                # shape (..., m1*m2), in the dtype of `x` (under autocast: in autocast's)
     "`x` times `sum_k kron(U0+dU, V0+dV)`, minus `sum_k kron(U0, V0)` if `delta`; `U0` and `V0` get no gradients."
-    _check_apply(x, dU, dV, order)
-    if U0 is not None and U0.shape != dU.shape: raise ValueError(f"U0 must have dU's shape {tuple(dU.shape)}, got {tuple(U0.shape)}")
-    if V0 is not None and V0.shape != dV.shape: raise ValueError(f"V0 must have dV's shape {tuple(dV.shape)}, got {tuple(V0.shape)}")
-    if base is not None and base.shape != (want := (*x.shape[:-1], dU.shape[1]*dV.shape[1])):
-        raise ValueError(f"base must have shape {want}, got {tuple(base.shape)}")
-    return apply_change(x, dU, dV, U0, V0, delta, order, base)
+    if check: _check_change(x, dU, dV, U0, V0, order, base)
+    return _autocast(x, dU, dV, U0, V0, base, delta, order)

@@ -43,24 +43,25 @@ from .quant import (WriteCost, dense_weight, features, keep_cpu_weights, kind, r
                         weight_state, write_cost)
 from .rank import Spectrum, affordable, allocate, choose_shape, deal, listed_shapes, parse_budget, select_rank
 from .settings import (Count, CountOrZero, Line, Modules, ModulesOrNone, Part, Positive, Seed, Shape, Share, Words, check_fields, setting)
-from .start import arm, start
+from .start import arm, average, orthonormal_rows, turn, write
+from .start import start as start_layers
+
 
 # %% auto #0
-__all__ = ['SOKA_TYPE', 'StartSource', 'Mode', 'RankSource', 'Criterion', 'Bias', 'Budget', 'Layers', 'Texts', 'PRESETS',
-           'Preset', 'NOTE', 'HEADS', 'WEIGHTS', 'PICKLE', 'FLOATS', 'RECORD', 'TASK_HEADS', 'add_peft_type',
-           'LayerPlan', 'read_plan', 'write_plan', 'read_plan_file', 'check_plan', 'share_of_base', 'AdapterSettings',
-           'check_together', 'check_records', 'as_shape', 'add_note', 'plan_tensors', 'plain', 'new_tensors',
-           'check_tensors', 'check_weights', 'check_folder', 'check_source', 'with_record', 'SoKAConfig', 'reader_of',
-           'base_features', 'base_weight', 'supported', 'base_of', 'targeted', 'find_targets', 'shared_with',
-           'check_targets', 'start_entries', 'fingerprints', 'base_name', 'check_same_base', 'base_parameters',
-           'settle_budget', 'pattern', 'possible', 'layer_start', 'without_factors', 'whole_term', 'starts_by_layer',
-           'starts_by_budget', 'shaped', 'plan_layers', 'shape_for', 'even_plan', 'fitting_plan', 'find_plan',
-           'check_batches', 'groups', 'Taps', 'add_gradients', 'loss_gradients', 'with_matrices', 'settle_targets',
-           'with_plan', 'targets_for', 'with_gradients', 'check_same_layers', 'changed_layers', 'with_update',
-           'zero_start', 'new_terms', 'MergingLayer', 'first_use', 'SoKALayer', 'row_groups', 'SoKAPeftLinear',
-           'soka_layers', 'merge_costs', 'own_weight', 'release_starts', 'check_rows', 'give_rows', 'load_starts',
-           'plan_of', 'restart', 'check_has_start', 'warn_of_base', 'copy_config', 'SoKAModel', 'check_when_read',
-           'register']
+__all__ = ['SOKA_TYPE', 'StartSource', 'Mode', 'RankSource', 'Criterion', 'Bias', 'Budget', 'Layers', 'Texts', 'Tokens',
+           'PRESETS', 'Preset', 'NOTE', 'HEADS', 'WEIGHTS', 'PICKLE', 'FLOATS', 'RECORD', 'TASK_HEADS', 'start',
+           'add_peft_type', 'LayerPlan', 'read_plan', 'write_plan', 'read_plan_file', 'check_plan', 'share_of_base',
+           'AdapterSettings', 'check_together', 'check_records', 'as_shape', 'add_note', 'plan_tensors', 'bare_name',
+           'new_tensors', 'check_tensors', 'check_weights', 'check_folder', 'check_source', 'with_record', 'SoKAConfig',
+           'reader_of', 'base_features', 'base_weight', 'supported', 'base_of', 'targeted', 'find_targets',
+           'shared_with', 'check_targets', 'start_entries', 'fingerprints', 'base_name', 'check_same_base',
+           'base_parameters', 'settle_budget', 'pattern', 'possible', 'layer_start', 'without_factors', 'whole_term',
+           'starts_by_layer', 'starts_by_budget', 'shaped', 'plan_layers', 'shape_for', 'even_plan', 'fitting_plan',
+           'find_plan', 'backward_beside', 'loss_gradients', 'with_matrices', 'settle_targets', 'with_plan',
+           'targets_for', 'with_gradients', 'check_same_layers', 'changed_layers', 'with_update', 'zero_start',
+           'new_terms', 'MergingLayer', 'first_use', 'SoKALayer', 'row_groups', 'SoKAPeftLinear', 'soka_layers',
+           'merge_costs', 'own_weight', 'release_starts', 'check_rows', 'give_rows', 'load_starts', 'plan_of',
+           'restart', 'check_has_start', 'warn_of_base', 'copy_config', 'SoKAModel', 'check_when_read', 'register']
 
 # %% ../nbs/06_peft.ipynb #db635c82
 def add_peft_type(
@@ -146,6 +147,7 @@ Bias = Literal["none", "all", "soka_only"]
 Budget = Annotated[Union[Annotated[int, Field(ge=1, le=10**15)], Annotated[str, AfterValidator(share_of_base)]], Field(description="a number of parameters, or a share of the base as 0.015%")]
 Layers = Annotated[Union[CountOrZero, list[CountOrZero], tuple[CountOrZero, ...], set[CountOrZero], InstanceOf[range]], Field(description="an integer of at least 0 or a list of such")]
 Texts = Annotated[dict[str, Optional[Line]], Field(description="a table of texts")]
+Tokens = Annotated[Union[list[CountOrZero], dict[str, list[CountOrZero]]], Field(description="a list of tokens or a table of such")]
 
 # %% ../nbs/06_peft.ipynb #0c32a053
 PRESETS: dict[str, dict[str, Any]] = {"paper": {"shape": "balanced", "source": "weight", "energy": 0.9, "criterion": "both"}}
@@ -246,7 +248,7 @@ def plan_tensors(
     return want
 
 # %% ../nbs/06_peft.ipynb #d3f9f1a4
-def plain(
+def bare_name(
     name:str,   # of a module or a tensor
 )->str:
     "The name without what PEFT's and torch's wrappers add to it."
@@ -268,8 +270,8 @@ def check_tensors(
     config:SoKAConfig,      # of the adapter, with its plan
 )->None:                    # a `ValueError` names the first that is missing or misshapen
     "Refuse an adapter file that lacks a tensor of the plan, has one too many, or holds one in another shape."
-    have = {plain(k): tuple(s) for k,s in have.items()}
-    plan = {plain(n): p for n,p in read_plan(config.plan or {}).items()}
+    have = {bare_name(k): tuple(s) for k,s in have.items()}
+    plan = {bare_name(n): p for n,p in read_plan(config.plan or {}).items()}
     want = plan_tensors(plan, config.source, folded=config.folded, old=any(k.endswith(".soka_dU") for k in have))
     missing = sorted(want.keys() - have.keys())
     if missing: raise ValueError(f"adapter file must hold every tensor of the plan, {len(missing)} of {len(want)} are missing: {missing[0]}")
@@ -354,6 +356,8 @@ class SoKAConfig(AdapterSettings, PeftConfig):
     soka_dropout: Part = field(default=0.0, metadata={"help": "Dropout on the adapter's input, in [0, 1); delta mode only."})
     bias: Bias = field(default="none", metadata={"help": "'none', 'all' or 'soka_only'."})
     modules_to_save: Optional[Words] = field(default=None, metadata={"help": "As in LoraConfig."})
+    trainable_token_indices: Optional[Tokens] = field(default=None, metadata={"help": "As in LoraConfig."})
+    ensure_weight_tying: bool = field(default=False, metadata={"help": "As in LoraConfig."})
     layers_to_transform: Optional[Layers] = field(default=None, metadata={"help": "As in LoraConfig."})
     layers_pattern: Optional[ModulesOrNone] = field(default=None, metadata={"help": "As in LoraConfig."})
     rank_pattern: Annotated[dict[str, Count], Field(description="a table from names to integers of at least 1")] = field(default_factory=dict, metadata={"help": "Layer name or regex -> number of terms."})
@@ -459,7 +463,7 @@ def targeted(
 )->Any:                    # true or false
     "Does the adapter belong on a module? A saved one has its plan, whose names are compared and not matched."
     plan = getattr(config, "plan", None) if getattr(config, "start_saved", False) else None    # other methods of this package have neither
-    return check_target_module_exists(config, plain(name)) if plan is None else plain(name) in map(plain, plan)
+    return check_target_module_exists(config, bare_name(name)) if plan is None else bare_name(name) in map(bare_name, plan)
 
 def find_targets(
     config:SoKAConfig,     # with target_modules
@@ -471,7 +475,7 @@ def find_targets(
     for name, m in model.named_modules():
         if not name or (inside and name.startswith(inside)): continue
         if isinstance(m, BaseTunerLayer): inside += (name + ".",)
-        if targeted(config, name): found[plain(name)] = base_of(m)
+        if targeted(config, name): found[bare_name(name)] = base_of(m)
     if found: return found
     known = sorted({n.rsplit(".", 1)[-1] for n,m in model.named_modules() if supported(m) and not (inside and n.startswith(inside))})
     raise NoMatchingPeftModuleError(f"target_modules must match at least one layer, got {config.target_modules!r}; "
@@ -522,7 +526,7 @@ def fingerprints(
     layers:Iterable[str],   # names
 )->dict[str, str]:          # as a config holds them; without those that cannot be read
     "A few entries of each weight."
-    modules = {plain(n): m for n,m in model.named_modules()}
+    modules = {bare_name(n): m for n,m in model.named_modules()}
     found = {n: fingerprint(base_of(modules[n]), partial(start_entries, modules[n])) for n in layers}
     return {n: str(f) for n,f in found.items() if f is not None}
 
@@ -539,13 +543,13 @@ def check_same_base(
     model:nn.Module,    # what it is to be put on
 )->None:                # a `ValueError` names both and the first layer that differs
     "Refuse a base that is not the one an adapter was made on."
-    modules, plan = {plain(n): m for n,m in model.named_modules()}, {plain(n): p for n,p in read_plan(config.plan or {}).items()}
+    modules, plan = {bare_name(n): m for n,m in model.named_modules()}, {bare_name(n): p for n,p in read_plan(config.plan or {}).items()}
     if not config.check_base or any(isinstance(m, BaseTunerLayer) and m.merged for m in modules.values()): return
     def bad(n, f):
         if n not in modules: return "is not there"
         try: return compare(parse_fingerprint(f), base_of(modules[n]), partial(start_entries, modules[n]))
         except NotImplementedError: return "is no linear layer"
-    used = {plain(n): f for n,f in (config.base_fingerprint or {}).items() if plain(n) in plan and plan[plain(n)].r}
+    used = {bare_name(n): f for n,f in (config.base_fingerprint or {}).items() if bare_name(n) in plan and plan[bare_name(n)].r}
     order = {n: i for i,n in enumerate(modules)}            # JSON has sorted the names
     found = {n: text for n in sorted(used, key=lambda n: order.get(n, len(order))) if (text := bad(n, used[n]))}
     if not found: return
@@ -698,7 +702,7 @@ def fitting_plan(
     layers:dict[str, nn.Module],  # layer name -> base layer
 )->dict[str, LayerPlan]:          # a `ValueError` if it does not fit
     "A given plan, checked against the layers it is for."
-    plan = {plain(n): p for n,p in read_plan(plan).items()}
+    plan = {bare_name(n): p for n,p in read_plan(plan).items()}
     if not any(p.r for p in plan.values()): raise ValueError(f"plan must give a term to at least one layer, got none in {len(plan)}")
     for n, p in plan.items():
         if n not in layers: raise ValueError(f"plan must name targeted layers of the model, got {n!r}")
@@ -723,76 +727,52 @@ def find_plan(
     if config.budget is not None or None in ranks.values(): return plan_layers(layers, config, each, factors=False)
     return {n: shape_for(n, base_features(l), weight, config, ranks[n]) for n,l in layers.items()}, {}
 
-# %% ../nbs/06_peft.ipynb #d9321401
-def check_batches(
-    batches:Any,   # what the caller gave
-)->list:
-    "The batches as a list, which the passes over the model need."
-    batches = list(batches)
-    if not batches: raise ValueError("batches must hold at least one batch for the model, got none")
-    return batches
-
-def groups(
-    layers:dict[str, nn.Module],  # layer name -> base layer
-    hold:int,                     # most gradient entries to hold at once
-)->Iterator[dict[str, nn.Module]]:   # a layer that alone is larger comes alone
-    "The layers, in order, in groups whose weights have at most `hold` entries together."
-    group:dict[str, nn.Module] = {}
-    size = 0
-    for n, l in layers.items():
-        new = base_features(l)[0]*base_features(l)[1]
-        if group and size + new > hold:
-            yield group
-            group, size = {}, 0
-        group[n], size = l, size + new
-    if group: yield group
-
 # %% ../nbs/06_peft.ipynb #0546d9b1
-class Taps:
-    "Hooks that keep each call's input and output of some layers."
-    def __init__(self, layers:dict[str, nn.Module]):
-        self.calls:list[tuple[str, Tensor, Tensor]] = []
-        self.handles = [l.register_forward_hook(partial(self.keep, n)) for n,l in layers.items()]
-
-    def keep(self, name:str, layer:nn.Module, args:tuple, y:Tensor)->Tensor:
-        "After a call of the layer: its output takes part in the graph, even where nothing before it does."
-        if not y.requires_grad: y = y.detach().requires_grad_()
-        self.calls.append((name, args[0].detach(), y))
-        return y
-
-    def remove(self)->None:
-        for h in self.handles: h.remove()
-
-def add_gradients(
-    sums:dict[str, Tensor],                     # layer name -> gradient so far, changed
-    loss:Tensor,
-    calls:list[tuple[str, Tensor, Tensor]],     # layer name, input, output
-)->None:
-    "Add `sum_t g_t x_t^T` of every call, without touching any parameter's `grad`."
-    for (n, x, _), g in zip(calls, torch.autograd.grad(loss, [y for _,_,y in calls], allow_unused=True)):
-        if g is not None: sums[n] += g.reshape(-1, g.shape[-1]).float().T @ x.reshape(-1, x.shape[-1]).float()
+def backward_beside(
+    model:nn.Module,                # its output has a `loss`; left as it is
+    layers:dict[str, nn.Module],    # layer name -> layer of the model
+    terms:dict[str, KronTerms],     # by layer name, added to the layers' outputs
+    batches:list,                   # keyword arguments of the model
+)->None:                            # the terms have gradients
+    "Backward passes in training mode that reach nothing but the terms."
+    flags, modes = [(p, p.requires_grad) for p in model.parameters()], {m: m.training for m in model.modules()}
+    def add(t): return lambda layer, args, y: t(args[0], y)
+    handles = [layers[n].register_forward_hook(add(t)) for n,t in terms.items()]
+    try:
+        for p, _ in flags: p.requires_grad_(False)
+        model.train()
+        for b in batches:
+            with torch.enable_grad(): model(**b).loss.backward()
+    finally:
+        for h in handles: h.remove()
+        for p, needs in flags: p.requires_grad_(needs)
+        for m, training in modes.items(): m.training = training
 
 # %% ../nbs/06_peft.ipynb #3aa6230f
 def loss_gradients(
     model:nn.Module,              # its output has a `loss`
     layers:dict[str, nn.Module],  # layer name -> layer of the model, frozen or not, quantized or not
-    batches:Iterable,             # keyword arguments of the model, labels included; gone through once for each group of layers
-    hold:int=2**28,               # most gradient entries in memory at once: 1 GiB in float32
+    batches:Iterable,             # keyword arguments of the model, labels included; gone through twice
+    columns:int=64,               # of the sketch
 )->Iterator[tuple[str, Tensor]]:  # layer name, mean gradient over the batches, shape (out_features, in_features), float32
-    "Gradient of the loss by each layer's weight, in evaluation mode, a group of layers at a time."
-    batches, training = check_batches(batches), model.training
-    keep_cpu_weights(model.eval())
-    try:
-        for group in groups(layers, hold):
-            sums = {n: torch.zeros(base_features(l), device=next(l.parameters()).device) for n,l in group.items()}
-            for b in batches:
-                taps = Taps(group)
-                try:
-                    with torch.enable_grad(): loss = model(**b).loss
-                finally: taps.remove()
-                add_gradients(sums, loss, taps.calls)
-            yield from ((n, G/len(batches)) for n,G in sums.items())
-    finally: model.train(training)
+    "Gradient of the loss by each layer's weight: its leading part, or all of it where the columns reach a side (Halko, Martinsson & Tropp 2011)."
+    batches, terms = list(batches), {}
+    if not batches: raise ValueError("batches must hold at least one batch for the model, got none")
+    keep_cpu_weights(model)
+    for n, l in layers.items():
+        m, k = base_features(l)
+        t = terms[n] = KronTerms((m, 1, 1, k), min(columns, m, k), device=next(l.parameters()).device)
+        write(t.U, orthonormal_rows(torch.randn(t.r, m, generator=torch.Generator().manual_seed(0), device="cpu")))
+        t.U.requires_grad_(False)
+    backward_beside(model, layers, terms, batches)
+    turn(terms.values(), "V")
+    for t in terms.values():
+        t.V.grad = None
+        t.U.requires_grad_(True); t.V.requires_grad_(False)
+    backward_beside(model, layers, terms, batches)
+    for n, t in terms.items():
+        G = average(t.U.grad, t.U)
+        yield n, torch.zeros(t.shape.out_features, t.shape.in_features, device=t.U.device) if G is None else G.T @ t.V.detach()/len(batches)
 
 # %% ../nbs/06_peft.ipynb #531629d2
 def with_matrices(
@@ -857,11 +837,11 @@ def with_gradients(
     config:SoKAConfig,   # with source="gradient" or rank_source="gradient"
     model:nn.Module,     # without adapters; its output has a `loss`
     batches:Iterable,    # keyword arguments of the model, labels included
-    hold:int=2**28,      # most gradient entries in memory at once
+    columns:int=64,      # of the sketch of each gradient
 )->SoKAConfig:           # a copy with the plan, and the terms to start from, for this model
     "Decompose the loss gradient of every targeted layer and keep what `get_peft_model` needs."
     config, layers = targets_for(config, model, "gradient")
-    return with_matrices(config, layers, "gradient", lambda some: loss_gradients(model, some, batches, hold))
+    return with_matrices(config, layers, "gradient", lambda some: loss_gradients(model, some, batches, columns))
 
 # %% ../nbs/06_peft.ipynb #2fe84a35
 def check_same_layers(
@@ -1032,6 +1012,7 @@ class SoKALayer(MergingLayer):
     "The adapters of one layer: terms by adapter name."
     adapter_layer_names = ("soka_terms",)
     other_param_names = ("soka_dropout", "soka_mode", "soka_wanted", "scaling")
+    soka_terms:Any        # nn.ModuleDict of KronTerms
 
     def __init__(self, base_layer:nn.Module, **kwargs:Any)->None:
         self.hold(base_layer, **kwargs)
@@ -1149,10 +1130,6 @@ def row_groups(
 # %% ../nbs/06_peft.ipynb #5550fd20
 class SoKAPeftLinear(nn.Module, SoKALayer):
     "SoKA on a linear layer of any kind, under PEFT."
-    active_adapters:Any   # PEFT's; named here because torch types every unknown name as a tensor or a module
-    base_layer:Any
-    get_base_layer:Any
-
     def __init__(self, base_layer:nn.Module, adapter_name:str, plan:LayerPlan, start:Optional[KPSVD], config:SoKAConfig, **kwargs:Any)->None:
         super().__init__()
         SoKALayer.__init__(self, base_layer, **kwargs)
@@ -1252,11 +1229,11 @@ def load_starts(
             if at + k in state_dict: state_dict[at + k] = state_dict[at + k].to(t.dtype)
 
 def plan_of(
-    model:nn.Module,           # with SoKA adapters
+    model:Any,                 # with SoKA adapters
     adapter:str="default",
 )->dict[str, list[int]]:       # layer name -> [m1, n1, m2, n2, r]
     "The plan of an adapter, as a config may give it."
-    return {plain(n): [*m.soka_terms[adapter].shape, m.soka_terms[adapter].r] for n,m in soka_layers(model).items() if m.has(adapter)}
+    return with_record(model.peft_config[adapter]).plan
 
 def restart(
     model:nn.Module,           # with SoKA adapters
@@ -1294,7 +1271,7 @@ def copy_config(
 )->SoKAConfig:          # a model's own, with the output layer that its task trains
     "The settings for one model."
     config = copy.deepcopy(config)
-    vars(config).pop("record", None)      # of the model that it may come from
+    config.__dict__.pop("record", None)      # of the model that it may come from
     heads = [h for h in TASK_HEADS.get(config.task_type or "", ()) if h not in (config.modules_to_save or ())]
     if heads: config.modules_to_save = [*(config.modules_to_save or ()), *heads]
     return config
@@ -1316,10 +1293,10 @@ class SoKAModel(BaseTuner):
         self._new = adapter_name          # the one that may yet be cast
         try:
             super().inject_adapter(model, adapter_name, *args, **kwargs)
-            vars(config)["record"] = {k: vars(config)[k] for k in RECORD} | dict(start_saved=True)
+            config.__dict__["record"] = {k: vars(config)[k] for k in RECORD} | dict(start_saved=True)
         finally:
             self._starts = {}
-            vars(config).update(given)
+            config.__dict__.update(given)
 
     def _prepare_model(self, peft_config:Any, model:nn.Module)->None:
         "Settle the plan and raise every error before the first layer is replaced."
@@ -1333,7 +1310,7 @@ class SoKAModel(BaseTuner):
         self._starts = vars(peft_config).pop("starts", {})
         check_has_start(peft_config, self._starts)
         if peft_config.plan is None:
-            modules = {plain(n): m for n,m in model.named_modules()}
+            modules = {bare_name(n): m for n,m in model.named_modules()}
             plan, found = find_plan(peft_config, layers, lambda n: own_weight(modules[n]))
             if peft_config.source == "weight": self._starts = found
             peft_config.plan = write_plan(plan)
@@ -1347,7 +1324,7 @@ class SoKAModel(BaseTuner):
 
     def _create_and_replace(self, peft_config:Any, adapter_name:str, target:nn.Module, target_name:str, parent:nn.Module,
                             current_key:str, **kwargs:Any)->None:
-        c, k = peft_config, plain(current_key)
+        c, k = peft_config, bare_name(current_key)
         plan = read_plan({n: v for n,v in (c.plan or {}).items() if n == k}).get(k)
         if plan is None or plan.r == 0: return                   # the budget had nothing for this layer
         start = self._starts.pop(k, None)
@@ -1450,3 +1427,4 @@ def register(
 
 # %% ../nbs/06_peft.ipynb #124c465a
 register(SoKAConfig, SoKAModel)
+start = start_layers        # beside what else a user calls

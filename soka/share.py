@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from .fingerprint import compare_weight, parse_fingerprint, weight_fingerprint
 from .kron import KronShape, kron_linear, kron_sum
-from .peft import WEIGHTS, LayerPlan, SoKAConfig, new_tensors, plain, read_plan
+from .peft import WEIGHTS, LayerPlan, SoKAConfig, bare_name, new_tensors, read_plan
 from .plan import Checkpoint, open_checkpoint, read_weight, tensor_name
 
 # %% auto #0
@@ -49,7 +49,7 @@ def open_adapter(
     if not (path/"adapter_config.json").is_file(): raise FileNotFoundError(f"adapter folder must hold adapter_config.json, got none in {str(folder)!r}")
     config = SoKAConfig.from_pretrained(path)
     if not config.start_saved: raise FileNotFoundError(f"adapter folder must hold a saved adapter, got settings alone in {str(folder)!r}")
-    return AdapterFiles(path, config, {plain(n): p for n,p in read_plan(config.plan or {}).items() if p.r})
+    return AdapterFiles(path, config, {bare_name(n): p for n,p in read_plan(config.plan or {}).items() if p.r})
 
 # %% ../nbs/19_share.ipynb #c72bb296
 class Factors(NamedTuple):
@@ -79,7 +79,7 @@ def layer_factors(
     "The factors of each layer, read when it is asked for, in whichever version they were saved."
     with safe_open(a.weights, "pt") as f:
         keys:dict[str, list[str]] = {}
-        for k in f.keys(): keys.setdefault(plain(k).partition(".soka_")[0], []).append(k)
+        for k in f.keys(): keys.setdefault(bare_name(k).partition(".soka_")[0], []).append(k)
         for n, ((m1, n1, m2, n2), r) in a.plan.items():
             found = {k.rpartition(".")[2]: t for k,t in new_tensors({k: f.get_tensor(k).double() for k in keys[n]}).items() if ".soka_" in k}
             one = Factors(*(found[k].reshape(r, *side) for k, side in (("U", (m1, n1)), ("V", (m2, n2)), ("U0", (m1, n1)), ("V0", (m2, n2))) if k in found))

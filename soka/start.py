@@ -49,7 +49,8 @@ def write(
         value = value.to(p.device, p.dtype)
         if hasattr(p, "placements"):
             from torch.distributed.tensor import distribute_tensor
-            value = distribute_tensor(value, p.device_mesh, p.placements, src_data_rank=None)
+            d:Any = p
+            value = distribute_tensor(value, d.device_mesh, d.placements, src_data_rank=None)
         p.copy_(value)
 
 # %% ../nbs/16_start.ipynb #f76487ee

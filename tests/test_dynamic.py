@@ -75,7 +75,7 @@ def test_moments_follow_a_rotation():
     U, V = torch.randn(3, 6, 4).double(), torch.randn(3, 5, 7).double()
     k = recompress(U, V)
     T_U, T_V = rotations(V, k, 3, 0.7)
-    assert torch.allclose(torch.einsum("ij,jab->iab", T_V, U), k.U*k.S[:, None, None]/0.7)       # dU' = M dU / c
+    assert torch.allclose(torch.einsum("ij,jab->iab", T_V, U), k.U*k.S[:, None, None]/0.7)       # U' = M U / c
     assert torch.allclose(torch.einsum("ij,jab->iab", T_U, V), 0.7*k.V) and torch.allclose(T_U @ T_V.T, torch.eye(3).double())
     state = dict(step=torch.tensor(9.), exp_avg=U.float(), exp_avg_sq=U.float().square())
     new = moved_state(state, U.shape, T_U[:2], 4)

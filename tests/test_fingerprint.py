@@ -50,6 +50,20 @@ def test_same_weight_any_storage():
     assert weight_fingerprint(l.weight.data) == fingerprint(l) and compare_weight(fingerprint(l), other.weight.data)
 
 
+# %% ../nbs/18_fingerprint.ipynb #2015457d
+def test_tiny_weights_in_half_precision():
+    import torch
+    from torch import nn
+    l = nn.Linear(64, 64)
+    nn.init.normal_(l.weight, std=2e-7)                          # as a zero-initialised layer after a little training
+    mark = fingerprint(l)
+    l.half()
+    assert not compare(mark, l) and not compare(fingerprint(l), l.float())
+    other = nn.Linear(64, 64)
+    nn.init.normal_(other.weight, std=2e-6)
+    assert "differs by" in compare(mark, other.half())
+
+
 # %% ../nbs/18_fingerprint.ipynb #5f6b9ccb
 def test_fingerprint_text():
     for l in (nn.Linear(3, 5), nn.Linear(64, 1), nn.Linear(100, 100)):

@@ -85,6 +85,27 @@ def test_a_restart_drops_what_the_optimizer_remembers():
     assert not opt.state and not t.U.any()
 
 
+# %% ../nbs/16_start.ipynb #ab09c3c3
+def test_optimizers_and_loss_scaling():
+    import torch
+    from soka.core import KronTerms
+    x, goal = torch.randn(30, 16), torch.randn(30, 24)
+    def loss(t): return (t(x, torch.zeros(30, 24)) - goal).square().mean()
+    makers = [lambda p: torch.optim.SGD(p, 0.1, momentum=0.9), lambda p: torch.optim.Adafactor(p, 1e-2), lambda p: torch.optim.AdamW(p, 1e-2, fused=True)]
+    if hasattr(torch.optim, "Muon"): makers.append(lambda p: torch.optim.Muon(p, 1e-2))       # takes matrices alone
+    for make in makers:
+        t, losses = KronTerms((24, 1, 1, 16), 4), []
+        t.wait()
+        opt = make(list(t.parameters()))
+        scaler = torch.amp.GradScaler("cpu", init_scale=2.**127)                              # far too large: the first steps overflow
+        for _ in range(16):
+            opt.zero_grad()
+            losses.append(loss(t))
+            scaler.scale(losses[-1]).backward()
+            scaler.step(opt); scaler.update()
+        assert losses[0] == losses[1] > losses[-1] and t.U.any() and torch.isfinite(t.V).all()
+
+
 # %% ../nbs/16_start.ipynb #27b80d69
 def test_what_no_hook_reaches_trains_and_is_told():
     import warnings
