@@ -54,14 +54,15 @@ __all__ = ['SOKA_TYPE', 'StartSource', 'Mode', 'RankSource', 'Criterion', 'Bias'
            'AdapterSettings', 'check_together', 'check_records', 'as_shape', 'add_note', 'plan_tensors', 'bare_name',
            'new_tensors', 'check_tensors', 'check_weights', 'check_folder', 'check_source', 'with_record', 'SoKAConfig',
            'reader_of', 'base_features', 'base_weight', 'supported', 'base_of', 'targeted', 'find_targets',
-           'shared_with', 'check_targets', 'start_entries', 'fingerprints', 'base_name', 'check_same_base',
-           'base_parameters', 'settle_budget', 'pattern', 'possible', 'layer_start', 'without_factors', 'whole_term',
-           'starts_by_layer', 'starts_by_budget', 'shaped', 'plan_layers', 'shape_for', 'even_plan', 'fitting_plan',
-           'find_plan', 'backward_beside', 'loss_gradients', 'with_matrices', 'settle_targets', 'with_plan',
-           'targets_for', 'with_gradients', 'check_same_layers', 'changed_layers', 'with_update', 'zero_start',
-           'new_terms', 'MergingLayer', 'first_use', 'SoKALayer', 'row_groups', 'SoKAPeftLinear', 'soka_layers',
-           'merge_costs', 'own_weight', 'release_starts', 'check_rows', 'give_rows', 'load_starts', 'plan_of',
-           'restart', 'check_has_start', 'warn_of_base', 'copy_config', 'SoKAModel', 'check_when_read', 'register']
+           'shared_with', 'check_targets', 'check_in_memory', 'start_entries', 'fingerprints', 'base_name',
+           'check_same_base', 'base_parameters', 'settle_budget', 'pattern', 'possible', 'layer_start',
+           'without_factors', 'whole_term', 'starts_by_layer', 'starts_by_budget', 'shaped', 'plan_layers', 'shape_for',
+           'even_plan', 'fitting_plan', 'find_plan', 'backward_beside', 'loss_gradients', 'with_matrices',
+           'settle_targets', 'with_plan', 'targets_for', 'with_gradients', 'check_same_layers', 'changed_layers',
+           'with_update', 'zero_start', 'new_terms', 'MergingLayer', 'first_use', 'SoKALayer', 'row_groups',
+           'SoKAPeftLinear', 'soka_layers', 'merge_costs', 'own_weight', 'release_starts', 'check_rows', 'give_rows',
+           'load_starts', 'plan_of', 'restart', 'check_has_start', 'warn_of_base', 'copy_config', 'SoKAModel',
+           'check_when_read', 'register']
 
 # %% ../nbs/06_peft.ipynb #db635c82
 def add_peft_type(
@@ -501,12 +502,18 @@ def check_targets(
     for n, l in layers.items():
         try: base_features(l)
         except NotImplementedError as e: raise NotImplementedError(f"{e}; target {n}") from e
-        if config.mode == "residual" and getattr(getattr(l, "weight", None), "is_meta", False) and not config.start_saved:
-            raise ValueError(f"mode='residual' needs a weight that is in memory, got {n}, which is on the meta device (offloaded, or not yet loaded)")
         if config.mode == "residual" and (other := shared_with(l, model)):
             raise ValueError(f"mode='residual' needs a weight of the layer's own, got {n}, which shares it with {other}")
     merged = [n for n,m in model.named_modules() if isinstance(m, BaseTunerLayer) and m.merged and base_of(m) in layers.values()]
     if merged: raise ValueError(f"adapters must be unmerged before another is added, got merged ones in {merged[0]}")
+
+def check_in_memory(
+    layers:dict[str, nn.Module],  # layer name -> base layer
+)->None:                          # a `ValueError` names the first whose weight is not there
+    "Refuse to take a start out of a weight that cannot be written."
+    for n, l in layers.items():
+        if getattr(getattr(l, "weight", None), "is_meta", False):
+            raise ValueError(f"mode='residual' needs a weight that is in memory, got {n}, which is on the meta device (offloaded, or not yet loaded)")
 
 # %% ../nbs/06_peft.ipynb #4dfb0f17
 def start_entries(
@@ -1305,6 +1312,7 @@ class SoKAModel(BaseTuner):
         settle_budget(peft_config, model)
         layers = find_targets(peft_config, model)
         check_targets(layers, peft_config, model)
+        if peft_config.mode == "residual" and not peft_config.start_saved: check_in_memory(layers)
         keep_cpu_weights(model)
         warn_of_base(peft_config, layers)
         self._starts = vars(peft_config).pop("starts", {})
