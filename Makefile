@@ -59,6 +59,7 @@ bench-gpu: $(STAMP)
 compare: $(STAMP)
 	OMP_NUM_THREADS=1 soka compare recipes/compare.yaml
 	OMP_NUM_THREADS=1 soka compare recipes/ablation.yaml
+	OMP_NUM_THREADS=1 soka compare recipes/start.yaml
 	OMP_NUM_THREADS=1 python bench/ideas.py
 	OMP_NUM_THREADS=1 python bench/methods.py
 
