@@ -100,7 +100,7 @@ class TrainConfig(AdapterSettings):
     method: TrainMethod = setting("soka", "adapter", "soka, lora or pissa")
     target_modules: Modules = setting("all-linear", "adapter", "layers to adapt: all-linear, a list of name endings, or a regex")
     rank_pattern: Ranks | None = setting(None, "adapter", "lora, pissa: ranks that differ from r by name ending, as [v_proj=2]")
-    gradient_batches: CountOrZero = setting(8, "adapter", "source gradient: batches, from the start of the data, whose mean gradient is decomposed; 0 plans without gradients, and the start waits for the first backward pass")
+    gradient_batches: CountOrZero = setting(8, "adapter", "source gradient: batches, from the start of the data, whose mean gradient is decomposed; 0 plans without gradients, and the first step makes the start")
     iterations: Count = setting(5, "adapter", "mode residual on a quantized base: times to decompose and quantize each layer, see soka.residual")
     plan: Name | PlanTable | None = setting(None, "adapter", "JSON file written by soka plan, or its content; shape and rank come from it")
     dropout: Part = setting(0.0, "adapter", "dropout on the adapter's input, in [0, 1)")
@@ -275,7 +275,9 @@ def prepare(model:Any, config:TrainConfig)->Any:
     checkpointing = config.gradient_checkpointing
     if getattr(model, "is_loaded_in_4bit", False) or getattr(model, "is_loaded_in_8bit", False):
         return prepare_model_for_kbit_training(model, checkpointing, {"use_reentrant": False})
-    if checkpointing: model.enable_input_require_grads()
+    if checkpointing:                    # from now on, since a start may take backward passes before training does
+        model.enable_input_require_grads()
+        model.gradient_checkpointing_enable({"use_reentrant": False})
     return model.requires_grad_(False)
 
 # %% ../nbs/10_train.ipynb #c1584ea3
