@@ -44,6 +44,7 @@ from .quant import bnb, features, keep_cpu_weights, quantize_layers
 from .rank import parse_budget
 from .registry import data_path, registered
 from .safety import Interrupted, SafeTrainer, check_room, last_checkpoint, memory_advice, one_run, read_notes
+from .start import WAITING
 from .settings import (Count, CountOrZero, Modules, Name, Names, NotNegative, Part, Positive, check_fields, check_names, read_yaml, setting)
 
 # %% auto #0
@@ -58,7 +59,7 @@ __all__ = ['METHODS_TO_TRAIN', 'QUANTIZERS', 'DTYPES', 'SCHEDULERS', 'TrainMetho
            'make_trainer', 'versions', 'commit', 'hardware', 'peak_memory', 'layer_ranks', 'describe_adapter',
            'start_record', 'total_speed', 'end_record', 'write_record', 'rank_grid', 'plot_ranks', 'plot_run',
            'load_code', 'model_card', 'save_adapter', 'save_start', 'RunResult', 'load_run', 'encode_splits', 'train',
-           'agreed_checkpoint', 'run_log']
+           'agreed_checkpoint', 'run_log', 'start_words']
 
 # %% ../nbs/10_train.ipynb #8e53f783
 METHODS_TO_TRAIN = ("soka", "lora", "pissa")
@@ -913,10 +914,16 @@ def run_log(trainer:Trainer)->RunLog:
     return next(c for c in trainer.callback_handler.callbacks if isinstance(c, RunLog))
 
 # %% ../nbs/10_train.ipynb #012464d2
+def start_words(config:TrainConfig, model:PeftModel)->str:
+    "Where a fresh adapter of SoKA starts from."
+    if any(m in WAITING for m in model.modules()): return "first step"
+    return {"gradient": f"gradients of the first {config.gradient_batches} batches", "weight": "weights", "zero": "random"}[config.source]
+
 def _announce(record:dict, config:TrainConfig, checkpoint:str|None, model:PeftModel)->None:
     a = record["adapter"]
     print(f"{a['method']}: {a['trained_parameters']:,} trained parameters, {a['share']:.3%} of {a['base_parameters']:,}")
     if checkpoint: print(f"resuming from {checkpoint}")
+    elif config.method == "soka": print(f"start: {start_words(config, model)}")
     if config.method == "pissa": save_start(model, config)
     check_room(config.output_dir, a["trained_parameters"])
     write_record(record, config.output_dir)
