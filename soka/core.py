@@ -57,13 +57,15 @@ def decompose(
     r_max:int=8,                  # at most this many; the elbow looks at 4*r_max
     max_madds:float|None=None,    # most multiply-adds of a term, in units of a rank-1 term's; None for no limit
     seed:int=0,                   # of the randomized method
+    total:float|None=None,        # energy of the whole matrix, where `W` is its leading part
 )->KPSVD:                         # with as many terms as chosen
     "KPSVD of a weight at the shape and rank that its spectrum, or the caller, chooses."
     check_matrix(W)
     check_rank_choice(r, energy, criterion, r_min, r_max)
     term = choose_shape(W, shape, min(r or r_max, 8), max_madds, seed)   # 8 rank-1 terms tell shapes apart as well as more do
-    if r is not None: return kpsvd(W, term, r, seed=seed)
-    k = kpsvd(W, term, None if criterion == "gavish-donoho" else min(4*r_max, term.max_rank), seed=seed)
+    k = kpsvd(W, term, r if r is not None else None if criterion == "gavish-donoho" else min(4*r_max, term.max_rank), seed=seed)
+    if total is not None: k = k._replace(total=max(k.total, total))
+    if r is not None: return k
     r = select_rank(k.S, k.total, energy=energy, criterion=criterion, r_min=r_min, r_max=r_max,
                     size=(term.m1*term.n1, term.m2*term.n2))
     return leading(k, r)

@@ -49,13 +49,13 @@ from .start import start as start_layers
 
 # %% auto #0
 __all__ = ['SOKA_TYPE', 'StartSource', 'Mode', 'RankSource', 'Criterion', 'Bias', 'Budget', 'Layers', 'Texts', 'Tokens',
-           'PRESETS', 'Preset', 'NOTE', 'HEADS', 'WEIGHTS', 'PICKLE', 'FLOATS', 'RECORD', 'TASK_HEADS', 'start',
-           'add_peft_type', 'LayerPlan', 'read_plan', 'write_plan', 'read_plan_file', 'check_plan', 'share_of_base',
-           'AdapterSettings', 'check_together', 'check_records', 'as_shape', 'add_note', 'plan_tensors', 'bare_name',
-           'new_tensors', 'check_tensors', 'check_weights', 'check_folder', 'check_source', 'with_record', 'SoKAConfig',
-           'reader_of', 'base_features', 'base_weight', 'supported', 'base_of', 'targeted', 'find_targets',
-           'shared_with', 'check_targets', 'check_in_memory', 'start_entries', 'fingerprints', 'base_name',
-           'check_same_base', 'base_parameters', 'settle_budget', 'pattern', 'possible', 'layer_start',
+           'PRESETS', 'Preset', 'NOTE', 'HEADS', 'WEIGHTS', 'PICKLE', 'FLOATS', 'RECORD', 'COLUMNS', 'TASK_HEADS',
+           'start', 'add_peft_type', 'LayerPlan', 'read_plan', 'write_plan', 'read_plan_file', 'check_plan',
+           'share_of_base', 'AdapterSettings', 'check_together', 'check_records', 'as_shape', 'add_note',
+           'plan_tensors', 'bare_name', 'new_tensors', 'check_tensors', 'check_weights', 'check_folder', 'check_source',
+           'with_record', 'SoKAConfig', 'reader_of', 'base_features', 'base_weight', 'supported', 'base_of', 'targeted',
+           'find_targets', 'shared_with', 'check_in_memory', 'check_targets', 'start_entries', 'fingerprints',
+           'base_name', 'check_same_base', 'base_parameters', 'settle_budget', 'pattern', 'possible', 'layer_start',
            'without_factors', 'whole_term', 'starts_by_layer', 'starts_by_budget', 'shaped', 'plan_layers', 'shape_for',
            'even_plan', 'fitting_plan', 'find_plan', 'backward_beside', 'loss_gradients', 'with_matrices',
            'settle_targets', 'with_plan', 'targets_for', 'with_gradients', 'check_same_layers', 'changed_layers',
@@ -493,6 +493,15 @@ def shared_with(
     return None if w is None else next(same, None)
 
 # %% ../nbs/06_peft.ipynb #71eb27ce
+def check_in_memory(
+    layers:dict[str, nn.Module],  # layer name -> base layer
+    config:SoKAConfig,
+)->None:
+    "Refuse to take a start out of a weight that is not there."
+    away = [n for n, l in layers.items() if getattr(getattr(l, "weight", None), "is_meta", False)]
+    if away and config.mode == "residual" and not config.start_saved:
+        raise ValueError(f"mode='residual' needs a weight that is in memory, got {away[0]}, which is on the meta device (offloaded, or not yet loaded)")
+
 def check_targets(
     layers:dict[str, nn.Module],  # layer name -> base layer
     config:SoKAConfig,
@@ -506,14 +515,6 @@ def check_targets(
             raise ValueError(f"mode='residual' needs a weight of the layer's own, got {n}, which shares it with {other}")
     merged = [n for n,m in model.named_modules() if isinstance(m, BaseTunerLayer) and m.merged and base_of(m) in layers.values()]
     if merged: raise ValueError(f"adapters must be unmerged before another is added, got merged ones in {merged[0]}")
-
-def check_in_memory(
-    layers:dict[str, nn.Module],  # layer name -> base layer
-)->None:                          # a `ValueError` names the first whose weight is not there
-    "Refuse to take a start out of a weight that cannot be written."
-    for n, l in layers.items():
-        if getattr(getattr(l, "weight", None), "is_meta", False):
-            raise ValueError(f"mode='residual' needs a weight that is in memory, got {n}, which is on the meta device (offloaded, or not yet loaded)")
 
 # %% ../nbs/06_peft.ipynb #4dfb0f17
 def start_entries(
@@ -612,7 +613,7 @@ def layer_start(
         if r is not None:
             shape = choose_shape(W, shape, min(r, 8), c.max_madds, c.seed)
             r = possible(r, shape, name)
-        return decompose(W, r=r, shape=shape, energy=c.energy or 0.9, max_madds=c.max_madds, seed=c.seed, **kw)
+        return decompose(W, r=r, shape=shape, energy=c.energy or 0.9, max_madds=c.max_madds, seed=c.seed, total=vars(c).get("totals", {}).get(name), **kw)
     except ValueError as e: raise ValueError(f"{e}; layer {name}") from e
 
 # %% ../nbs/06_peft.ipynb #18a0f5f8
@@ -756,11 +757,14 @@ def backward_beside(
         for m, training in modes.items(): m.training = training
 
 # %% ../nbs/06_peft.ipynb #3aa6230f
+COLUMNS = 64   # of the sketch of a gradient
+
 def loss_gradients(
     model:nn.Module,              # its output has a `loss`
     layers:dict[str, nn.Module],  # layer name -> layer of the model, frozen or not, quantized or not
     batches:Iterable,             # keyword arguments of the model, labels included; gone through twice
-    columns:int=64,               # of the sketch
+    columns:int=COLUMNS,          # of the sketch
+    totals:Optional[dict[str, float]]=None,  # takes each gradient's squared norm by layer name: exact where the columns reach a side, else estimated
 )->Iterator[tuple[str, Tensor]]:  # layer name, mean gradient over the batches, shape (out_features, in_features), float32
     "Gradient of the loss by each layer's weight: its leading part, or all of it where the columns reach a side (Halko, Martinsson & Tropp 2011)."
     batches, terms = list(batches), {}
@@ -772,7 +776,8 @@ def loss_gradients(
         write(t.U, orthonormal_rows(torch.randn(t.r, m, generator=torch.Generator().manual_seed(0), device="cpu")))
         t.U.requires_grad_(False)
     backward_beside(model, layers, terms, batches)
-    turn(terms.values(), "V")
+    for (n, t), e in zip(terms.items(), turn(terms.values(), "V")):          # rows of U are a random basis: E||UG||^2 = r/m ||G||^2
+        if totals is not None and t.r < min(t.shape.m1, t.shape.n2): totals[n] = e/t.r*t.shape.m1/len(batches)**2
     for t in terms.values():
         t.V.grad = None
         t.U.requires_grad_(True); t.V.requires_grad_(False)
@@ -844,11 +849,14 @@ def with_gradients(
     config:SoKAConfig,   # with source="gradient" or rank_source="gradient"
     model:nn.Module,     # without adapters; its output has a `loss`
     batches:Iterable,    # keyword arguments of the model, labels included
-    columns:int=64,      # of the sketch of each gradient
+    columns:int=COLUMNS, # of the sketch of each gradient
 )->SoKAConfig:           # a copy with the plan, and the terms to start from, for this model
-    "Decompose the loss gradient of every targeted layer and keep what `get_peft_model` needs."
+    "Decompose the loss gradient of every targeted layer, its energy estimated where it is wider than `columns`, and keep what `get_peft_model` needs."
     config, layers = targets_for(config, model, "gradient")
-    return with_matrices(config, layers, "gradient", lambda some: loss_gradients(model, some, batches, columns))
+    totals:dict[str, float] = {}
+    config.__dict__["totals"] = totals     # read as ranks are chosen
+    try: return with_matrices(config, layers, "gradient", lambda some: loss_gradients(model, some, batches, columns, totals))
+    finally: del config.__dict__["totals"]
 
 # %% ../nbs/06_peft.ipynb #2fe84a35
 def check_same_layers(
@@ -1312,7 +1320,7 @@ class SoKAModel(BaseTuner):
         settle_budget(peft_config, model)
         layers = find_targets(peft_config, model)
         check_targets(layers, peft_config, model)
-        if peft_config.mode == "residual" and not peft_config.start_saved: check_in_memory(layers)
+        check_in_memory(layers, peft_config)
         keep_cpu_weights(model)
         warn_of_base(peft_config, layers)
         self._starts = vars(peft_config).pop("starts", {})

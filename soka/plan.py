@@ -19,17 +19,17 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
 from .kron import KronShape
-from .peft import LayerPlan, SoKAConfig, base_features
+from .peft import COLUMNS, LayerPlan, SoKAConfig, base_features
 from .quant import bnb, dense_weight, kind, quantize_linear
-from .train import (TrainConfig, compute_dtype, encode_splits, load_frozen, load_tokenizer, model_path, planned, rank_grid, residual_on_quantized,
-                        uses_gradients)
+from .train import (TrainConfig, compute_dtype, encode_splits, load_frozen, load_tokenizer, model_path, planned, plans_by_gradients, rank_grid,
+                        residual_on_quantized)
 
 # %% auto #0
-__all__ = ['HOLD', 'UNITS', 'FREE', 'checkpoint_folder', 'shard_files', 'Checkpoint', 'open_checkpoint', 'tensor_name',
-           'read_weight', 'as_stored', 'PlanRow', 'plan_rows', 'weight_reader', 'plan_checkpoint', 'plan_table',
-           'plan_map', 'plot_plan', 'plans_by_gradients', 'plan_source', 'TrainPlan', 'train_plan', 'stored_bytes',
-           'base_bytes', 'Widths', 'widths', 'layer_bytes', 'wide_bytes', 'Memory', 'start_bytes', 'memory',
-           'parse_size', 'largest_batch', 'memory_table']
+__all__ = ['UNITS', 'FREE', 'checkpoint_folder', 'shard_files', 'Checkpoint', 'open_checkpoint', 'tensor_name', 'read_weight',
+           'as_stored', 'PlanRow', 'plan_rows', 'weight_reader', 'plan_checkpoint', 'plan_table', 'plan_map',
+           'plot_plan', 'plan_source', 'TrainPlan', 'train_plan', 'stored_bytes', 'base_bytes', 'Widths', 'widths',
+           'layer_bytes', 'wide_bytes', 'Memory', 'start_bytes', 'memory', 'parse_size', 'largest_batch',
+           'memory_table']
 
 # %% ../nbs/14_plan.ipynb #c2afef31
 def checkpoint_folder(
@@ -194,13 +194,6 @@ def plot_plan(
     return fig
 
 # %% ../nbs/14_plan.ipynb #46cb0022
-def plans_by_gradients(
-    config:TrainConfig,  # settings of method soka
-)->bool:
-    "Do shape or rank follow the gradients of the first batches?"
-    fixed = config.plan is not None or (config.r is not None and config.shape not in (None, "auto"))
-    return uses_gradients(config) and (config.rank_source or config.source) == "gradient" and not fixed
-
 def plan_source(
     config:TrainConfig,  # settings of method soka
 )->str:
@@ -293,19 +286,16 @@ def wide_bytes(
     return 4 if config.quantize != "none" else compute_dtype(config.dtype).itemsize
 
 # %% ../nbs/14_plan.ipynb #6cb7d13c
-HOLD = 2**28   # gradient entries that `with_gradients` holds at once
-
 class Memory(NamedTuple):
     "Bytes at the largest moment of a training step, and of the start before it."
     base:int          # weights as they are stored
     adapter:int       # trained parameters, float32
-    frozen:int        # factors of the start that are not trained, float32
+    frozen:int        # a start from the weight, which is not trained, float32
     gradients:int     # of the trained parameters
     optimizer:int     # AdamW's two averages
     activations:int   # kept from forward to backward
     layer:int         # the moment of a layer's backward pass
     loss:int          # the moment of the loss: scores of the vocabulary
-    first:int         # more in the first step, where the start is made in it
     start:int         # beside the base, where the start is made before the first step
 
     @property
@@ -316,20 +306,17 @@ class Memory(NamedTuple):
     @property
     def total(self)->int:
         "The largest moment."
-        return max(self.fixed + self.activations + max(self.layer + self.first, self.loss), self.base + self.start)
+        return max(self.fixed + self.activations + max(self.layer, self.loss), self.base + self.start)
 
 # %% ../nbs/14_plan.ipynb #1a4b7f98
 def start_bytes(
-    w:Widths,
-    config:TrainConfig,
     sizes:Sequence[tuple[int, int]],   # of the adapted weights
-    tokens:int,                        # of a batch
+    passing:int,                       # bytes of a training step's pass
 )->int:                                # beside the base
-    "What `with_gradients` holds: a forward pass without checkpointing, gradients of some layers, and one decomposition."
-    wide, every = wide_bytes(config), sum(m*n for m,n in sizes)
-    tapped = min(1., HOLD/every)       # share of the layers whose inputs and outputs are kept, too
-    kept = wide*(4*w.hidden + 2*w.keys + 3*w.mlp + round(tapped*(5*w.hidden + 2*w.keys + 2*w.mlp)))
-    return tokens*(w.layers*kept + max(12*w.vocab + 8*w.hidden, 2*wide*w.mlp)) + 4*min(every, HOLD) + 4*max(m*n for m,n in sizes)
+    "What `with_gradients` holds: a sketch of every layer and its gradient, and a pass over a batch or one decomposition."
+    ranks = [min(COLUMNS, m, n) for m,n in sizes]
+    left, right = (4*sum(r*s[i] for r,s in zip(ranks, sizes)) for i in (0, 1))
+    return left + right + max(left, right) + max(passing, 8*max(m*n for m,n in sizes))
 
 def memory(
     config:TrainConfig,            # settings of method soka
@@ -339,15 +326,13 @@ def memory(
     "Memory of a training step, counted from sizes."
     w, tokens, half, wide = widths(model), config.batch_size*config.max_length, compute_dtype(config.dtype).itemsize, wide_bytes(config)
     sizes = [base_features(model.get_submodule(n)) for n,p in plan.items() if p.r]
-    trained, right = 4*sum(p.params for p in plan.values()), 4*sum(p.r*p.shape.m2*p.shape.n2 for p in plan.values())
-    each, largest = layer_bytes(w, config), max(m*n for m,n in sizes)
+    trained, each, largest = 4*sum(p.params for p in plan.values()), layer_bytes(w, config), max(m*n for m,n in sizes)
     kept = w.layers*(wide*w.hidden if config.gradient_checkpointing else each)
     again = tokens*(each - wide*w.hidden)*config.gradient_checkpointing
     passing = tokens*2*w.mlp*(4 if config.quantize != "none" else half) + half*largest*(config.quantize != "none")
     loss = tokens*(12*w.vocab + 8*w.hidden) + half*w.vocab*w.hidden*(wide != half)     # the head in float32 is cast for the product
-    waits = config.source == "gradient" and not uses_gradients(config)
-    return Memory(base_bytes(model, config), trained, trained if config.source == "weight" else right, trained, 2*trained, tokens*kept, again + passing, loss,
-                  max(0, 12*largest - passing)*waits, start_bytes(w, config, sizes, tokens)*uses_gradients(config))
+    return Memory(base_bytes(model, config), trained, trained*(config.source == "weight"), trained, 2*trained, tokens*kept, again + passing, loss,
+                  start_bytes(sizes, tokens*kept + max(again + passing, loss))*plans_by_gradients(config))
 
 # %% ../nbs/14_plan.ipynb #6e9e3927
 UNITS = {"GB": 10**9, "GiB": 2**30, "MB": 10**6, "MiB": 2**20}
@@ -380,8 +365,8 @@ def memory_table(
     "Each part on its own line."
     made = f"{config.batch_size} x {config.max_length} tokens, {'with' if config.gradient_checkpointing else 'without'} checkpointing"
     stored = config.quantize + ", scales in 8 bits"*(config.double_quant and config.quantize in ("nf4", "fp4")) if config.quantize != "none" else str(compute_dtype(config.dtype)).removeprefix("torch.")
-    lines = {f"base weights as stored ({stored})": m.base, "adapter parameters": m.adapter, "factors of the start that stay as they are": m.frozen, "gradients": m.gradients,
+    lines = {f"base weights as stored ({stored})": m.base, "adapter parameters": m.adapter, "the start from the weight, which stays as it is": m.frozen, "gradients": m.gradients,
              "optimizer states (AdamW's two averages)": m.optimizer, f"activations ({made})": m.activations, "for a moment: a layer's backward pass": m.layer,
-             "  and in the first step the start, made in it": m.first, "or for another: scores of the vocabulary and the loss": m.loss,
+             "or for another: scores of the vocabulary and the loss": m.loss,
              "or before training, beside the base: the start": m.start, "total, at the largest moment": m.total}
-    return "\n".join(f"{v/1e9:9.3f} GB  {k}" for k,v in lines.items() if v or not k.endswith(("made in it", "the start")))
+    return "\n".join(f"{v/1e9:9.3f} GB  {k}" for k,v in lines.items() if v or "start" not in k)

@@ -44,6 +44,7 @@ from .quant import bnb, features, keep_cpu_weights, quantize_layers
 from .rank import parse_budget
 from .registry import data_path, registered
 from .safety import Interrupted, SafeTrainer, check_room, last_checkpoint, memory_advice, one_run, read_notes
+from .start import WAITING
 from .settings import (Count, CountOrZero, Modules, Name, Names, NotNegative, Part, Positive, check_fields, check_names, read_yaml, setting)
 
 # %% auto #0
@@ -51,14 +52,14 @@ __all__ = ['METHODS_TO_TRAIN', 'QUANTIZERS', 'DTYPES', 'SCHEDULERS', 'TrainMetho
            'Ranks', 'Text', 'RunSeed', 'Threads', 'PlanTable', 'SIDE_SETTINGS', 'BATCH_SETTINGS', 'CARD', 'TrainConfig',
            'make_config', 'recipe_values', 'read_recipe', 'load_splits', 'this_process', 'model_path', 'compute_dtype',
            'load_tokenizer', 'quantization', 'check_4bit', 'load_frozen', 'prepare', 'total_params', 'soka_config',
-           'check_model', 'check_files', 'check_ready', 'lora_config', 'first_batches', 'uses_gradients', 'planned',
+           'check_model', 'check_files', 'check_ready', 'lora_config', 'first_batches', 'plans_by_gradients', 'planned',
            'adapter_config', 'residual_on_quantized', 'on_residual', 'made_once', 'one_start', 'one_residual',
            'build_model', 'rows_per_step', 'main_process', 'read_record', 'make_output', 'check_output',
            'schedule_arguments', 'report_arguments', 'training_arguments', 'to_nll', 'nll_metric', 'log_line', 'RunLog',
            'make_trainer', 'versions', 'commit', 'hardware', 'peak_memory', 'layer_ranks', 'describe_adapter',
            'start_record', 'total_speed', 'end_record', 'write_record', 'rank_grid', 'plot_ranks', 'plot_run',
            'load_code', 'model_card', 'save_adapter', 'save_start', 'RunResult', 'load_run', 'encode_splits', 'train',
-           'agreed_checkpoint', 'run_log']
+           'agreed_checkpoint', 'run_log', 'start_words']
 
 # %% ../nbs/10_train.ipynb #8e53f783
 METHODS_TO_TRAIN = ("soka", "lora", "pissa")
@@ -100,7 +101,7 @@ class TrainConfig(AdapterSettings):
     method: TrainMethod = setting("soka", "adapter", "soka, lora or pissa")
     target_modules: Modules = setting("all-linear", "adapter", "layers to adapt: all-linear, a list of name endings, or a regex")
     rank_pattern: Ranks | None = setting(None, "adapter", "lora, pissa: ranks that differ from r by name ending, as [v_proj=2]")
-    gradient_batches: CountOrZero = setting(8, "adapter", "source gradient: batches, from the start of the data, whose mean gradient is decomposed; 0 plans without gradients, and the start waits for the first backward pass")
+    gradient_batches: CountOrZero = setting(8, "adapter", "source gradient: batches, from the start of the data, whose mean gradient sets shapes, ranks and start; with 0, or shapes and ranks given, the first step makes the start")
     iterations: Count = setting(5, "adapter", "mode residual on a quantized base: times to decompose and quantize each layer, see soka.residual")
     plan: Name | PlanTable | None = setting(None, "adapter", "JSON file written by soka plan, or its content; shape and rank come from it")
     dropout: Part = setting(0.0, "adapter", "dropout on the adapter's input, in [0, 1)")
@@ -275,7 +276,9 @@ def prepare(model:Any, config:TrainConfig)->Any:
     checkpointing = config.gradient_checkpointing
     if getattr(model, "is_loaded_in_4bit", False) or getattr(model, "is_loaded_in_8bit", False):
         return prepare_model_for_kbit_training(model, checkpointing, {"use_reentrant": False})
-    if checkpointing: model.enable_input_require_grads()
+    if checkpointing:                    # from now on, since a start may take backward passes before training does
+        model.enable_input_require_grads()
+        model.gradient_checkpointing_enable({"use_reentrant": False})
     return model.requires_grad_(False)
 
 # %% ../nbs/10_train.ipynb #c1584ea3
@@ -344,18 +347,19 @@ def first_batches(
     data:Any,                           # encoded training rows
     device:torch.device,                # where the base is
 )->list[dict[str, Tensor]]:             # at most `gradient_batches`, as the model takes them
-    "The batches that a gradient start is made from."
+    "The batches whose gradient a plan and a start are made from."
     size, collate = config.batch_size, Collator(tokenizer)
     n = min(len(data), size*config.gradient_batches)
     rows = [[data[i] for i in range(k, min(k + size, n))] for k in range(0, n, size)]
     return [{k: v.to(device) for k,v in collate(batch).items()} for batch in rows]
 
 # %% ../nbs/10_train.ipynb #3c2fa211
-def uses_gradients(
+def plans_by_gradients(
     config:TrainConfig,  # settings
 )->bool:
-    "Are gradients of the first batches computed before training?"
-    return config.method == "soka" and "gradient" in (config.source, config.rank_source) and config.gradient_batches > 0
+    "Do shape or rank follow the gradients of the first batches?"
+    fixed = config.plan is not None or (config.r is not None and config.shape not in (None, "auto"))
+    return config.method == "soka" and (config.rank_source or config.source) == "gradient" and config.gradient_batches > 0 and not fixed
 
 def planned(
     config:TrainConfig,                              # settings of method soka
@@ -371,7 +375,7 @@ def planned(
         from soka.plan import open_checkpoint                         # imported here, since both import this module
         from soka.residual import Format, plan_residual
         return plan_residual(base, made, open_checkpoint(config.model, config.revision), Format(config.quantize, config.double_quant))
-    if uses_gradients(config) and tokenizer is not None and data is not None:
+    if plans_by_gradients(config) and tokenizer is not None and data is not None:
         return with_gradients(made, base, first_batches(config, tokenizer, data, base.device))
     return with_plan(made, base, weight)
 
@@ -911,10 +915,16 @@ def run_log(trainer:Trainer)->RunLog:
     return next(c for c in trainer.callback_handler.callbacks if isinstance(c, RunLog))
 
 # %% ../nbs/10_train.ipynb #012464d2
+def start_words(config:TrainConfig, model:PeftModel)->str:
+    "Where a fresh adapter of SoKA starts from."
+    if any(m in WAITING for m in model.modules()): return "first step"
+    return {"gradient": f"gradients of the first {config.gradient_batches} batches", "weight": "weights"}.get(config.source, "random")
+
 def _announce(record:dict, config:TrainConfig, checkpoint:str|None, model:PeftModel)->None:
     a = record["adapter"]
     print(f"{a['method']}: {a['trained_parameters']:,} trained parameters, {a['share']:.3%} of {a['base_parameters']:,}")
     if checkpoint: print(f"resuming from {checkpoint}")
+    elif config.method == "soka": print(f"start: {start_words(config, model)}")
     if config.method == "pissa": save_start(model, config)
     check_room(config.output_dir, a["trained_parameters"])
     write_record(record, config.output_dir)

@@ -232,6 +232,13 @@ def test_loss_gradients():
         S = torch.linalg.svdvals(want[n])
         assert torch.linalg.matrix_rank(G) <= 12 and 0.5*float(S[:12].square().sum()) < float(G.square().sum()) < float(S[:12].square().sum())
         torch.testing.assert_close(G.square().sum() + (want[n] - G).square().sum(), want[n].square().sum())
+    for columns in (12, 64):
+        totals = {}
+        ratio = torch.tensor([totals.get(n, float(G.square().sum()))/float(want[n].square().sum()) for n, G in loss_gradients(model, layers, batches, columns, totals)])
+        if columns == 64: assert not totals and (ratio - 1).abs().max() < 1e-3      # all of G is there
+        else: assert len(totals) == len(layers) and (ratio - 1).abs().max() < 2*(2/12)**.5 and (ratio.mean() - 1).abs() < (2/12)**.5
+    plans = [with_gradients(SoKAConfig(target_modules=["q_proj"], shape="low-rank", energy=0.7, criterion="energy", r_max=16), model, batches, columns) for columns in (24, 64)]
+    for n in plans[0].plan: assert abs(plans[0].plan[n][-1] - plans[1].plan[n][-1]) <= 1 and abs(plans[0].starts[n].total/plans[1].starts[n].total - 1) < 0.3
     model.gradient_checkpointing_enable(dict(use_reentrant=False))
     again = dict(loss_gradients(model, layers, batches))
     for n in want: torch.testing.assert_close(again[n], want[n], atol=1e-6, rtol=1e-3)

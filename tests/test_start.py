@@ -136,7 +136,37 @@ def test_what_no_hook_reaches_trains_and_is_told():
         only.U.requires_grad_(False)
         opt, U = torch.optim.SGD([only.V], 0.1), only.U.clone()
         for _ in range(2): loss(only).backward(); opt.step()
+        filled = KronTerms((8, 4, 5, 6), 2)
+        filled.wait()
+        for p in filled.parameters(): p.data.fill_(0.5)       # by hand: nobody trained
+        filled.state_dict()
+        frozen = KronTerms((8, 4, 5, 6), 2)
+        frozen.wait()
+        for p in frozen.parameters(): p.requires_grad_(False)
+        frozen.state_dict()                                   # neither side is to learn
         assert torch.equal(only.U, U) and only.V.any()        # where V alone is trained it starts at zero, as LoRA's left factors do
+
+
+# %% ../nbs/16_start.ipynb #5b0e7c31
+def test_frozen_while_zero_is_told():
+    import warnings
+    import pytest, torch
+    from soka.core import KronTerms
+    from soka.start import WAITING, start
+    t, x = KronTerms((8, 4, 5, 6), 2), torch.randn(9, 24)
+    t.wait()
+    t.V.requires_grad_(False)
+    opt = torch.optim.SGD([t.U], 0.1)
+    def loss(): return (t(x, torch.zeros(9, 40)) - 1).square().mean()
+    loss().backward(); opt.step()
+    with pytest.warns(UserWarning, match="frozen while they were zero; soka.peft.start") as said: t.state_dict()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        t.state_dict()                                        # said once
+        assert len(said) == 1 and t in WAITING and start(torch.nn.ModuleList([t]), loss) == 1 and not t.V.requires_grad
+        loss().backward(); opt.step()
+        t.state_dict()
+    assert t.U.any()
 
 
 # %% ../nbs/16_start.ipynb #f6961ea8
@@ -148,6 +178,7 @@ def test_two_processes_start_alike():
 import sys, torch, torch.distributed as dist
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.optim import ZeroRedundancyOptimizer
 from torch.nn.parallel import DistributedDataParallel as DDP
 from soka.core import SoKALinear
 from soka.start import start, whole
@@ -158,13 +189,14 @@ def make():
     torch.manual_seed(0)
     return SoKALinear.empty(torch.nn.Linear(6, 20), (4, 3, 5, 2), 2, "gradient")
 x = torch.randn(2, 9, 6, generator=torch.Generator().manual_seed(1))
-def first(net, x):
-    opt = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], 0.1)
+def first(net, x, make=torch.optim.SGD):
+    opt = make([p for p in net.parameters() if p.requires_grad], lr=0.1)
     for _ in range(2): opt.zero_grad(); net(x).square().mean().backward(); opt.step()
     return net
 want = first(make(), x.flatten(0, 1)).terms
 def same(t): torch.testing.assert_close((whole(t.U), whole(t.V)), (want.U, want.V), atol=1e-5, rtol=1e-4)
 same(first(DDP(make()), x[rank]).module.terms)
+same(first(DDP(make()), x[rank], lambda p, lr: ZeroRedundancyOptimizer(p, torch.optim.SGD, lr=lr)).module.terms)     # each process steps its share
 sharded = make()
 fully_shard(sharded, mesh=init_device_mesh("cpu", (2,)))
 same(first(sharded, x[rank]).terms)
