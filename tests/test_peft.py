@@ -218,6 +218,7 @@ def test_plan_patterns():
 # %% ../nbs/06_peft.ipynb #b0f09674
 def test_loss_gradients():
     import torch
+    from soka.peft import with_gradients
     model, ids = tiny_llama(), [torch.randint(0, 64, (2, 9)) for _ in range(3)]
     batches = [dict(input_ids=i, labels=i) for i in ids]
     layers = find_targets(SoKAConfig(target_modules=["q_proj", "k_proj", "down_proj"]), model)
