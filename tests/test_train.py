@@ -236,6 +236,12 @@ def test_start_waits_for_the_first_step():
     assert a[-1] < a[0] and torch.allclose(torch.tensor(a), torch.tensor(b), rtol=1e-4)
 
 
+# %% ../nbs/10_train.ipynb #c1f07a55
+def test_start_is_told():
+    c = tiny(gradient_batches=0)
+    assert start_words(c, build_model(c)[0]) == "first step" and start_words(tiny(source="zero"), build_model(tiny(source="zero"))[0]) == "random"
+
+
 # %% ../nbs/10_train.ipynb #3a93b11d
 def test_dynamic_run_resumes_and_loads():
     import pytest
