@@ -21,15 +21,15 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from .kron import KronShape
 from .peft import COLUMNS, LayerPlan, SoKAConfig, base_features
 from .quant import bnb, dense_weight, kind, quantize_linear
-from .train import (TrainConfig, compute_dtype, encode_splits, load_frozen, load_tokenizer, model_path, planned, plans_by_gradients, rank_grid,
-                        residual_on_quantized)
+from .train import (TrainConfig, compute_dtype, encode_splits, load_frozen, load_tokenizer, model_path, planned, rank_grid, residual_on_quantized,
+                        uses_gradients)
 
 # %% auto #0
 __all__ = ['UNITS', 'FREE', 'checkpoint_folder', 'shard_files', 'Checkpoint', 'open_checkpoint', 'tensor_name', 'read_weight',
            'as_stored', 'PlanRow', 'plan_rows', 'weight_reader', 'plan_checkpoint', 'plan_table', 'plan_map',
-           'plot_plan', 'plan_source', 'TrainPlan', 'train_plan', 'stored_bytes', 'base_bytes', 'Widths', 'widths',
-           'layer_bytes', 'wide_bytes', 'Memory', 'start_bytes', 'memory', 'parse_size', 'largest_batch',
-           'memory_table']
+           'plot_plan', 'plans_by_gradients', 'plan_source', 'TrainPlan', 'train_plan', 'stored_bytes', 'base_bytes',
+           'Widths', 'widths', 'layer_bytes', 'wide_bytes', 'Memory', 'start_bytes', 'memory', 'parse_size',
+           'largest_batch', 'memory_table']
 
 # %% ../nbs/14_plan.ipynb #c2afef31
 def checkpoint_folder(
@@ -194,6 +194,13 @@ def plot_plan(
     return fig
 
 # %% ../nbs/14_plan.ipynb #46cb0022
+def plans_by_gradients(
+    config:TrainConfig,  # settings of method soka
+)->bool:
+    "Do shape or rank follow the gradients of the first batches?"
+    fixed = config.plan is not None or (config.r is not None and config.shape not in (None, "auto"))
+    return uses_gradients(config) and (config.rank_source or config.source) == "gradient" and not fixed
+
 def plan_source(
     config:TrainConfig,  # settings of method soka
 )->str:
@@ -332,7 +339,7 @@ def memory(
     passing = tokens*2*w.mlp*(4 if config.quantize != "none" else half) + half*largest*(config.quantize != "none")
     loss = tokens*(12*w.vocab + 8*w.hidden) + half*w.vocab*w.hidden*(wide != half)     # the head in float32 is cast for the product
     return Memory(base_bytes(model, config), trained, trained*(config.source == "weight"), trained, 2*trained, tokens*kept, again + passing, loss,
-                  start_bytes(sizes, tokens*kept + max(again + passing, loss))*plans_by_gradients(config))
+                  start_bytes(sizes, tokens*kept + max(again + passing, loss))*uses_gradients(config))
 
 # %% ../nbs/14_plan.ipynb #6e9e3927
 UNITS = {"GB": 10**9, "GiB": 2**30, "MB": 10**6, "MiB": 2**20}

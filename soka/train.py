@@ -52,7 +52,7 @@ __all__ = ['METHODS_TO_TRAIN', 'QUANTIZERS', 'DTYPES', 'SCHEDULERS', 'TrainMetho
            'Ranks', 'Text', 'RunSeed', 'Threads', 'PlanTable', 'SIDE_SETTINGS', 'BATCH_SETTINGS', 'CARD', 'TrainConfig',
            'make_config', 'recipe_values', 'read_recipe', 'load_splits', 'this_process', 'model_path', 'compute_dtype',
            'load_tokenizer', 'quantization', 'check_4bit', 'load_frozen', 'prepare', 'total_params', 'soka_config',
-           'check_model', 'check_files', 'check_ready', 'lora_config', 'first_batches', 'plans_by_gradients', 'planned',
+           'check_model', 'check_files', 'check_ready', 'lora_config', 'first_batches', 'uses_gradients', 'planned',
            'adapter_config', 'residual_on_quantized', 'on_residual', 'made_once', 'one_start', 'one_residual',
            'build_model', 'rows_per_step', 'main_process', 'read_record', 'make_output', 'check_output',
            'schedule_arguments', 'report_arguments', 'training_arguments', 'to_nll', 'nll_metric', 'log_line', 'RunLog',
@@ -101,7 +101,7 @@ class TrainConfig(AdapterSettings):
     method: TrainMethod = setting("soka", "adapter", "soka, lora or pissa")
     target_modules: Modules = setting("all-linear", "adapter", "layers to adapt: all-linear, a list of name endings, or a regex")
     rank_pattern: Ranks | None = setting(None, "adapter", "lora, pissa: ranks that differ from r by name ending, as [v_proj=2]")
-    gradient_batches: CountOrZero = setting(8, "adapter", "source gradient: batches, from the start of the data, whose mean gradient sets shapes, ranks and start; with 0, or shapes and ranks given, the first step makes the start")
+    gradient_batches: CountOrZero = setting(8, "adapter", "source gradient: batches, from the start of the data, whose mean gradient is decomposed; 0 plans without gradients, and the first step makes the start")
     iterations: Count = setting(5, "adapter", "mode residual on a quantized base: times to decompose and quantize each layer, see soka.residual")
     plan: Name | PlanTable | None = setting(None, "adapter", "JSON file written by soka plan, or its content; shape and rank come from it")
     dropout: Part = setting(0.0, "adapter", "dropout on the adapter's input, in [0, 1)")
@@ -347,19 +347,18 @@ def first_batches(
     data:Any,                           # encoded training rows
     device:torch.device,                # where the base is
 )->list[dict[str, Tensor]]:             # at most `gradient_batches`, as the model takes them
-    "The batches whose gradient a plan and a start are made from."
+    "The batches that a gradient start is made from."
     size, collate = config.batch_size, Collator(tokenizer)
     n = min(len(data), size*config.gradient_batches)
     rows = [[data[i] for i in range(k, min(k + size, n))] for k in range(0, n, size)]
     return [{k: v.to(device) for k,v in collate(batch).items()} for batch in rows]
 
 # %% ../nbs/10_train.ipynb #3c2fa211
-def plans_by_gradients(
+def uses_gradients(
     config:TrainConfig,  # settings
 )->bool:
-    "Do shape or rank follow the gradients of the first batches?"
-    fixed = config.plan is not None or (config.r is not None and config.shape not in (None, "auto"))
-    return config.method == "soka" and (config.rank_source or config.source) == "gradient" and config.gradient_batches > 0 and not fixed
+    "Are gradients of the first batches computed before training?"
+    return config.method == "soka" and "gradient" in (config.source, config.rank_source) and config.gradient_batches > 0
 
 def planned(
     config:TrainConfig,                              # settings of method soka
@@ -375,7 +374,7 @@ def planned(
         from soka.plan import open_checkpoint                         # imported here, since both import this module
         from soka.residual import Format, plan_residual
         return plan_residual(base, made, open_checkpoint(config.model, config.revision), Format(config.quantize, config.double_quant))
-    if plans_by_gradients(config) and tokenizer is not None and data is not None:
+    if uses_gradients(config) and tokenizer is not None and data is not None:
         return with_gradients(made, base, first_batches(config, tokenizer, data, base.device))
     return with_plan(made, base, weight)
 
@@ -918,7 +917,7 @@ def run_log(trainer:Trainer)->RunLog:
 def start_words(config:TrainConfig, model:PeftModel)->str:
     "Where a fresh adapter of SoKA starts from."
     if any(m in WAITING for m in model.modules()): return "first step"
-    return {"gradient": f"gradients of the first {config.gradient_batches} batches", "weight": "weights"}.get(config.source, "random")
+    return {"gradient": f"gradients of the first {config.gradient_batches} batches", "weight": "weights", "zero": "random"}[config.source]
 
 def _announce(record:dict, config:TrainConfig, checkpoint:str|None, model:PeftModel)->None:
     a = record["adapter"]

@@ -50,7 +50,7 @@ def test_the_plan_of_training():
     import json, tempfile
     from pathlib import Path
     from soka.peft import read_plan
-    from soka.train import TrainConfig, build_model, describe_adapter, encode_splits, load_tokenizer, train, plans_by_gradients
+    from soka.train import TrainConfig, build_model, describe_adapter, encode_splits, load_tokenizer, train
     SETTINGS = [dict(budget=b, **kw) for b in (3000, "2%") for kw in (dict(), dict(gradient_batches=0), dict(source="weight"))] + [dict(budget=9000, source="zero"), dict(budget=9000, rank_source="weight")]
     SETTINGS += [dict(r=2), dict(r=2, shape="s=4"), dict(r=1, shape="auto", gradient_batches=0), dict(energy=0.3), dict(energy=0.3, gradient_batches=0), dict(energy=0.2, source="weight", criterion="energy"),
                  dict(source="zero", rank_source="gradient", budget=6000), dict(source="weight", rank_source="gradient", budget=6000), dict(budget=6000, dtype="bfloat16", source="weight"),

@@ -206,11 +206,6 @@ def test_gradient_start_trains_resumes_and_loads():
     def again(*args, **kw): raise AssertionError("gradients were computed again")
     settings = dict(source="gradient", gradient_batches=2, dropout=0.1)
     whole, c = run(tiny(**settings)), tiny(**settings)
-    fresh = build_model(c, encode_splits(c, load_tokenizer(c))[0][0])[0]
-    assert start_words(c, fresh) == "gradients of the first 2 batches"
-    with pytest.MonkeyPatch.context() as m:                      # a plan that is given needs no passes: the first step makes the start
-        m.setitem(build_model.__globals__, "with_gradients", again)
-        assert start_words(c, build_model(tiny(r=1, budget=None, shape="low-rank", **settings))[0]) == "first step"
     with pytest.raises(KeyboardInterrupt): run(c, [Stop()])
     with pytest.MonkeyPatch.context() as m:
         m.setitem(build_model.__globals__, "with_gradients", again)
@@ -239,6 +234,12 @@ def test_start_waits_for_the_first_step():
     assert any(v.any() for k,v in one.items() if k.endswith(".U")) and all(torch.equal(v, two[k]) and torch.equal(v, three[k]) for k,v in one.items())
     a, b = ([e["loss"] for e in r.record["log"]] for r in (whole, again))
     assert a[-1] < a[0] and torch.allclose(torch.tensor(a), torch.tensor(b), rtol=1e-4)
+
+
+# %% ../nbs/10_train.ipynb #c1f07a55
+def test_start_is_told():
+    c = tiny(gradient_batches=0)
+    assert start_words(c, build_model(c)[0]) == "first step" and start_words(tiny(source="zero"), build_model(tiny(source="zero"))[0]) == "random"
 
 
 # %% ../nbs/10_train.ipynb #3a93b11d
