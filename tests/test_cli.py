@@ -453,7 +453,7 @@ def test_recipes():
     folder = Path(soka.__file__).parent.parent/"recipes"
     comparisons = {p.stem: read_comparison(p) for p in folder.glob("*.yaml") if "\narms:" in p.read_text()}
     made = {p.stem: read_recipe(p) for p in folder.glob("*.yaml") if p.stem not in comparisons}
-    assert set(comparisons) == {"compare", "ablation"} and all(map(plan_work, comparisons.values()))
+    assert set(comparisons) == {"compare", "ablation", "start"} and all(map(plan_work, comparisons.values()))
     assert made["demo"] == demo_config() and made["llama2-7b-gsm8k"].budget == 990_000 and made["stories260k-gsm8k"].max_steps == 100
 
 
