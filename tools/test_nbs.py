@@ -20,7 +20,7 @@ def main(only_data=False):
     if only_data and missing: sys.exit("--data needs all of it")
     names = sorted({f.name for f, c in cells if needs(c)})
     pick = {"file_re": "^(" + "|".join(n.replace(".", r"\.") for n in names) + ")$"} if only_data else {}
-    nbdev_test.__wrapped__(flags="" if missing else "data", n_workers=2, **pick)
+    nbdev_test.__wrapped__(flags="" if missing else "data", n_workers=2, timing=True, **pick)
 
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
