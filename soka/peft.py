@@ -765,6 +765,8 @@ def loss_gradients(
     batches:Iterable,             # keyword arguments of the model, labels included; gone through twice
     columns:int=COLUMNS,          # of the sketch
     totals:Optional[dict[str, float]]=None,  # takes each gradient's squared norm by layer name: exact where the columns reach a side, else estimated
+    *,
+    together:bool=True,           # average over processes, each of which must come here; False: this process alone
 )->Iterator[tuple[str, Tensor]]:  # layer name, mean gradient over the batches, shape (out_features, in_features), float32
     "Gradient of the loss by each layer's weight: its leading part, or all of it where the columns reach a side (Halko, Martinsson & Tropp 2011)."
     batches, terms = list(batches), {}
@@ -776,14 +778,14 @@ def loss_gradients(
         write(t.U, orthonormal_rows(torch.randn(t.r, m, generator=torch.Generator().manual_seed(0), device="cpu")))
         t.U.requires_grad_(False)
     backward_beside(model, layers, terms, batches)
-    for (n, t), e in zip(terms.items(), turn(terms.values(), "V")):          # rows of U are a random basis: E||UG||^2 = r/m ||G||^2
+    for (n, t), e in zip(terms.items(), turn(terms.values(), "V", together=together)):          # rows of U are a random basis: E||UG||^2 = r/m ||G||^2
         if totals is not None and t.r < min(t.shape.m1, t.shape.n2): totals[n] = e/t.r*t.shape.m1/len(batches)**2
     for t in terms.values():
         t.V.grad = None
         t.U.requires_grad_(True); t.V.requires_grad_(False)
     backward_beside(model, layers, terms, batches)
     for n, t in terms.items():
-        G = average(t.U.grad, t.U)
+        G = average(t.U.grad, t.U, together=together)
         yield n, torch.zeros(t.shape.out_features, t.shape.in_features, device=t.U.device) if G is None else G.T @ t.V.detach()/len(batches)
 
 # %% ../nbs/06_peft.ipynb #531629d2
@@ -850,12 +852,14 @@ def with_gradients(
     model:nn.Module,     # without adapters; its output has a `loss`
     batches:Iterable,    # keyword arguments of the model, labels included
     columns:int=COLUMNS, # of the sketch of each gradient
+    *,
+    together:bool=True,  # average over processes that train together, each of which must come here; False: this process alone
 )->SoKAConfig:           # a copy with the plan, and the terms to start from, for this model
     "Decompose the loss gradient of every targeted layer, its energy estimated where it is wider than `columns`, and keep what `get_peft_model` needs."
     config, layers = targets_for(config, model, "gradient")
     totals:dict[str, float] = {}
     config.__dict__["totals"] = totals     # read as ranks are chosen
-    try: return with_matrices(config, layers, "gradient", lambda some: loss_gradients(model, some, batches, columns, totals))
+    try: return with_matrices(config, layers, "gradient", lambda some: loss_gradients(model, some, batches, columns, totals, together=together))
     finally: del config.__dict__["totals"]
 
 # %% ../nbs/06_peft.ipynb #2fe84a35

@@ -123,9 +123,11 @@ hook = register_optimizer_step_pre_hook(before_step)
 def average(
     G:Tensor|None,    # this process's gradient, or none
     like:Tensor,      # for its shape
+    *,
+    together:bool=True,   # False: this process alone
 )->Tensor|None:
-    "The mean over all processes, each of which must come here."
-    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1): return G
+    "The mean over all processes that train together, each of which must come here."
+    if not (together and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1): return G
     G = torch.zeros_like(like) if G is None else G.clone()
     dist.all_reduce(G)
     return G/dist.get_world_size()
@@ -133,10 +135,12 @@ def average(
 def turn(
     terms:Iterable[Any],   # waiting
     side:str,              # "V" or "U": the factors that have gradients
+    *,
+    together:bool=True,    # False: the gradients of this process alone
 )->list[float]:          # squared norms of the gradients, averaged over processes
     "Gradients of one side become its orthonormal rows, the other side becomes zero."
     pairs = [(t.V, t.U) if side == "V" else (t.U, t.V) for t in terms]
-    with torch.no_grad(): sketches = [average(None if p.grad is None else whole(p.grad), whole(p)) for p, _ in pairs]
+    with torch.no_grad(): sketches = [average(None if p.grad is None else whole(p.grad), whole(p), together=together) for p, _ in pairs]
     for (p, other), G in zip(pairs, sketches):
         if says_something(G):
             write(p, orthonormal_rows(G))    # type: ignore[arg-type]

@@ -375,7 +375,7 @@ def planned(
         from soka.residual import Format, plan_residual
         return plan_residual(base, made, open_checkpoint(config.model, config.revision), Format(config.quantize, config.double_quant))
     if uses_gradients(config) and tokenizer is not None and data is not None:
-        return with_gradients(made, base, first_batches(config, tokenizer, data, base.device))
+        return with_gradients(made, base, first_batches(config, tokenizer, data, base.device), together=False)   # the first process makes it for all
     return with_plan(made, base, weight)
 
 def adapter_config(
