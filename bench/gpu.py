@@ -34,7 +34,6 @@ FULL = SimpleNamespace(hidden=4096, layers=32, mlp=11008, heads=32, vocab=32_000
 TINY = SimpleNamespace(hidden=64, layers=1, mlp=96, heads=4, vocab=128, batch=2, seq=16, budget=1_500, big=(2, 4),
                        copy=2**20, matmul=128, device="cpu")
 PARTS = ("ceilings", "layer", "nf4", "bf16")
-kron.KERNELS = True     # they are asked for
 ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
 
 def sync(s):
@@ -187,20 +186,18 @@ def rates(f, s, least, madds, limits):
     shares = dict(of_bandwidth=least/t/limits["bytes_per_second"], of_matrix_rate=madds/t/limits["madds_per_second"]) if limits else {}
     return dict(seconds=times, least_bytes=least, madds=madds, **shares)
 
-if __name__ == "__main__":
+def main(argv=None):
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("--only", nargs="*", default=PARTS, choices=PARTS)
     p.add_argument("--steps", type=int, default=10)
     p.add_argument("--out", type=Path, default=RECORDS/"bench-gpu.json")
     p.add_argument("--tiny", action="store_true", help="a tiny model on a CPU, to try the program")
-    a = p.parse_args()
+    a = p.parse_args(argv)
     s = TINY if a.tiny else FULL
     if s.device == "cuda" and not torch.cuda.is_available(): sys.exit("bench/gpu.py needs a CUDA device; --tiny tries it on a CPU")
     if a.tiny and a.out.resolve() == RECORDS/"bench-gpu.json": sys.exit("--tiny measures nothing: give it an --out of its own")
-    if a.tiny: torch.set_num_threads(1)
-    logging.disable(logging.WARNING)
-    warnings.simplefilter("ignore")
     record = json.loads(a.out.read_text()) if a.out.exists() else {}
+    gc.freeze()             # what is imported stays: `gc.collect` need not look at it
     record |= dict(machine=machine(), settings=vars(s) | dict(steps=a.steps, dtype="bfloat16", checkpointing=True))
     parts = dict(ceilings=lambda: ceilings(s), layer=lambda: layer(s, a.steps, record),
                  nf4=lambda: steps_on(True)(s, a.steps, record), bf16=lambda: steps_on(False)(s, a.steps, record))
@@ -210,3 +207,10 @@ if __name__ == "__main__":
         a.out.parent.mkdir(parents=True, exist_ok=True)
         a.out.write_text(json.dumps(record, indent=1) + "\n")
         print(f"{name}: {time.perf_counter() - t:.0f} s", flush=True)
+
+if __name__ == "__main__":
+    kron.KERNELS = True     # they are asked for
+    logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore")
+    if "--tiny" in sys.argv: torch.set_num_threads(1)
+    main()

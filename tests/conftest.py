@@ -1,4 +1,5 @@
 "Settings for every test: no display, no network, one thread, and when tests with a mark run."
+import gc
 import importlib.util
 import os
 import subprocess
@@ -29,6 +30,10 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "mount: runs only where this user can mount a file system")
     config.addinivalue_line("markers", "needs(module, ...): runs only where these modules are installed")
     config.addinivalue_line("markers", "data(name, ...): runs only where that data is on this machine, see `soka data`")
+
+def pytest_collection_finish(session): gc.freeze()   # all modules are imported: `gc.collect`, which every training run calls, need not look at them
+
+def pytest_sessionfinish(session): gc.unfreeze()
 
 def why_no_sandbox():
     "The reason why programs cannot run isolated here, or None."

@@ -1,7 +1,5 @@
 "The GPU benchmark runs, at a tiny size on a CPU."
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -9,15 +7,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-def bench(*args):
-    env = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run([sys.executable, "bench/gpu.py", *args], cwd=ROOT, env=env, capture_output=True, text=True)
+sys.path.insert(0, str(ROOT/"bench"))
+
+import gpu  # noqa: E402
 
 def test_gpu_benchmark_at_a_tiny_size(tmp_path):
     pytest.importorskip("bitsandbytes")
     out = tmp_path/"record.json"
-    run = bench("--tiny", "--steps", "1", "--out", str(out))
-    assert not run.returncode, run.stderr[-2000:]
+    gpu.main(["--tiny", "--steps", "1", "--out", str(out)])
     record = json.loads(out.read_text())
     assert record.keys() == {"machine", "settings", "ceilings", "layer", "nf4", "bf16"}
     assert record["machine"]["gpu"] is None or record["settings"]["device"] == "cpu"
@@ -32,5 +29,4 @@ def test_gpu_benchmark_at_a_tiny_size(tmp_path):
         assert ways.keys() >= {"plain"} and all(0 < r["of_bandwidth"] for w in ways.values() for r in w.values())
 
 def test_a_tiny_run_leaves_the_record_alone():
-    run = bench("--tiny")
-    assert run.returncode and "give it an --out of its own" in run.stderr
+    with pytest.raises(SystemExit, match="give it an --out of its own"): gpu.main(["--tiny"])

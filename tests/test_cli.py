@@ -22,7 +22,7 @@ from soka.train import TrainConfig, read_recipe, train
 
 def tiny_run(**settings):
     "A finished run of two steps, without its lines."
-    small = dict(data_rows=40, eval_rows=8, max_steps=2, batch_size=4, budget=6000, threads=1, dtype="float32", output_dir=str(Path(tempfile.mkdtemp())/"run"))
+    small = dict(data_rows=40, eval_rows=8, max_steps=2, batch_size=4, budget=6000, threads=1, gradient_batches=2, dtype="float32", output_dir=str(Path(tempfile.mkdtemp())/"run"))
     with contextlib.redirect_stdout(io.StringIO()): return train(TrainConfig(**{**small, **settings}))
 
 def silent(*argv):
@@ -154,7 +154,7 @@ def test_commands():
 def test_sweep_command():
     import contextlib, io, json
     folder = Path(tempfile.mkdtemp())
-    (folder/"r.yaml").write_text(f"data_rows: 40\neval_rows: 8\nmax_steps: 1\nbatch_size: 4\nbudget: 6000\nquantize: none\nthreads: 1\noutput_dir: {folder}/run\n")
+    (folder/"r.yaml").write_text(f"data_rows: 40\neval_rows: 8\nmax_steps: 1\nbatch_size: 4\nbudget: 6000\nsource: zero\nquantize: none\nthreads: 1\noutput_dir: {folder}/run\n")
     (folder/"lora.yaml").write_text("method: lora\nr: 1\nbudget: null\ntarget_modules: [q_proj]\n")
     code, text = silent("sweep", folder/"r.yaml", "--seed", 0, 1, "--over", "none", folder/"lora.yaml", "--batch-size", 5)
     made = json.loads((folder/"run-sweep"/"sweep.json").read_text())

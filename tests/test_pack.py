@@ -70,7 +70,7 @@ def test_packed_run_is_the_run():
     from soka.train import TrainConfig, train
     def run(**kw):
         with contextlib.redirect_stdout(io.StringIO()):
-            return train(TrainConfig(data_rows=60, eval_rows=8, max_steps=4, batch_size=8, budget=6000, max_length=256, dtype="float32", quantize="none", logging_steps=1, threads=1,
+            return train(TrainConfig(data_rows=60, eval_rows=8, max_steps=4, batch_size=8, budget=6000, max_length=256, source="zero", dtype="float32", quantize="none", logging_steps=1, threads=1,
                                      output_dir=tempfile.mkdtemp(), **kw)).record
     one, two = run(), run(packing=True)
     for key, part in (("loss", "log"), ("grad_norm", "log"), ("eval_nll", "eval")):

@@ -44,29 +44,44 @@ def test_stored_as_in_training():
         assert torch.equal(got.float(), dense_weight(layer)), quantize
 
 
+# %% ../nbs/14_plan.ipynb #46b26f4f
+import tempfile
+from soka.peft import read_plan
+from soka.train import TrainConfig, build_model, describe_adapter, encode_splits, load_tokenizer, train
+
+SETTINGS = [dict(budget=b, **kw) for b in (3000, "2%") for kw in (dict(), dict(gradient_batches=0), dict(source="weight"))] + [dict(budget=9000, source="zero"), dict(budget=9000, rank_source="weight")]
+SETTINGS += [dict(r=2), dict(r=2, shape="s=4"), dict(r=1, shape="auto", gradient_batches=0), dict(energy=0.3), dict(energy=0.3, gradient_batches=0), dict(energy=0.2, source="weight", criterion="energy"),
+             dict(source="zero", rank_source="gradient", budget=6000), dict(source="weight", rank_source="gradient", budget=6000), dict(budget=6000, dtype="bfloat16", source="weight"),
+             dict(budget=6000, quantize="int8", source="weight"), dict(budget=6000, quantize="none", shape="balanced"), dict(preset="paper", r_max=2),
+             dict(mode="residual", budget=6000, iterations=1), dict(mode="residual", budget=6000, quantize="none"), dict(mode="residual", r=1, quantize="int8", iterations=1),
+             dict(plan={"model.layers.1.mlp.up_proj": [384, 1, 1, 128, 2], "model.layers.0.self_attn.q_proj": [128, 1, 1, 128, 0]})]
+
+def followed(train_too=False, **kw):
+    "Whether a run's record holds the plan that `train_plan` finds for its settings."
+    config = TrainConfig(**{**dict(data_rows=24, eval_rows=0, batch_size=4, gradient_batches=2, max_steps=1, threads=1, output_dir=tempfile.mkdtemp()), **kw})
+    found = train_plan(config)
+    data = encode_splits(config, load_tokenizer(config))[0][0]
+    made = describe_adapter(build_model(config, data)[0], config)        # what a run records
+    assert made["plan"] == found.config.plan
+    rows = plan_rows(read_plan(found.config.plan))
+    assert sum(r.params for r in rows) == made["trained_parameters"] and plan_table(rows, 1).count("\n") == len(rows) + 1
+    assert "gradients" in found.note or not plans_by_gradients(config)
+    if train_too: assert train(config).record["adapter"]["plan"] == found.config.plan
+    return True
+
+
 # %% ../nbs/14_plan.ipynb #46b26f50
 @pytest.mark.needs('bitsandbytes')
 def test_the_plan_of_training():
-    import json, tempfile
-    from pathlib import Path
-    from soka.peft import read_plan
-    from soka.train import TrainConfig, build_model, describe_adapter, encode_splits, load_tokenizer, train
-    SETTINGS = [dict(budget=b, **kw) for b in (3000, "2%") for kw in (dict(), dict(gradient_batches=0), dict(source="weight"))] + [dict(budget=9000, source="zero"), dict(budget=9000, rank_source="weight")]
-    SETTINGS += [dict(r=2), dict(r=2, shape="s=4"), dict(r=1, shape="auto", gradient_batches=0), dict(energy=0.3), dict(energy=0.3, gradient_batches=0), dict(energy=0.2, source="weight", criterion="energy"),
-                 dict(source="zero", rank_source="gradient", budget=6000), dict(source="weight", rank_source="gradient", budget=6000), dict(budget=6000, dtype="bfloat16", source="weight"),
-                 dict(budget=6000, quantize="int8", source="weight"), dict(budget=6000, quantize="none", shape="balanced"), dict(preset="paper", r_max=2),
-                 dict(mode="residual", budget=6000, iterations=1), dict(mode="residual", budget=6000, quantize="none"), dict(mode="residual", r=1, quantize="int8", iterations=1),
-                 dict(plan={"model.layers.1.mlp.up_proj": [384, 1, 1, 128, 2], "model.layers.0.self_attn.q_proj": [128, 1, 1, 128, 0]})]
-    for kw in SETTINGS:
-        config = TrainConfig(**{**dict(data_rows=24, eval_rows=0, batch_size=4, gradient_batches=2, max_steps=1, threads=1, output_dir=tempfile.mkdtemp()), **kw})
-        found = train_plan(config)
-        data = encode_splits(config, load_tokenizer(config))[0][0]
-        made = describe_adapter(build_model(config, data)[0], config)        # what a run records
-        assert made["plan"] == found.config.plan, kw
-        rows = plan_rows(read_plan(found.config.plan))
-        assert sum(r.params for r in rows) == made["trained_parameters"] and plan_table(rows, 1).count("\n") == len(rows) + 1
-        assert "gradients" in found.note or not plans_by_gradients(config)
-        if kw in (SETTINGS[0], SETTINGS[1], SETTINGS[-1]): assert train(config).record["adapter"]["plan"] == found.config.plan, kw
+    assert followed(True, **SETTINGS[0]) and followed(True, **SETTINGS[-1])
+    for i in (1, 5, 6, 7, 10, 18, -2): assert followed(**SETTINGS[i]), SETTINGS[i]
+
+
+# %% ../nbs/14_plan.ipynb #46b26f51
+@pytest.mark.slow
+@pytest.mark.needs('bitsandbytes')
+def test_the_plan_of_training_with_any_setting():
+    for kw in SETTINGS: assert followed(kw in (SETTINGS[0], SETTINGS[1], SETTINGS[-1]), **kw), kw
 
 
 # %% ../nbs/14_plan.ipynb #3b97109c
@@ -230,7 +245,7 @@ def test_counted_and_measured():
     print("width  layers  vocabulary  base  dtype     checkpointing   counted  measured")
     for width, layers, vocab in ((128, 3, 512), (256, 5, 2048)):
         folder = small_llama(width, layers, vocab)
-        for quantize, dtype in (("none", "float32"), ("nf4", "float32"), ("nf4", "bfloat16"), ("none", "bfloat16")):
+        for quantize, dtype in (("none", "float32"), ("nf4", "bfloat16"), ("nf4", "float32"), ("none", "bfloat16"))[:4 if width == 128 else 2]:
             for on in (False, True):
                 counted, real = compared(folder, quantize=quantize, dtype=dtype, gradient_checkpointing=on)
                 print(f"{width:5}  {layers:6}  {vocab:10}  {quantize:4}  {dtype:8}  {on!s:13}  {counted/1e6:5.1f} MB  {real/1e6:5.1f} MB  {counted/real - 1:+.1%}")

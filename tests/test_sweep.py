@@ -51,7 +51,7 @@ from soka.train import TrainConfig, train
 
 def tiny(**kw):
     "Settings of a sweep whose runs take two steps."
-    return {**dict(data_rows=40, eval_rows=8, max_steps=2, batch_size=4, budget=6000, threads=1, dtype="float32", quantize="none", logging_steps=1, eval_steps=2, save_steps=1), "output_dir": str(Path(tempfile.mkdtemp())/"s"), **kw}
+    return {**dict(data_rows=40, eval_rows=8, max_steps=2, batch_size=4, budget=6000, source="zero", threads=1, dtype="float32", quantize="none", logging_steps=1, eval_steps=2, save_steps=1), "output_dir": str(Path(tempfile.mkdtemp())/"s"), **kw}
 
 def hushed(*args, **kw):
     "Summary and printed lines of a sweep."

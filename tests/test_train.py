@@ -113,7 +113,7 @@ def run(config, callbacks=()):
 
 def tiny(**settings):
     "A run of four steps on forty word problems."
-    small = dict(data_rows=40, eval_rows=8, max_steps=4, batch_size=4, save_steps=2, eval_steps=2, logging_steps=1, threads=1, dtype="float32", budget=6000)
+    small = dict(data_rows=40, eval_rows=8, max_steps=4, batch_size=4, save_steps=2, eval_steps=2, logging_steps=1, threads=1, gradient_batches=2, dtype="float32", budget=6000)
     return TrainConfig(**{**small, "output_dir": str(Path(tempfile.mkdtemp())/"run"), **settings})
 
 class Stop(TrainerCallback):
