@@ -35,8 +35,9 @@ test-data: $(STAMP)
 	OMP_NUM_THREADS=1 python tools/test_nbs.py --data
 	OMP_NUM_THREADS=1 python -m pytest -q -n 2 -m data tests
 
-# the tests that take minutes: runs that are killed, torchrun, FSDP, the package built and checked
+# the cells and tests that take minutes: sweeps, runs that are killed, torchrun, FSDP, the package built and checked
 slow: $(STAMP)
+	OMP_NUM_THREADS=1 python tools/test_nbs.py --slow
 	OMP_NUM_THREADS=1 python -m pytest -q --slow -m slow tests
 
 # the site with Quarto where it is installed, else a plain preview

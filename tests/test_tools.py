@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from forked import run_script
 from nbdev.config import get_config
 from packaging.version import Version
 
@@ -51,7 +52,7 @@ def change(path, f):
 
 def tool(root, name, *args, **env):
     "Run tools/<name>.py in the project `root`."
-    return subprocess.run([sys.executable, f"tools/{name}.py", *args], cwd=root, env=os.environ | env, capture_output=True, text=True)
+    return run_script(root, f"tools/{name}.py", *args, **env)
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
@@ -417,6 +418,10 @@ def test_nbdev_test_leaves_tests_to_pytest_and_shows_what_depends_on_them(projec
     assert "--data needs all of it" in tool(project, "test_nbs", "--data", HERE="", **here).stderr
     change(nb, lambda cells: cells[4].update(source=["two()"]))
     r = tool(project, "test_nbs", HERE="", **here)
+    assert r.returncode == 1 and "name 'two' is not defined" in r.stderr
+    change(nb, lambda cells: cells[4].update(source=["#| slow\n", "two()"]))
+    assert tool(project, "test_nbs", HERE="", **here).returncode == 0
+    r = tool(project, "test_nbs", "--slow", HERE="", **here)
     assert r.returncode == 1 and "name 'two' is not defined" in r.stderr
 
 def test_a_cell_that_skips_itself_is_found(project):
