@@ -1,6 +1,6 @@
 """Step time, memory, start and load of SoKA beside PEFT's methods on a small Llama, one CPU thread.
 
-    python bench/cpu.py [--repeats 7] [--only step nf4 memory start load layer growth profile]
+    python bench/cpu.py [--repeats 7] [--only step nf4 memory start load token layer growth profile]
 
 Writes nbs/records/bench-cpu.json; nbs/experiments/speed.ipynb shows it.
 """
@@ -119,6 +119,20 @@ def loads(base, repeats):
     times = {n: t[1:] for n,t in times.items()}
     return dict(seconds=times, **ratio(times, "SoKA at LoRA r=8's count", "LoRA r=8"))
 
+def tokens(repeats):
+    "Seconds of one token through 224 adapted layers, and of greedy generation of 16, where the calls cost more than the products."
+    base = llama(hidden=64, layers=32, mlp=176, vocab=256, heads=4)
+    arms = {"base": base, **{n: adapt(copy.deepcopy(base), c)[0] for n, c in (("LoRA r=8", lora(8)), ("SoKA r=8", soka(r=8)), ("SoKA one balanced term", soka(r=1, shape="balanced")))}}
+    one, out = torch.tensor([[1]]), {}
+    for m in arms.values(): m.eval()
+    def forward(m): return lambda: m(input_ids=one)
+    def generate(m): return lambda: m.generate(input_ids=one, max_new_tokens=16, min_new_tokens=16, do_sample=False, use_cache=True, pad_token_id=0)
+    with torch.inference_mode():
+        for name, f in (("forward", forward), ("generate", generate)):
+            times = alternate({n: f(m) for n, m in arms.items()}, 5*repeats)
+            out[name] = dict(seconds=times, to_lora={n: ratio(times, n, "LoRA r=8") for n in times})
+    return dict(layers=224, **out)
+
 def growth(base, repeats):
     "Step time from 1 to 16 terms at the low-rank, a middle and the balanced shape, with the counted multiply-adds."
     ids = torch.randint(0, base.config.vocab_size, (BATCH, SEQ))
@@ -145,7 +159,7 @@ def where_time_goes(base):
 if __name__ == "__main__":
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("--repeats", type=int, default=7)
-    p.add_argument("--only", nargs="*", default=["step", "nf4", "memory", "start", "load", "layer", "growth", "profile"])
+    p.add_argument("--only", nargs="*", default=["step", "nf4", "memory", "start", "load", "token", "layer", "growth", "profile"])
     args = p.parse_args()
     torch.set_num_threads(1)
     logging.disable(logging.WARNING)
@@ -153,6 +167,7 @@ if __name__ == "__main__":
     base = llama()
     parts = dict(step=lambda: step_times(base, args.repeats), nf4=lambda: step_times(quantize(copy.deepcopy(base)), args.repeats),
                  memory=lambda: memory(base), start=lambda: starts(base, args.repeats), load=lambda: loads(base, args.repeats),
+                 token=lambda: tokens(args.repeats),
                  layer=lambda: one_layer(3), profile=lambda: where_time_goes(quantize(copy.deepcopy(base))), growth=lambda: growth(base, args.repeats))
     f = RECORDS/"bench-cpu.json"
     record = json.loads(f.read_text()) if f.exists() else {}

@@ -15,7 +15,7 @@ from .rank import CRITERIA, choose_shape, select_rank
 from .start import arm, check_trained, write
 
 # %% auto #0
-__all__ = ['SOURCES', 'MODES', 'check_choice', 'check_rank_choice', 'decompose', 'start_factors', 'change_weight', 'wide',
+__all__ = ['SOURCES', 'MODES', 'FEW', 'check_choice', 'check_rank_choice', 'decompose', 'start_factors', 'change_weight', 'wide',
            'term_tensors', 'from_changes', 'KronTerms', 'SoKALinear']
 
 # %% ../nbs/05_core.ipynb #7107d557
@@ -121,6 +121,8 @@ def from_changes(
     if "U" in f: return dict(U=f["dU"], V=f["dV"], U0=f["U"], V0=f["V"])
     return dict(U=f["dU"], V=f["dV"] + f["V"] if "V" in f else f["dV"])
 
+FEW = 8   # tokens
+
 class KronTerms(nn.Module):
     "A short sum of Kronecker products: two trained factors, beside a frozen start where that is not zero."
     U:Tensor
@@ -140,6 +142,7 @@ class KronTerms(nn.Module):
     ):
         super().__init__()
         self.shape, self.r, self.seed = KronShape(*shape), r, seed
+        self.low_rank, self.V_first = self.shape.n1 == self.shape.m2 == 1, self.shape.madds("V") <= 2*self.shape.madds()
         for name in ("U0", "V0"): self.register_buffer(name, None)
         for name, (size, trained) in term_tensors(shape, r, start=start).items():
             if trained: setattr(self, name, nn.Parameter(torch.zeros(size, dtype=dtype, device=device)))
@@ -181,11 +184,18 @@ class KronTerms(nn.Module):
 
     def forward(self, x:Tensor, y:Tensor, delta:bool=True)->Tensor:
         "The base's output `y` plus the change; the start stays in if not `delta`."
-        if self.shape.n1 == self.shape.m2 == 1 and self.U0 is None and not torch.is_grad_enabled():   # the low-rank corner in use
-            U, V = self.U, self.V
-            if U.dtype != x.dtype: U, V = U.to(x.dtype), V.to(x.dtype)
-            return (y + nn.functional.linear(x, V) @ U).to(y.dtype)
+        if self.U0 is None and not torch.is_grad_enabled() and (self.low_rank or self.V_first and x.numel() <= FEW*x.shape[-1]):
+            return self.in_use(x, y)
         return kron_change(x, *self.stacks(), delta, None, y, check=False)
+
+    def in_use(self, x:Tensor, y:Tensor)->Tensor:
+        "What `forward` gives without a backward pass, in as few operations as there can be: of one token they cost more than the products."
+        U, V, r, (m1, n1, m2, n2) = self.U, self.V, self.r, self.shape
+        if U.dtype != x.dtype: U, V = U.to(x.dtype), V.to(x.dtype)
+        if self.low_rank: return (y + nn.functional.linear(x, V) @ U).to(y.dtype)
+        left = U.view(m1, n1) if r == 1 else U.view(r, m1, n1).permute(1, 2, 0).reshape(m1, n1*r)
+        right = nn.functional.linear(x.reshape(-1, n2), V.view(r*m2, n2)).view(-1, n1*r, m2)
+        return (y + (left @ right).view(y.shape)).to(y.dtype)
 
     def add_start(self, x:Tensor, y:Tensor)->Tensor:
         "An output plus what the frozen start adds to it."

@@ -30,6 +30,23 @@ def test_change_weight_is_the_difference_of_sums():
     assert not change_weight(0*dL, 0*dR, L0, R0).any()
 
 
+# %% ../nbs/05_core.ipynb #5a1f00c7
+def test_a_few_tokens_are_many():
+    import torch
+    for shape in ((12, 1, 1, 20), (4, 4, 3, 5), (2, 10, 6, 2), (1, 20, 12, 1), (3, 2, 4, 10)):
+        for r in (1, 2):
+            for dtype, low in ((torch.float64, None), (torch.float32, None), (torch.bfloat16, None), (torch.float32, torch.bfloat16)):
+                terms = KronTerms(shape, r, dtype=torch.float64 if dtype == torch.float64 else torch.float32)
+                for p in terms.parameters(): torch.nn.init.normal_(p)
+                for size in ((1, 20), (2, 3, 20), (20,), (0, 20), (5, 20, 20)):
+                    x, y = torch.randn(size, dtype=dtype), torch.randn(*size[:-1], 12, dtype=dtype)
+                    with torch.autocast("cpu", low or torch.bfloat16, enabled=low is not None):
+                        with torch.no_grad(): short = terms(x, y)
+                        whole = terms(x, y).detach()
+                    assert short.dtype == whole.dtype == y.dtype and short.shape == whole.shape
+                    assert torch.allclose(short, whole, rtol=1e-2 if dtype == torch.bfloat16 or low else 1e-5, atol=0.2 if dtype == torch.bfloat16 or low else 1e-5), (shape, r, dtype, size)
+
+
 # %% ../nbs/05_core.ipynb #1c870d74
 def test_unchanged_at_the_start():
     import pytest, torch
