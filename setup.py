@@ -35,7 +35,7 @@ setup(
     package_data={cfg["lib_name"]: ["py.typed", "base/*", "evals/*"]},
     python_requires=">=" + cfg["min_python"],
     install_requires=requirements("requirements"),
-    extras_require={"eval": requirements("eval_requirements"), "dev": requirements("dev_requirements")},
+    extras_require={"eval": requirements("eval_requirements"), "smollm2": requirements("smollm2_requirements"), "dev": requirements("dev_requirements")},
     entry_points={
         "console_scripts": ["soka=soka.cli:main"],
         "nbdev": ["soka=soka._modidx:d"],

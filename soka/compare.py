@@ -25,6 +25,7 @@ from peft import (EvaConfig, LoHaConfig, LoKrConfig, LoraConfig, MissConfig, Pef
 from peft.tuners.lora.config import LoraGAConfig
 from peft.tuners.lora.loraga import preprocess_loraga
 from pydantic import AfterValidator, Field
+from scipy.special import stdtrit
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, get_cosine_schedule_with_warmup
 from .data import Collator, encode_rows, format_prompt, load_rows, prompt_ids
@@ -48,9 +49,9 @@ __all__ = ['Rates', 'Seeds', 'Pairs', 'Betas', 'Table', 'ARM_SETTINGS', 'ALL', '
            'build_full', 'Cell', 'adapt', 'rate_groups', 'TrainedArm', 'train_arm', 'start_energy', 'data_name',
            'arm_settings', 'arm_id', 'machine', 'run_once', 'CompareRecord', 'record_text', 'read_compare', 'best_rate',
            'next_rate', 'run_arm_cell', 'cells', 'cell_arms', 'Work', 'plan_work', 'work_left', 'check_work',
-           'compare_methods', 't_quantile', 'Interval', 'interval', 'final', 'paired', 'verdict', 'differences',
-           'smooth', 'steps_to', 'curve_area', 'norm_variation', 'norm_spikes', 'rate_sensitivity', 'ArmSummary',
-           'arm_summary', 'summaries', 'compare_table', 'plot_final', 'plot_differences', 'plot_curves']
+           'compare_methods', 'Interval', 'interval', 'final', 'paired', 'verdict', 'differences', 'smooth', 'steps_to',
+           'curve_area', 'norm_variation', 'norm_spikes', 'rate_sensitivity', 'ArmSummary', 'arm_summary', 'summaries',
+           'compare_table', 'plot_final', 'plot_differences', 'plot_curves']
 
 # %% ../nbs/28_compare.ipynb #a8056bf2
 def different(v:list)->list:
@@ -682,19 +683,6 @@ def compare_methods(
     return errors
 
 # %% ../nbs/28_compare.ipynb #54dabe1c
-def t_quantile(
-    df:int,         # degrees of freedom, at least 1
-    p:float=0.975,  # probability below it, in (0.5, 1)
-)->float:
-    "Student's quantile, from the integrated density."
-    if df < 1: raise ValueError(f"df must be at least 1, got {df}")
-    angle = torch.linspace(0, math.pi/2, 20_001, dtype=torch.float64)          # t = sqrt(df) tan(angle) makes the density cos^(df-1)
-    mass = torch.cumulative_trapezoid(angle.cos()**(df - 1), angle)
-    part = mass/mass[-1]
-    i = int(torch.searchsorted(part, 2*p - 1))
-    step = (2*p - 1 - float(part[i - 1]))/float(part[i] - part[i - 1])
-    return math.sqrt(df)*math.tan(float(angle[i] + step*(angle[i + 1] - angle[i])))
-
 class Interval(NamedTuple):
     "A mean and the half width of its 95% interval."
     mean: float
@@ -705,7 +693,7 @@ def interval(
 )->Interval:
     "Mean with its 95% interval."
     if len(values) < 2: raise ValueError(f"an interval needs at least 2 values, got {len(values)}")
-    return Interval(statistics.mean(values), t_quantile(len(values) - 1)*statistics.stdev(values)/len(values)**0.5)
+    return Interval(statistics.mean(values), float(stdtrit(len(values) - 1, 0.975))*statistics.stdev(values)/len(values)**0.5)
 
 # %% ../nbs/28_compare.ipynb #0a7deb9a
 def final(

