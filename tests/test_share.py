@@ -266,14 +266,14 @@ def test_folders_that_are_none():
     import shutil
     d = folder_of(trained(llama(), r=1, source="zero", target_modules=["q_proj"]))
     e = Path(tempfile.mkdtemp())
-    whole, (weights, pickled) = inspect_adapter(d), (Path(d, f"adapter_model.{s}") for s in ("safetensors", "bin"))
-    torch.save(load_file(weights), pickled)
-    weights.unlink()
-    same = inspect_adapter(d)                                              # of either kind
+    shutil.copytree(d, e/"pickled")
+    torch.save(load_file(e/"pickled/adapter_model.safetensors"), e/"pickled/adapter_model.bin")
+    (e/"pickled/adapter_model.safetensors").unlink()
+    whole, same = inspect_adapter(d), inspect_adapter(e/"pickled")         # of either kind
     assert same.layers == whole.layers and same.parts == whole.parts and same.dtypes == whole.dtypes
-    export_delta(d, e/"bf16")
+    export_delta(e/"pickled", e/"bf16")
     assert inspect_adapter(e/"bf16").dtypes == ("BF16",)
-    shutil.rmtree(e/"bf16")
+    for name in ("pickled", "bf16"): shutil.rmtree(e/name)
     with pytest.raises(FileNotFoundError, match="adapter must be a folder that exists, got '.*no'"): open_adapter(e/"no")
     with pytest.raises(FileNotFoundError, match="adapter folder must hold adapter_config.json, got none in"): open_adapter(e)
     LoraConfig(target_modules=["q"]).save_pretrained(e)
