@@ -9,6 +9,9 @@ def test_numbers():
     cases = {"#### 18": 18, "#### 1,080": 1080, "x\n#### -5\n": -5, "The answer is: $2.50": Fraction(5, 2), "The answer is: 7 of 9. ": 7, "#### 3\n#### 4": 4, "#### .5": Fraction(1, 2),
              "The answer is: 3\n#### x": None, "18": None, "": None, "The answer is 18": None, "####18": None, "#### 72.0": 72}
     for text, want in cases.items(): assert stated_number(text) == want, text
+    long = "9"*5000
+    assert number_scores(f"#### {long}", f"#### {long}.0") == {"exact_match": 1, "last_number": 1} and not any(number_scores(f"#### {long}1", f"#### {long}").values())
+    assert number_scores("#### ٣", "#### 3")["exact_match"] == 0 == number_scores("1"*1_000_000, "#### 3")["last_number"]
     assert last_number("a 3 b $1,200. c") == 1200 and last_number("none") is None and last_number("5-3") == -3
 
 
@@ -26,6 +29,32 @@ def test_normal_form():
     for a, b in same.items(): assert same_string(a, b) and same_string(b, a), (a, b)
     for a, b in ((r"2\sqrt{3}", r"\sqrt{12}"), ("1,000", "1000"), ("1", "2"), (None, "1"), ("x=1=2", "2"), ("abc=2", "2"), (r"\frac", "1")): assert not same_string(a, b)
     assert normal_form(r"a\text{ b}\text{ c}") == r"a\text{b}\text{c}"
+
+
+# %% ../nbs/22_grade.ipynb #21085527
+def test_no_answer_stops_the_grader():
+    import time
+    import pytest
+    from soka.grade import VALUES
+    assert same_value("0.5", r"\frac12") and not same_value("2", "1")
+    child = VALUES.process
+    for answer in ("9"*4301, "{"*9 + "x", "\0\ud800", "", r"\frac", "__import__('os')", "["*30): assert not any(math_scores(rf"\boxed{{{answer}}}", "1").values())
+    assert same_value("0.5", r"\frac12") and VALUES.process is child
+    t = time.perf_counter()
+    assert not VALUES.equal("9^{9^{9^9}}", "1", seconds=0.5) and time.perf_counter() - t < 3 and VALUES.process is None
+    assert same_value("0.5", r"\frac12") and VALUES.process is not child                   # a new one
+    VALUES.process.kill()
+    assert not same_value("0.5", r"\frac12") and same_value("0.5", r"\frac12")
+
+
+# %% ../nbs/22_grade.ipynb #5e0aecfd
+@pytest.mark.slow
+@pytest.mark.linux
+def test_a_power_takes_no_gigabytes():
+    import re
+    from pathlib import Path
+    assert not any(math_scores(r"\boxed{(1+x)^{1000000}}", "1").values()) and same_value("0.5", r"\frac12")
+    assert int(re.search(r"VmPeak:\s+(\d+) kB", Path(f"/proc/{VALUES.process.pid}/status").read_text())[1]) <= 2**20
 
 
 # %% ../nbs/22_grade.ipynb #50c293d2
@@ -66,9 +95,8 @@ def test_math_references():
 
 # %% ../nbs/22_grade.ipynb #aa00cd8d
 def test_grade_errors():
-    import sys
     import pytest
     with pytest.raises(ValueError, match="a worked answer must hold '#### N', got 'eight'"): number_scores("8", "eight")
     with pytest.MonkeyPatch.context() as m:
-        m.setitem(sys.modules, "math_verify", None)
+        m.setitem(same_value.__globals__, "find_spec", lambda name: None)
         with pytest.raises(ImportError, match="math-verify must be installed for equal values: pip install math-verify"): same_value("1", "1")

@@ -1482,7 +1482,7 @@ def test_what_peft_saves_besides():
     assert {k for k in names if ".soka_" not in k} == {"base_model.model.lm_head.base_layer.weight"}
     for kw in (dict(modules_to_save=["lm_head", "norm"]), dict(modules_to_save=["attention_layernorm"]), dict(trainable_token_indices=[3, 5]), dict(modules_to_save=["embed_tokens"], bias="all")): saved_and_loaded(tiny_llama, trained(**kw))
     saved_and_loaded(tiny_opt, trained(tiny_opt(), bias="all", modules_to_save=["final_layer_norm"]))
-    saved_and_loaded(tiny_llama, trained(modules_to_save=["embed_tokens"]), save_embedding_layers=True)
+    assert "base_model.model.model.embed_tokens.original_module.weight" in saved_and_loaded(tiny_llama, trained(modules_to_save=["embed_tokens"]), save_embedding_layers=True)
 
 
 # %% ../nbs/06_peft.ipynb #01c51322
