@@ -8,6 +8,8 @@ import copy
 import json
 import os
 import re
+import subprocess
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -44,7 +46,7 @@ from .kron import KronShape, check_shape
 from .quant import (WriteCost, dense_weight, features, keep_cpu_weights, kind, restore_weight, set_dense_weight, warn_of_cost,
                         weight_state, write_cost)
 from .rank import Spectrum, affordable, allocate, choose_shape, deal, listed_shapes, parse_budget, select_rank
-from .settings import (Count, CountOrZero, Line, Modules, ModulesOrNone, Part, Positive, Seed, Shape, Share, Words, check_fields, setting)
+from .settings import (Count, CountOrZero, Line, Modules, ModulesOrNone, Part, Positive, Seed, Shape, Share, Words, check_fields, setting, shown)
 from .start import arm, average, orthonormal_rows, turn, write
 from .start import start as start_layers
 
@@ -52,21 +54,22 @@ from .start import start as start_layers
 # %% auto #0
 __all__ = ['SOKA_TYPE', 'StartSource', 'Mode', 'RankSource', 'Criterion', 'Bias', 'Budget', 'Layers', 'Texts', 'Tokens',
            'PRESETS', 'Preset', 'NOTE', 'WRAPPERS', 'HEADS', 'EMBEDDINGS', 'WEIGHTS', 'PICKLE', 'FLOATS', 'RECORD',
-           'COLUMNS', 'TASK_HEADS', 'start', 'add_peft_type', 'LayerPlan', 'read_plan', 'write_plan', 'read_plan_file',
-           'check_plan', 'share_of_base', 'AdapterSettings', 'check_together', 'check_records', 'as_shape', 'add_note',
-           'plan_tensors', 'bare_name', 'new_tensors', 'check_tensors', 'task_heads', 'may_hold', 'read_pickle',
-           'read_header', 'read_weights', 'check_weights', 'weight_files', 'adapted', 'warn_of_unchecked',
-           'check_source', 'check_not_soka', 'other_places', 'check_places', 'with_record', 'SoKAConfig', 'reader_of',
-           'output_layer', 'base_features', 'base_weight', 'supported', 'base_of', 'targeted', 'find_targets',
-           'shared_with', 'check_in_memory', 'check_targets', 'start_entries', 'base_weights', 'kept_apart',
-           'fingerprint_of', 'shifted', 'fingerprints', 'base_differences', 'base_name', 'check_same_base',
-           'base_parameters', 'settle_budget', 'pattern', 'possible', 'layer_start', 'without_factors', 'whole_term',
-           'starts_by_layer', 'starts_by_budget', 'shaped', 'plan_layers', 'shape_for', 'even_plan', 'fitting_plan',
-           'find_plan', 'backward_beside', 'loss_gradients', 'with_matrices', 'settle_targets', 'with_plan',
-           'targets_for', 'with_gradients', 'check_same_layers', 'changed_layers', 'with_update', 'zero_start',
-           'new_terms', 'MergingLayer', 'first_use', 'SoKALayer', 'row_groups', 'SoKAPeftLinear', 'soka_layers',
-           'merge_costs', 'own_weight', 'release_starts', 'check_rows', 'give_rows', 'load_starts', 'plan_of',
-           'restart', 'check_has_start', 'warn_of_base', 'copy_config', 'SoKAModel', 'check_when_read', 'register']
+           'REPEATS', 'TRIED', 'COLUMNS', 'TASK_HEADS', 'start', 'add_peft_type', 'LayerPlan', 'read_plan',
+           'write_plan', 'read_plan_file', 'check_plan', 'share_of_base', 'AdapterSettings', 'check_together',
+           'check_records', 'as_shape', 'add_note', 'plan_tensors', 'bare_name', 'new_tensors', 'check_tensors',
+           'task_heads', 'may_hold', 'read_pickle', 'read_header', 'read_weights', 'check_weights', 'weight_files',
+           'adapted', 'warn_of_unchecked', 'check_source', 'check_not_soka', 'other_places', 'check_places',
+           'with_record', 'SoKAConfig', 'reader_of', 'output_layer', 'base_features', 'base_weight', 'supported',
+           'base_of', 'check_patterns', 'targeted', 'find_targets', 'shared_with', 'check_in_memory', 'check_targets',
+           'start_entries', 'base_weights', 'kept_apart', 'fingerprint_of', 'shifted', 'fingerprints',
+           'base_differences', 'base_name', 'check_same_base', 'base_parameters', 'settle_budget', 'pattern',
+           'possible', 'layer_start', 'without_factors', 'whole_term', 'starts_by_layer', 'starts_by_budget', 'shaped',
+           'plan_layers', 'shape_for', 'even_plan', 'fitting_plan', 'find_plan', 'backward_beside', 'loss_gradients',
+           'with_matrices', 'settle_targets', 'with_plan', 'targets_for', 'with_gradients', 'check_same_layers',
+           'changed_layers', 'with_update', 'zero_start', 'new_terms', 'MergingLayer', 'first_use', 'SoKALayer',
+           'row_groups', 'SoKAPeftLinear', 'soka_layers', 'merge_costs', 'own_weight', 'release_starts', 'check_rows',
+           'give_rows', 'load_starts', 'plan_of', 'restart', 'check_has_start', 'warn_of_base', 'copy_config',
+           'SoKAModel', 'check_when_read', 'register']
 
 # %% ../nbs/06_peft.ipynb #db635c82
 def add_peft_type(
@@ -582,6 +585,27 @@ def base_of(m:Any)->nn.Module:
     "The layer itself, out of the adapter that may be around it."
     return m.get_base_layer() if isinstance(m, BaseTunerLayer) else m
 
+# %% ../nbs/06_peft.ipynb #2fb19d7f
+REPEATS = re.compile(r"\)\s*[*+{]|(?:[*+].*){4}|(?:,\}.*){4}", re.S)
+TRIED = """
+import json, re, sys
+patterns, names = json.load(sys.stdin)
+for p in patterns:
+    for n in names: re.fullmatch(p, n), re.match(rf"(.*\\.)?({p})$", n)
+"""
+
+def check_patterns(
+    config:Any,          # settings of an adapter
+    names:list[str],     # of a model's modules
+    seconds:float=5.,    # that all may take
+)->None:                 # a `ValueError` names them
+    "Refuse regexes that do not come to an end on a model's names."
+    given = [getattr(config, k, None) or () for k in ("target_modules", "exclude_modules", "layers_pattern", "rank_pattern", "shape_pattern")]
+    risky = [p for g in given for p in ([g] if isinstance(g, str) else g) if REPEATS.search(p)]
+    if not risky or getattr(config, "start_saved", False): return
+    try: subprocess.run([sys.executable, "-I", "-S", "-c", TRIED], input=json.dumps([risky, names]).encode(), timeout=seconds, capture_output=True)
+    except subprocess.TimeoutExpired: raise ValueError(f"a regex must match a model's {len(names)} names within {seconds:g} seconds, got {shown(risky)}") from None
+
 # %% ../nbs/06_peft.ipynb #48980875
 def targeted(
     config:SoKAConfig,     # with target_modules, or of a saved adapter
@@ -597,6 +621,7 @@ def find_targets(
 )->dict[str, nn.Module]:   # layer name -> base layer
     "The layers that `target_modules` names, in the order of the model."
     found:dict[str, nn.Module] = {}
+    check_patterns(config, [bare_name(n) for n,_ in model.named_modules()])
     inside:tuple[str, ...] = ()          # adapters' own modules are no targets
     for name, m in model.named_modules():
         if not name or (inside and name.startswith(inside)): continue

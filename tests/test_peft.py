@@ -1515,6 +1515,22 @@ def test_regexes_of_a_file_are_not_used():
             assert time.perf_counter() - began < 5
 
 
+# %% ../nbs/06_peft.ipynb #f44d71f7
+def test_regexes_that_never_end():
+    import re, time
+    slow = "(([a-z._0-9])+)+X"
+    began = time.perf_counter()
+    for kw in (dict(target_modules=slow), dict(target_modules=QKV, exclude_modules=slow), dict(target_modules=QKV, rank_pattern={slow: 1}, r=1), dict(target_modules=".*"*12 + "X")):
+        with pytest.raises(ValueError, match=r"a regex must match a model's \d+ names within 0.3 seconds, got \["): check_patterns(SoKAConfig(**kw), [n for n,_ in tiny_llama().named_modules()], 0.3)
+    with pytest.MonkeyPatch.context() as p:
+        p.setattr(check_patterns, "__defaults__", (0.3,))
+        with pytest.raises(ValueError, match="a regex must match a model's"): get_peft_model(tiny_llama(), SoKAConfig(target_modules=slow))
+    assert time.perf_counter() - began < 9
+    for pattern in (r".*\.(q|k)_proj", r"model\.layers\.\d+\.self_attn\.(q_proj|k_proj)", r"(\w+\.)*[qk]_proj", r".*layers.*\.(q|k)_proj$"):
+        m = get_peft_model(tiny_llama(), SoKAConfig(r=1, target_modules=pattern))
+        assert len(soka_layers(m)) == 4 and bool(REPEATS.search(pattern)) == (pattern[0] == "(")
+
+
 # %% ../nbs/06_peft.ipynb #38140112
 def test_a_config_without_its_file():
     with tempfile.TemporaryDirectory() as d:
