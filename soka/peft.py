@@ -40,7 +40,7 @@ from tqdm.auto import tqdm
 
 from . import __version__
 from .core import MODES, SOURCES, KronTerms, decompose, from_changes, term_tensors
-from .fingerprint import FEW, SAMPLES, compare, compare_weight, fingerprint, parse_fingerprint, weight_fingerprint
+from .fingerprint import FEW, SAMPLES, compare, compare_weight, fingerprint, parse_fingerprint, readable, weight_fingerprint
 from .kpsvd import KPSVD, kpsvd, leading
 from .kron import KronShape, check_shape
 from .quant import (WriteCost, dense_weight, features, keep_cpu_weights, kind, restore_weight, set_dense_weight, warn_of_cost,
@@ -61,7 +61,7 @@ __all__ = ['SOKA_TYPE', 'StartSource', 'Mode', 'RankSource', 'Criterion', 'Bias'
            'adapted', 'warn_of_unchecked', 'check_source', 'check_not_soka', 'other_places', 'check_places',
            'with_record', 'SoKAConfig', 'reader_of', 'output_layer', 'base_features', 'base_weight', 'supported',
            'base_of', 'check_patterns', 'targeted', 'find_targets', 'shared_with', 'check_in_memory', 'check_targets',
-           'start_entries', 'base_weights', 'kept_apart', 'fingerprint_of', 'shifted', 'fingerprints',
+           'start_entries', 'first_half', 'base_weights', 'kept_apart', 'fingerprint_of', 'shifted', 'fingerprints',
            'base_differences', 'base_name', 'check_same_base', 'base_parameters', 'settle_budget', 'pattern',
            'possible', 'layer_start', 'without_factors', 'whole_term', 'starts_by_layer', 'starts_by_budget', 'shaped',
            'plan_layers', 'shape_for', 'even_plan', 'fitting_plan', 'find_plan', 'backward_beside', 'loss_gradients',
@@ -295,7 +295,8 @@ def check_tensors(
 
 # %% ../nbs/06_peft.ipynb #402b1356
 HEADS = {"classifier", "score", "qa_outputs"}   # PEFT adds these for a task, whether a model has them or not
-EMBEDDINGS = re.compile(r"\w*embed\w*|wte|shared|w|decoder|score|output|proj|out_proj|proj_out|lm_loss|\w*head\w*|output_projection|vocab_projector|latents")
+EMBEDDINGS = re.compile(r"(.*\.)?(\w*embed\w*|wte|shared|\w*head|lm_heads|proj_out|lm_loss|output_projection|vocab_projector|pred_layer\.proj|lm_head\.out_proj|"
+                        r"(predictions|head|lm_head|mlm_score)\.decoder)|decoder|score|output|w")      # of transformers' models; the last four where nothing stands before
 
 def task_heads(
     config:SoKAConfig,
@@ -313,7 +314,7 @@ def may_hold(
     if part == "bias" and (config.bias == "all" or config.bias == "soka_only" and layer in map(bare_name, config.plan or {})): return True
     if config.trainable_token_indices is not None and part == "trainable_tokens_delta": return True
     if not re.search(r"\.(original_module|modules_to_save)\.", name) and any(f"{m}." in name for m in task_heads(config).union(config.modules_to_save or ())): return True   # ends of names, as PEFT has it
-    return part in ("weight", "bias") and bool(EMBEDDINGS.fullmatch(layer.rpartition(".")[2]))
+    return part in ("weight", "bias") and bool(EMBEDDINGS.fullmatch(layer))
 
 # %% ../nbs/06_peft.ipynb #133bd7a9
 WEIGHTS, PICKLE = "adapter_model.safetensors", "adapter_model.bin"      # PEFT reads the first where both are
@@ -679,6 +680,12 @@ def start_entries(
         found += (U[:, i//m2, j//n2]*V[:, i % m2, j % n2]).sum(0)
     return found
 
+def first_half(
+    W:Tensor,   # a row a token
+)->Tensor:
+    "The rows that stay where they are when a vocabulary grows, if it does not double: new ones are drawn anew at every load."
+    return W[:(len(W) + 1)//2]
+
 def base_weights(
     model:nn.Module,                # with or without adapters
 )->dict[str, nn.Module|Tensor]:     # linear layers, with what adapts them, by their names; other weights by theirs
@@ -691,7 +698,7 @@ def base_weights(
         own = re.sub(r"\.(base_layer|original_module)(?=\.|$)", "", bare_name(name))
         if isinstance(m, BaseTunerLayer): found[own] = m
         elif supported(m): found.setdefault(own, m)
-        else: found |= {f"{own}.{k}".lstrip("."): p for k,p in m.named_parameters(recurse=False) if k != "bias"}
+        else: found |= {f"{own}.{k}".lstrip("."): first_half(p) if isinstance(m, nn.Embedding) else p for k,p in m.named_parameters(recurse=False) if k != "bias"}
     return found
 
 def kept_apart(
@@ -702,7 +709,7 @@ def kept_apart(
     saved = task_heads(config).union(config.modules_to_save or ()) if config else set()
     backbone = getattr(model, "base_model_prefix", "")
     backbone = f"{backbone}." if backbone and hasattr(model, backbone) else ""
-    out = {n for n,m in model.named_modules() if n and m is output_layer(model)}
+    out = {bare_name(n) for n,m in model.named_modules() if n and m is output_layer(model)}
     return lambda name: any(f"{s}." in f"{name}." for s in saved) or not (name.startswith(backbone) or any(f"{o}." in f"{name}." for o in out))
 
 def fingerprint_of(
@@ -725,7 +732,8 @@ def fingerprints(
     config:SoKAConfig|None=None, # of the adapter: heads that it saves are left out
 )->dict[str, str]:               # as a config holds them; without those that cannot be read
     "A few entries of each weight of a base."
-    weights, layers, apart = base_weights(model), set(layers), kept_apart(model, config)
+    weights, layers, apart, out = base_weights(model), set(layers), kept_apart(model, config), output_layer(model)
+    for n in (n for n,w in weights.items() if w is out and n not in layers and readable(out) and kind(out) == "linear"): weights[n] = first_half(out.weight)
     found = {n: fingerprint_of(w, SAMPLES if n in layers else FEW) for n,w in weights.items() if n in layers or not apart(n)}
     return {n: str(f) for n,f in found.items() if f is not None}
 

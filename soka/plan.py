@@ -141,7 +141,9 @@ def stored_weights(
     apart = kept_apart(c.model, None)
     for n, w in base_weights(c.model).items():
         name = stored_name(c, n if isinstance(w, Tensor) else f"{n}.weight")
-        if name and not apart(n): yield n, read_tensor(c, name) if isinstance(w, Tensor) else read_weight(c, n)
+        if not name or apart(n): continue
+        if not isinstance(w, Tensor): yield n, read_weight(c, n)
+        else: yield n, read_tensor(c, name)[:len(w)] if w.ndim else read_tensor(c, name)
 
 def checkpoint_fingerprints(
     c:Checkpoint,

@@ -1324,9 +1324,12 @@ def test_every_weight_of_a_base():
             PeftModel.from_pretrained(tiny_llama().to(dtype), d)
     with tempfile.TemporaryDirectory() as d, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        def longer(base):
-            base.resize_token_embeddings(70)
+        def longer(base, to=70):
+            base.resize_token_embeddings(to)
             return base
+        saved(d, longer(tiny_llama(), 120))
+        torch.manual_seed(1)
+        PeftModel.from_pretrained(longer(tiny_llama(), 120), d)                     # with other new rows
         m = saved(d, longer(tiny_llama()))
         for base in (tiny_llama(), longer(tiny_llama())): assert not base_differences(json.loads(Path(d, "adapter_config.json").read_text())["base_fingerprint"], base)
         PeftModel.from_pretrained(longer(tiny_llama()), d)
@@ -1491,10 +1494,10 @@ def test_names_of_embeddings():
     from pathlib import Path
     from soka.peft import EMBEDDINGS
     found, own = set(), r"def [gs]et_(?:in|out)put_embeddings\(self.*?\):\n(?:\s+(?:r?\"\"\".*?\"\"\"|#.*)\n)*\s+(?:return )?self\.([\w.]+)(?: = .*)?\n"
-    for p in Path(transformers.__file__).parent.glob("models/*/modeling_*.py"): found |= {n.rpartition(".")[2] for n in re.findall(own, p.read_text(encoding="utf-8"))}
+    for p in Path(transformers.__file__).parent.glob("models/*/modeling_*.py"): found |= set(re.findall(own, p.read_text(encoding="utf-8")))
     odd = {n for n in found if not EMBEDDINGS.fullmatch(n)}
-    assert len(found) > 25 and odd <= {"conv1", "conv2d1", "patch_conv", "patch_projection"}, odd     # of pictures
-    assert not any(map(EMBEDDINGS.fullmatch, ["q_proj", "down_proj", "fc1", "mlp", "norm", "dense", "c_attn", "gate", "experts", "bias"]))
+    assert len(found) > 25 and {n.rpartition(".")[2] for n in odd} <= {"conv1", "conv2d1", "patch_conv", "patch_projection", "latents"}, odd     # of pictures and sound
+    assert not any(map(EMBEDDINGS.fullmatch, ["q_proj", "down_proj", "fc1", "mlp", "norm", "dense", "c_attn", "gate", "experts", "bias", "blocks.0.attn.proj", "layers.0.output", "layers.0.w", "encoder.decoder"]))
 
 
 # %% ../nbs/06_peft.ipynb #1aedcb22
