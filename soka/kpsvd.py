@@ -12,9 +12,9 @@ from torch import Tensor
 from .kron import KronShape, check_shape, kron_sum, rearrange
 
 # %% auto #0
-__all__ = ['METHODS', 'KPSVD', 'leading', 'fix_signs', 'as_kpsvd', 'reconstruct', 'check_matrix', 'unit_scale', 'working_copy',
-           'orthonormal', 'krylov_bases', 'basis_values', 'leading_triplets', 'krylov_svd', 'exact_svd', 'kpsvd',
-           'grow_kpsvd']
+__all__ = ['METHODS', 'KPSVD', 'leading', 'fix_signs', 'at_least', 'as_kpsvd', 'reconstruct', 'check_matrix', 'unit_scale',
+           'working_copy', 'orthonormal', 'krylov_bases', 'basis_values', 'leading_triplets', 'krylov_svd', 'exact_svd',
+           'kpsvd', 'grow_kpsvd']
 
 # %% ../nbs/02_kpsvd.ipynb #99dc3f25
 class KPSVD(NamedTuple):
@@ -48,6 +48,13 @@ def fix_signs(
     return U*s, Vh*s.T
 
 # %% ../nbs/02_kpsvd.ipynb #a2aa397e
+def at_least(
+    total:float,   # squared Frobenius norm of the whole matrix
+    S:Tensor,      # singular values
+)->float:          # the same, but for a rounding
+    "No less than the values hold: where they are subnormal numbers, rounding them adds to it."
+    return max(total, float(S.double().square().sum()))
+
 def as_kpsvd(
     U:Tensor,         # left singular vectors in columns, shape (m1*n1, r)
     S:Tensor,         # singular values, shape (r,)
@@ -58,7 +65,7 @@ def as_kpsvd(
     "Singular vectors folded into Kronecker factors."
     U, Vh = fix_signs(U, Vh)
     m1,n1,m2,n2 = shape
-    return KPSVD(U.T.reshape(-1, m1, n1), S, Vh.reshape(-1, m2, n2), shape, total)
+    return KPSVD(U.T.reshape(-1, m1, n1), S, Vh.reshape(-1, m2, n2), shape, at_least(total, S))
 
 # %% ../nbs/02_kpsvd.ipynb #ec2b9888
 def reconstruct(
@@ -217,7 +224,7 @@ def grow_kpsvd(
     if r_max is not None and r_max < 1: raise ValueError(f"r_max must be at least 1, got {r_max}")
     R, term, total, scale = working_copy(W, shape)
     def asked(S):
-        r = want(S*scale, total)
+        r = want(S*scale, at_least(total, S*scale))
         if r < 1: raise ValueError(f"want must ask for at least 1 term, got {r}")
         return r if r_max is None else min(r, r_max)
     U, S, Vh = krylov_svd(R, asked, block=block, seed=seed)

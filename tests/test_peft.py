@@ -1529,9 +1529,9 @@ def test_regexes_that_never_end():
         p.setattr(check_patterns, "__defaults__", (0.3,))
         with pytest.raises(ValueError, match="a regex must match a model's"): get_peft_model(tiny_llama(), SoKAConfig(target_modules=slow))
     assert time.perf_counter() - began < 9
-    for pattern in (r".*\.(q|k)_proj", r"model\.layers\.\d+\.self_attn\.(q_proj|k_proj)", r"(\w+\.)*[qk]_proj", r".*layers.*\.(q|k)_proj$"):
-        m = get_peft_model(tiny_llama(), SoKAConfig(r=1, target_modules=pattern))
-        assert len(soka_layers(m)) == 4 and bool(REPEATS.search(pattern)) == (pattern[0] == "(")
+    for how in (r".*\.(q|k)_proj", r"model\.layers\.\d+\.self_attn\.(q_proj|k_proj)", r"(\w+\.)*[qk]_proj", r".*layers.*\.(q|k)_proj$"):
+        m = get_peft_model(tiny_llama(), SoKAConfig(r=1, target_modules=how))
+        assert len(soka_layers(m)) == 4 and bool(REPEATS.search(how)) == (how[0] == "(")
 
 
 # %% ../nbs/06_peft.ipynb #38140112

@@ -147,6 +147,7 @@ def test_scale_changes_no_choice():
             assert choose_shape(W*2.**p) == one and choose_shape((W*2.**p).double()) == choose_shape(W.double())
             b = decompose(W*2.**p, energy=0.5)
             assert b.shape == k.shape and torch.equal(b.S*2.**-p, k.S) and torch.equal(b.U, k.U)
+        for c in (1e-44, 2e-44, 1e-43, 1e-41): decompose(W*c, energy=0.9, criterion="energy")      # of few digits, and still a spectrum
         for c in (3e17, 1e30, 1e36): assert choose_shape(W*c) == one and decompose(W*c, energy=0.5).shape == k.shape
 
 
