@@ -98,8 +98,8 @@ def check_adapter(
     "The adapter's configuration, if the folder is complete."
     path = Path(folder)
     if not path.is_dir(): raise FileNotFoundError(f"adapter must be a folder that exists, got {str(folder)!r}")
-    if not (path/"adapter_config.json").is_file(): raise FileNotFoundError(f"adapter folder must hold adapter_config.json, got none in {str(folder)!r}")
-    if not weight_files(path): raise FileNotFoundError(f"adapter folder must hold {WEIGHTS}, got none in {str(folder)!r}")
+    for name, there in (("adapter_config.json", (path/"adapter_config.json").is_file()), (WEIGHTS, weight_files(path))):
+        if not there: raise FileNotFoundError(f"adapter folder must hold {name}, got none in {str(folder)!r}")
     try:
         config = json.loads((path/"adapter_config.json").read_text(encoding="utf-8"))
         if not isinstance(config, dict): raise ValueError(f"no object but {type(config).__name__}")

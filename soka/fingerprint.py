@@ -65,7 +65,7 @@ def sample_blocks(
     return first[:, None] + torch.arange(size)
 
 # %% ../nbs/18_fingerprint.ipynb #a90368a3
-TOLERANCE = {"float32": 1e-4, "float16": 2**-10, "bfloat16": 2**-7, "shifted": 2**-7, "8bit": 0.1, "4bit": 0.3}   # two roundings of a half-precision number
+TOLERANCE = {"float32": 1e-4, "float16": 2**-10, "bfloat16": 2**-7, "shifted": 2**-7, "8bit": 0.1, "4bit": 0.3}   # two roundings of a half
 EXACT = 1e-5      # of numbers that are written with six digits
 
 class Fingerprint(NamedTuple):
@@ -149,8 +149,8 @@ def reading(
 )->tuple[Callable[[Tensor], Tensor], tuple[int, int], str]:   # from places to entries; shape; storage
     "How a layer's weight is read."
     if extra is None: return partial(entries, layer), features(layer), storage(layer)
-    kind_of_weight = storage(layer)
-    return lambda index: entries(layer, index) + extra(index).cpu(), features(layer), kind_of_weight if "bit" in kind_of_weight else "shifted"
+    packed = kind(layer) in ("4bit", "8bit")
+    return lambda index: entries(layer, index) + extra(index).cpu(), features(layer), storage(layer) if packed else "shifted"
 
 def fingerprint(
     layer:nn.Module,  # a frozen layer of any kind
@@ -198,7 +198,7 @@ def compare_entries(
         if not here: return ""
         recorded = recorded._replace(at=tuple(i for i,_ in here), values=tuple(v for _,v in here))
     index, allowed = torch.tensor(recorded.at), tolerance(recorded.stored, stored)
-    slack = 0. if allowed == EXACT else 2.**-24     # smallest step of float16, to which tiny weights are rounded, also before they are quantized
+    slack = 0. if allowed == EXACT else 2.**-24     # float16's smallest step: tiny weights are rounded to it, also on their way to 8 bits
     d = difference(recorded, read(index).cpu(), each=allowed < TOLERANCE["8bit"], slack=slack)
     return "" if d <= allowed else f"differs by {d:.2%} in {len(index)} sampled entries, {allowed:.2%} allowed"
 

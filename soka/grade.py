@@ -120,8 +120,9 @@ class ValueGrader:
         self.lock = Lock()
 
     def start(self)->subprocess.Popen:
-        code, env = "from soka.grade import value_main; value_main()", {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-        return subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=env, text=True)
+        command = [sys.executable, "-c", "from soka.grade import value_main; value_main()"]
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=env, text=True)
 
     def stop(self)->None:
         if self.process: self.process.kill(), self.process.communicate()

@@ -176,7 +176,8 @@ def judge(
         for name in free_names([job["setup"], *job["tests"]], job["asked"]):
             try: space[name] = link.ask("name", name)
             except KeyError: continue   # reading it in a test raises NameError
-            if name in sys.stdlib_module_names and name not in job["asked"]: space[name] = importlib.import_module(name)   # whatever the program calls so
+            # whatever the program calls so
+            if name in sys.stdlib_module_names and name not in job["asked"]: space[name] = importlib.import_module(name)
         step = "setup"
         exec(compile(job["setup"], "<setup>", "exec"), space)
         for done, test in enumerate(job["tests"]):

@@ -99,7 +99,7 @@ def unit_scale(
 def working_copy(
     W:Tensor,                                  # weight, shape (m1*m2, n1*n2), any floating dtype
     shape:tuple[int, int, int, int],           # (m1, n1, m2, n2)
-)->tuple[Tensor, KronShape, float, float]:     # R, shape (m1*n1, m2*n2), near 1; the checked shape; the squared Frobenius norm of W; what R was divided by
+)->tuple[Tensor, KronShape, float, float]:     # R (m1*n1, m2*n2), scaled; the checked shape; squared Frobenius norm of W; the scale
     "What every decomposition starts from: `W` rearranged and scaled, in float32 or better."
     check_matrix(W)
     term = check_shape(shape, *W.shape)
@@ -107,7 +107,8 @@ def working_copy(
     scale = unit_scale(R)
     R = R/scale
     norm, most = float(torch.linalg.vector_norm(R, dtype=torch.float64))*scale, min(torch.finfo(R.dtype).max, 1e150)
-    if norm and not 1e-150 < norm <= most: raise ValueError(f"W must have a Frobenius norm from 1e-150 to {most:.4g}, or of 0, got {norm:.4g}")
+    if norm and not 1e-150 < norm <= most:
+        raise ValueError(f"W must have a Frobenius norm from 1e-150 to {most:.4g}, or of 0, got {norm:.4g}")
     return R, term, norm**2, scale
 
 # %% ../nbs/02_kpsvd.ipynb #36e49ca9

@@ -40,36 +40,37 @@ from tqdm.auto import tqdm
 
 from . import __version__
 from .core import MODES, SOURCES, KronTerms, decompose, from_changes, term_tensors
-from .fingerprint import FEW, SAMPLES, compare, compare_weight, fingerprint, parse_fingerprint, readable, weight_fingerprint
+from .fingerprint import FEW, SAMPLES, compare, compare_weight, fingerprint, parse_fingerprint, weight_fingerprint
 from .kpsvd import KPSVD, kpsvd, leading
 from .kron import KronShape, check_shape
 from .quant import (WriteCost, dense_weight, features, keep_cpu_weights, kind, restore_weight, set_dense_weight, warn_of_cost,
                         weight_state, write_cost)
 from .rank import Spectrum, affordable, allocate, choose_shape, deal, listed_shapes, parse_budget, select_rank
-from .settings import (Count, CountOrZero, Line, Modules, ModulesOrNone, Part, Positive, Seed, Shape, Share, Words, check_fields, setting, shown)
+from .settings import (Count, CountOrZero, Line, Modules, ModulesOrNone, Part, Positive, Seed, Shape, Share, Words, check_fields, setting,
+                           shown)
 from .start import arm, average, orthonormal_rows, turn, write
 from .start import start as start_layers
 
 
 # %% auto #0
 __all__ = ['SOKA_TYPE', 'StartSource', 'Mode', 'RankSource', 'Criterion', 'Bias', 'Budget', 'Layers', 'Texts', 'Tokens',
-           'PRESETS', 'Preset', 'NOTE', 'WRAPPERS', 'HEADS', 'EMBEDDINGS', 'WEIGHTS', 'PICKLE', 'FLOATS', 'RECORD',
-           'REPEATS', 'TRIED', 'COLUMNS', 'TASK_HEADS', 'start', 'add_peft_type', 'LayerPlan', 'read_plan',
-           'write_plan', 'read_plan_file', 'check_plan', 'share_of_base', 'AdapterSettings', 'check_together',
-           'check_records', 'as_shape', 'add_note', 'plan_tensors', 'bare_name', 'new_tensors', 'check_tensors',
-           'task_heads', 'may_hold', 'read_pickle', 'read_header', 'read_weights', 'check_weights', 'weight_files',
-           'adapted', 'warn_of_unchecked', 'check_source', 'check_not_soka', 'other_places', 'check_places',
-           'with_record', 'SoKAConfig', 'reader_of', 'output_layer', 'base_features', 'base_weight', 'supported',
-           'base_of', 'check_patterns', 'targeted', 'find_targets', 'shared_with', 'check_in_memory', 'check_targets',
-           'start_entries', 'first_half', 'base_weights', 'kept_apart', 'fingerprint_of', 'shifted', 'fingerprints',
-           'base_differences', 'base_name', 'check_same_base', 'base_parameters', 'settle_budget', 'pattern',
-           'possible', 'layer_start', 'without_factors', 'whole_term', 'starts_by_layer', 'starts_by_budget', 'shaped',
-           'plan_layers', 'shape_for', 'even_plan', 'fitting_plan', 'find_plan', 'backward_beside', 'loss_gradients',
-           'with_matrices', 'settle_targets', 'with_plan', 'targets_for', 'with_gradients', 'check_same_layers',
-           'changed_layers', 'with_update', 'zero_start', 'new_terms', 'MergingLayer', 'first_use', 'SoKALayer',
-           'row_groups', 'SoKAPeftLinear', 'soka_layers', 'merge_costs', 'own_weight', 'release_starts', 'check_rows',
-           'give_rows', 'load_starts', 'plan_of', 'restart', 'check_has_start', 'warn_of_base', 'copy_config',
-           'SoKAModel', 'check_when_read', 'register']
+           'PRESETS', 'Preset', 'NOTE', 'WRAPPERS', 'HEADS', 'NAMES', 'EMBEDDINGS', 'WEIGHTS', 'PICKLE', 'FLOATS',
+           'RECORD', 'Lines', 'REPEATS', 'TRIED', 'COLUMNS', 'TASK_HEADS', 'start', 'add_peft_type', 'LayerPlan',
+           'read_plan', 'write_plan', 'read_plan_file', 'check_plan', 'share_of_base', 'AdapterSettings',
+           'check_together', 'check_records', 'as_shape', 'add_note', 'plan_tensors', 'bare_name', 'new_tensors',
+           'check_tensors', 'task_heads', 'may_hold', 'read_pickle', 'is_pickle', 'read_header', 'read_weights',
+           'check_weights', 'weight_files', 'adapted', 'warn_of_unchecked', 'check_source', 'check_not_soka',
+           'other_places', 'check_places', 'with_record', 'SoKAConfig', 'reader_of', 'output_layer', 'base_features',
+           'base_weight', 'supported', 'base_of', 'check_patterns', 'targeted', 'find_targets', 'shared_with',
+           'check_in_memory', 'check_targets', 'start_entries', 'first_half', 'base_weights', 'kept_apart',
+           'fingerprint_of', 'shifted', 'fingerprints', 'base_differences', 'base_name', 'check_same_base',
+           'base_parameters', 'settle_budget', 'pattern', 'possible', 'layer_start', 'without_factors', 'whole_term',
+           'starts_by_layer', 'starts_by_budget', 'shaped', 'plan_layers', 'shape_for', 'even_plan', 'fitting_plan',
+           'find_plan', 'backward_beside', 'loss_gradients', 'with_matrices', 'settle_targets', 'with_plan',
+           'targets_for', 'with_gradients', 'check_same_layers', 'changed_layers', 'with_update', 'zero_start',
+           'new_terms', 'MergingLayer', 'first_use', 'SoKALayer', 'row_groups', 'SoKAPeftLinear', 'soka_layers',
+           'merge_costs', 'own_weight', 'release_starts', 'check_rows', 'give_rows', 'load_starts', 'plan_of',
+           'restart', 'check_has_start', 'warn_of_base', 'copy_config', 'SoKAModel', 'check_when_read', 'register']
 
 # %% ../nbs/06_peft.ipynb #db635c82
 def add_peft_type(
@@ -295,8 +296,9 @@ def check_tensors(
 
 # %% ../nbs/06_peft.ipynb #402b1356
 HEADS = {"classifier", "score", "qa_outputs"}   # PEFT adds these for a task, whether a model has them or not
-EMBEDDINGS = re.compile(r"(.*\.)?(\w*embed\w*|wte|shared|\w*head|lm_heads|proj_out|lm_loss|output_projection|vocab_projector|pred_layer\.proj|lm_head\.out_proj|"
-                        r"(predictions|head|lm_head|mlm_score)\.decoder)|decoder|score|output|w")      # of transformers' models; the last four where nothing stands before
+NAMES = (r"\w*embed\w*|wte|shared|\w*head|lm_heads|proj_out|lm_loss|output_projection|vocab_projector|pred_layer\.proj|lm_head\.out_proj|"
+         r"(predictions|head|lm_head|mlm_score)\.decoder")
+EMBEDDINGS = re.compile(rf"(.*\.)?({NAMES})|decoder|score|output|w")     # of transformers' models; the last four have nothing before them
 
 def task_heads(
     config:SoKAConfig,
@@ -313,7 +315,8 @@ def may_hold(
     layer = re.sub(r"\.(base_layer|original_module|modules_to_save)$", "", module)
     if part == "bias" and (config.bias == "all" or config.bias == "soka_only" and layer in map(bare_name, config.plan or {})): return True
     if config.trainable_token_indices is not None and part == "trainable_tokens_delta": return True
-    if not re.search(r"\.(original_module|modules_to_save)\.", name) and any(f"{m}." in name for m in task_heads(config).union(config.modules_to_save or ())): return True   # ends of names, as PEFT has it
+    saved = task_heads(config).union(config.modules_to_save or ())          # ends of names, as PEFT has it
+    if any(f"{m}." in name for m in saved) and not re.search(r"\.(original_module|modules_to_save)\.", name): return True
     return part in ("weight", "bias") and bool(EMBEDDINGS.fullmatch(layer))
 
 # %% ../nbs/06_peft.ipynb #133bd7a9
@@ -326,17 +329,20 @@ def read_pickle(
 )->dict[str, Tensor]:       # a `ValueError` says what is wrong
     "The tensors of a pickle, by torch's unpickler that makes tensors and runs nothing."
     try: found = torch.load(path, map_location=device, weights_only=True)
-    except Exception as e: raise ValueError(f"adapter file must be a whole pickle of tensors alone, got {str(path)!r}: {str(e).strip().partition('. ')[0][:200]}") from e
-    bad = None if isinstance(found, dict) else found
-    if bad is None: bad = next((v for kv in found.items() for v, kind in zip(kv, (str, Tensor)) if not isinstance(v, kind)), None)
-    if bad is not None: raise ValueError(f"adapter file must be a table of tensors, got {type(bad).__name__} in {str(path)!r}")
+    except Exception as e:          # unpickling raises errors of all kinds
+        why = str(e).strip().partition(". ")[0][:200]
+        raise ValueError(f"adapter file must be a whole pickle of tensors alone, got {str(path)!r}: {why}") from e
+    bad = [v for kv in found.items() for v, t in zip(kv, (str, Tensor)) if not isinstance(v, t)] if isinstance(found, dict) else [found]
+    if bad: raise ValueError(f"adapter file must be a table of tensors, got {type(bad[0]).__name__} in {str(path)!r}")
     return found
+
+def is_pickle(path:str|os.PathLike)->bool: return Path(path).suffix == Path(PICKLE).suffix
 
 def read_header(
     path:str|os.PathLike,   # of either kind, on this machine
 )->dict[str, tuple[tuple, str]]:   # shape and dtype by name
     "What tensors a file holds, none of them read."
-    if Path(path).suffix == Path(PICKLE).suffix: return {k: (tuple(t.shape), FLOATS.get(t.dtype, str(t.dtype))) for k,t in read_pickle(path, "meta").items()}
+    if is_pickle(path): return {k: (tuple(t.shape), FLOATS.get(t.dtype, str(t.dtype))) for k,t in read_pickle(path, "meta").items()}
     try:
         with safe_open(path, "pt") as f: return {k: (tuple(s.get_shape()), s.get_dtype()) for k in f.keys() for s in [f.get_slice(k)]}
     except SafetensorError as e: raise ValueError(f"adapter file must be a whole safetensors file, got {str(path)!r}: {e}") from e
@@ -345,7 +351,7 @@ def read_weights(
     path:str|os.PathLike,   # of either kind, on this machine
 )->dict[str, Tensor]:       # by name, on the CPU
     "The tensors of a file."
-    return read_pickle(path) if Path(path).suffix == Path(PICKLE).suffix else load_file(path)
+    return read_pickle(path) if is_pickle(path) else load_file(path)
 
 def check_weights(
     weights:str|os.PathLike,  # file on this machine
@@ -358,7 +364,7 @@ def check_weights(
     missing = sorted({n for n in config.modules_to_save or () if not any(f"{n}." in k for k in own)} - task_heads(config))
     if missing: raise ValueError(f"adapter file must hold every module of modules_to_save, got none for {missing[0]!r}")
     more = [k for k in own if not may_hold(config, k)]
-    if more: raise ValueError(f"adapter file must hold factors and what the config says is trained besides, got {len(more)} more: {more[0]}")
+    if more: raise ValueError(f"adapter file must hold factors, and what its config says is trained besides, got {len(more)} more: {more[0]}")
     for k, (_, kind_of_number) in have.items():
         if kind_of_number not in FLOATS.values(): raise ValueError(f"adapter tensor {k} must be of floats, got {kind_of_number}")
 
@@ -371,7 +377,8 @@ def weight_files(
 )->list[Path]:               # on this machine, what PEFT reads first
     "The files of weights beside a config."
     if (folder := Path(name)/(subfolder or "")).is_dir(): return [folder/n for n in (WEIGHTS, PICKLE) if (folder/n).exists()]
-    given, found = {k: v for k,v in kwargs.items() if k in ("revision", "token", "cache_dir", "local_files_only", "force_download", "repo_type")}, []
+    known = ("revision", "token", "cache_dir", "local_files_only", "force_download", "repo_type")
+    given, found = {k: v for k,v in kwargs.items() if k in known}, []
     for n in (WEIGHTS, PICKLE):
         try: found.append(Path(hf_hub_download(str(name), n, subfolder=subfolder or None, **given)))
         except EntryNotFoundError: pass
@@ -393,7 +400,8 @@ def warn_of_unchecked(
     if not config.check_base: why = "says check_base=False"
     elif known < len(layers): why = f"has fingerprints of {known} of its {len(layers)} layers"
     else: return
-    warnings.warn(f"whether the base is the one that the adapter was made on cannot be checked: its own config, of {where!r}, {why}", stacklevel=2)
+    warnings.warn(f"whether the base is the one that the adapter was made on cannot be checked: its own config, of {where!r}, {why}",
+                  stacklevel=2)
 
 def check_source(
     config:SoKAConfig,       # just read from a file, changed: no regex is left in a saved adapter
@@ -403,8 +411,8 @@ def check_source(
 )->None:                     # a `FileNotFoundError` or `ValueError` says what is wrong
     "Check an adapter's weights by the config that was read beside them, without loading them."
     files, where = weight_files(name, subfolder, **kwargs), str(name) if subfolder is None else f"{name}/{subfolder}"
-    if files and not config.start_saved: raise ValueError(f"a saved adapter must have start_saved=True, got False beside {files[0].name} in {where!r}")
-    if not config.start_saved: return       # a config alone, to train with
+    if not config.start_saved and not files: return       # a config alone, to train with
+    if not config.start_saved: raise ValueError(f"a saved adapter must have start_saved=True, got False beside {files[0].name} in {where!r}")
     if not files: raise FileNotFoundError(f"adapter must have {WEIGHTS} or {PICKLE}, got {where!r} without them")
     for f in files: check_weights(f, config)
     warn_of_unchecked(config, where)
@@ -418,7 +426,9 @@ def check_not_soka(
 )->None:                     # a `ValueError` if its weights are SoKA's
     "Refuse weights of SoKA beside a config of another method, which would load and do nothing."
     for f in weight_files(name, subfolder) if (Path(name)/(subfolder or "")).is_dir() else ():
-        if f.name == WEIGHTS and any(".soka_" in k for k in read_header(f)):
+        try: found = read_header(f)
+        except ValueError: continue                       # what it is, is the other method's to say
+        if any(".soka_" in k for k in found):
             raise ValueError(f"adapter_config.json must have peft_type 'SOKA' beside weights of SoKA, got another in {str(f.parent)!r}")
 
 
@@ -429,7 +439,8 @@ def other_places(
 )->set[str]:              # bare names
     "Where an adapter's file may write besides its factors: trained modules and tokens of the adapter, and the embeddings."
     modules:list[tuple[str, Any]] = [(n, m) for n,m in model.named_modules()]
-    found = {f"{n}.{k}" for n,m in modules if isinstance(m, AuxiliaryTrainingWrapper) for k in m.adapter_state_dict_load_map(adapter).values()}
+    wrappers = [(n, m) for n,m in modules if isinstance(m, AuxiliaryTrainingWrapper)]
+    found = {f"{n}.{k}" for n,m in wrappers for k in m.adapter_state_dict_load_map(adapter).values()}
     for get in (getattr(model, "get_input_embeddings", None), getattr(model, "get_output_embeddings", None)):
         try: layer = get() if get else None
         except NotImplementedError: continue
@@ -450,11 +461,15 @@ def check_places(
         name = bare_name(k)
         if ".soka_" in name and name not in own: raise ValueError(f"adapter tensor must belong to a layer of the model, got {k}")
         bias = name.rpartition(".")[2] == "bias" and may_hold(config, name)
-        if ".soka_" not in name and not bias and name in foreign: raise ValueError(f"adapter file must hold nothing but what the adapter trains, got {k}")
-        if type(t) is Tensor and not t.is_meta and not bool(torch.isfinite(t).all()): raise ValueError(f"adapter tensors must be finite, got NaN or infinity in {k}")
+        if name in foreign and not bias and ".soka_" not in name:
+            raise ValueError(f"adapter file must hold nothing but what the adapter trains, got {k}")
+        if type(t) is Tensor and not t.is_meta and not bool(torch.isfinite(t).all()):
+            raise ValueError(f"adapter tensors must be finite, got NaN or infinity in {k}")
 
 # %% ../nbs/06_peft.ipynb #11e3dee0
 RECORD = ("plan", "budget", "base_fingerprint", "base_quant", "soka_version", "folded", "start_saved")
+
+Lines = Annotated[dict[str, Line], Field(description="a table of texts")]
 
 def with_record(
     c:Any,   # settings, with the record of an adapter in `vars(c)` where they belong to one
@@ -489,7 +504,7 @@ class SoKAConfig(AdapterSettings, PeftConfig):
     base_quant: Optional[dict] = field(default=None, metadata={"help": "Set by soka.residual: how the base was quantized after the start was taken out of its floats."})
     start_saved: bool = field(default=False, metadata={"help": "True in a saved adapter: the start comes from the file, no SVD is run."})
     folded: bool = field(default=False, metadata={"help": "True: the file holds U0+dU and V0+dV alone, see soka.share.export_folded."})
-    base_fingerprint: Optional[Annotated[dict[str, Line], Field(description="a table of texts")]] = field(default=None, metadata={"help": "Name of a layer or another weight -> a few entries of it; another base is refused."})
+    base_fingerprint: Optional[Lines] = field(default=None, metadata={"help": "Name of a weight -> a few entries; another base is refused."})
     check_base: bool = field(default=True, metadata={"help": "False loads the adapter onto any base with the same layers."})
     soka_version: Optional[Line] = field(default=None, metadata={"help": "Version that made the adapter."})
 
@@ -514,7 +529,8 @@ class SoKAConfig(AdapterSettings, PeftConfig):
         if not isinstance(found, dict): raise ValueError(f"adapter_config.json must be an object, got {type(found).__name__}")
         if found.get("peft_type") != "SOKA":
             raise ValueError(f"adapter must be a SoKA adapter, with peft_type 'SOKA', got {str(found.get('peft_type'))[:80]!r} in {str(path_json_file)!r}")
-        if isinstance(found.get("plan"), str): raise ValueError(f"plan of a saved config must be a table, got a path in {str(path_json_file)!r}")
+        if isinstance(found.get("plan"), str):
+            raise ValueError(f"plan of a saved config must be a table, got a path in {str(path_json_file)!r}")
         return found
 
     @classmethod
@@ -529,8 +545,9 @@ class SoKAConfig(AdapterSettings, PeftConfig):
     def save_pretrained(self, save_directory:str|os.PathLike, **kwargs:Any)->None:
         "Write the config; that of a model's adapter with its record, and the note on how to load it."
         saved = with_record(self)
-        if saved.start_saved and len(files := weight_files(save_directory)) > 1:      # PEFT would read the first, and either may be the old one
-            raise ValueError(f"an adapter folder must hold one file of weights, got {' and '.join(f.name for f in files)} in {str(save_directory)!r}; remove the older one")
+        if saved.start_saved and len(weight_files(save_directory)) > 1:      # PEFT would read the first, and either may be the old one
+            raise ValueError(f"an adapter folder must hold one file of weights, got {WEIGHTS} and {PICKLE} in {str(save_directory)!r}; "
+                             "remove the older one")
         super(SoKAConfig, saved).save_pretrained(str(save_directory), **kwargs)
         if saved.start_saved: add_note(save_directory)
 
@@ -601,11 +618,14 @@ def check_patterns(
     seconds:float=5.,    # that all may take
 )->None:                 # a `ValueError` names them
     "Refuse regexes that do not come to an end on a model's names."
-    given = [getattr(config, k, None) or () for k in ("target_modules", "exclude_modules", "layers_pattern", "rank_pattern", "shape_pattern")]
+    settings = ("target_modules", "exclude_modules", "layers_pattern", "rank_pattern", "shape_pattern")
+    given = [getattr(config, k, None) or () for k in settings]
     risky = [p for g in given for p in ([g] if isinstance(g, str) else g) if REPEATS.search(p)]
     if not risky or getattr(config, "start_saved", False): return
-    try: subprocess.run([sys.executable, "-I", "-S", "-c", TRIED], input=json.dumps([risky, names]).encode(), timeout=seconds, capture_output=True)
-    except subprocess.TimeoutExpired: raise ValueError(f"a regex must match a model's {len(names)} names within {seconds:g} seconds, got {shown(risky)}") from None
+    command, text = [sys.executable, "-I", "-S", "-c", TRIED], json.dumps([risky, names]).encode()
+    try: subprocess.run(command, input=text, timeout=seconds, capture_output=True)
+    except subprocess.TimeoutExpired:
+        raise ValueError(f"a regex must match a model's {len(names)} names within {seconds:g} seconds, got {shown(risky)}") from None
 
 # %% ../nbs/06_peft.ipynb #48980875
 def targeted(
@@ -698,7 +718,9 @@ def base_weights(
         own = re.sub(r"\.(base_layer|original_module)(?=\.|$)", "", bare_name(name))
         if isinstance(m, BaseTunerLayer): found[own] = m
         elif supported(m): found.setdefault(own, m)
-        else: found |= {f"{own}.{k}".lstrip("."): first_half(p) if isinstance(m, nn.Embedding) else p for k,p in m.named_parameters(recurse=False) if k != "bias"}
+        else:
+            part = first_half if isinstance(m, nn.Embedding) else lambda W: W
+            found |= {f"{own}.{k}".lstrip("."): part(p) for k,p in m.named_parameters(recurse=False) if k != "bias"}
     return found
 
 def kept_apart(
@@ -710,7 +732,8 @@ def kept_apart(
     backbone = getattr(model, "base_model_prefix", "")
     backbone = f"{backbone}." if backbone and hasattr(model, backbone) else ""
     out = {bare_name(n) for n,m in model.named_modules() if n and m is output_layer(model)}
-    return lambda name: any(f"{s}." in f"{name}." for s in saved) or not (name.startswith(backbone) or any(f"{o}." in f"{name}." for o in out))
+    def inside(name, modules): return any(f"{m}." in f"{name}." for m in modules)
+    return lambda name: inside(name, saved) or not (name.startswith(backbone) or inside(name, out))
 
 def fingerprint_of(
     weight:nn.Module|Tensor,   # from `base_weights`
@@ -733,7 +756,7 @@ def fingerprints(
 )->dict[str, str]:               # as a config holds them; without those that cannot be read
     "A few entries of each weight of a base."
     weights, layers, apart, out = base_weights(model), set(layers), kept_apart(model, config), output_layer(model)
-    for n in (n for n,w in weights.items() if w is out and n not in layers and readable(out) and kind(out) == "linear"): weights[n] = first_half(out.weight)
+    for n in [n for n,w in weights.items() if w is out and n not in layers and kind(w) == "linear"]: weights[n] = first_half(out.weight)
     found = {n: fingerprint_of(w, SAMPLES if n in layers else FEW) for n,w in weights.items() if n in layers or not apart(n)}
     return {n: str(f) for n,f in found.items() if f is not None}
 

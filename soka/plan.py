@@ -53,11 +53,14 @@ def read_index(
     index:Path,         # model.safetensors.index.json
 )->dict[str, str]:      # file name by tensor name
     "What an index says of its shards."
+    where = f"in {str(index.parent)!r}"
     try: files = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-    except (ValueError, RecursionError, KeyError, TypeError) as e: raise ValueError(f"{index.name} must be JSON with a weight_map, got {type(e).__name__}: {shown(str(e))} in {str(index.parent)!r}") from e
-    if not isinstance(files, dict) or not files: raise ValueError(f"weight_map of {index.name} must be a table of tensors, got {shown(files)} in {str(index.parent)!r}")
+    except (ValueError, RecursionError, KeyError, TypeError) as e:
+        raise ValueError(f"{index.name} must be JSON with a weight_map, got {type(e).__name__}: {shown(str(e))} {where}") from e
+    rule = f"weight_map of {index.name} must be a table that names a file of its folder for each tensor"
+    if not isinstance(files, dict) or not files: raise ValueError(f"{rule}, got {shown(files)} {where}")
     for k, v in files.items():
-        if not isinstance(v, str) or not v or Path(v).name != v: raise ValueError(f"weight_map of {index.name} must name a file of its folder for each tensor, got {shown(v)} for {shown(k)}")
+        if not isinstance(v, str) or not v or Path(v).name != v: raise ValueError(f"{rule}, got {shown(v)} for {shown(k)} {where}")
     return files
 
 def shard_files(

@@ -182,7 +182,8 @@ def named_shapes(
     if name == "auto": return candidate_shapes(M, N)
     if name == "balanced": return [balanced_shape(M, N)]
     s = name[2:] if name.startswith("s=") else {"low-rank": "1"}.get(name, "")
-    if not re.fullmatch(r"\d{1,9}", s, re.ASCII): raise ValueError(f"a shape's name must be 'auto', 'low-rank', 'balanced' or like 's=4', got {name[:80]!r}")
+    if not re.fullmatch(r"\d{1,9}", s, re.ASCII):
+        raise ValueError(f"a shape's name must be 'auto', 'low-rank', 'balanced' or like 's=4', got {name[:80]!r}")
     d = int(s)
     if d < 1 or M % d or N % d: raise ValueError(f"s must divide out_features = {M} and in_features = {N}, got {d}")
     return [KronShape(M//d, d, d, N//d)]
@@ -320,7 +321,8 @@ def check_budget(
     if not costs: raise ValueError("layers must hold at least one spectrum, got none")
     if unknown := sorted(caps.keys() - costs.keys()): raise ValueError(f"caps must name layers, got {unknown[0]!r}")
     if low := [n for n,c in caps.items() if not c >= 0]: raise ValueError(f"caps must be >= 0, got {caps[low[0]]} for {low[0]!r}")
-    if not (cheapest := min(costs.values())) <= budget < inf: raise ValueError(f"budget must pay for one term, at least {cheapest} parameters, got {budget}")
+    cheapest = min(costs.values())
+    if not cheapest <= budget < inf: raise ValueError(f"budget must pay for one term, at least {cheapest} parameters, got {budget}")
 
 # %% ../nbs/03_rank.ipynb #29396215
 def allocate(
@@ -332,7 +334,8 @@ def allocate(
     cost = {n: s.shape.params for n,s in layers.items()}
     check_budget(cost, budget, caps or {})
     for n, s in layers.items():
-        if not (isfinite(s.total) and bool(torch.isfinite(s.S).all())): raise ValueError(f"spectra must be finite, got {s.S.tolist()[:3]} of total {s.total:g} for {n!r}")
+        if not (isfinite(s.total) and bool(torch.isfinite(s.S).all())):
+            raise ValueError(f"spectra must be finite, got {s.S.tolist()[:3]} of total {s.total:g} for {n!r}")
     cap = {n: min(len(s.S), (caps or {}).get(n, len(s.S))) for n,s in layers.items()}
     ranks, left = dict.fromkeys(layers, 0), budget
     turns = Turns(by_kind(cost, list(layers)), count_kinds=True)

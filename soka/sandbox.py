@@ -28,7 +28,8 @@ import soka.judge
 __all__ = ['LIMITS', 'START', 'CALLS', 'MACHINES', 'PROBE', 'Limits', 'check_limits', 'call_filter', 'Python', 'everybody_reads',
            'find_python', 'bwrap_command', 'start_limits', 'filter_pipe', 'spawn', 'stop', 'family', 'memory_of',
            'TooMuchMemory', 'wait_within', 'Ended', 'run_source', 'try_walls', 'probe', 'find_mode', 'Verdict', 'Job',
-           'judge_source', 'start_pair', 'check_program', 'read_verdict', 'check_programs', 'defined_names', 'mbpp_job']
+           'judge_source', 'start_pair', 'check_program', 'read_verdict', 'check_programs', 'defined_names', 'lines_of',
+           'mbpp_job']
 
 # %% ../nbs/24_sandbox.ipynb #7a1c0f2e
 class Limits(NamedTuple):
@@ -413,23 +414,34 @@ def defined_names(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")   # about "\\w" and the like
         try: tree = ast.parse(program)
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as e: raise ValueError(f"program must be Python, got {type(e).__name__}: {str(e)[:80]}") from e
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as e:
+            raise ValueError(f"program must be Python, got {type(e).__name__}: {str(e)[:80]}") from e
     for s in tree.body:
         if isinstance(s, (ast.FunctionDef, ast.ClassDef)): found.add(s.name)
         elif isinstance(s, (ast.Assign, ast.AnnAssign)): found |= {n.id for n in ast.walk(s) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     return sorted(found)
 
 # %% ../nbs/24_sandbox.ipynb #b2997330
+def lines_of(
+    row:Mapping[str, Any],
+    column:str,
+    missing:list[str]|None=None,   # for a column that is not there; None: it must be
+    *,
+    many:bool=False,               # a list of texts; False: one
+)->list[str]:                      # with plain line ends
+    "The texts of a column of MBPP; a `KeyError` or `ValueError` names it."
+    if missing is not None and not row.get(column): return missing
+    texts = row[column] if many else [row[column]]
+    if not isinstance(texts, (list, tuple)) or not all(isinstance(t, str) for t in texts):
+        raise ValueError(f"{column} of an MBPP row must be {'a list of texts' if many else 'a text'}, got {str(row[column])[:80]!r}")
+    return [t.replace("\r\n", "\n") for t in texts]
+
 def mbpp_job(
     row:Mapping[str, Any],      # `code`, `test_list` and `test_setup_code` (full set) or `test_imports` (sanitized set)
     program:str|None=None,      # to test; None for the reference
 )->Job:
     "One task of MBPP."
-    texts = {"code": [row["code"]], "test_list": row["test_list"], "test_imports": row.get("test_imports") or [], "test_setup_code": [row.get("test_setup_code") or ""]}
-    for name, value in texts.items():
-        if not isinstance(value, (list, tuple)) or not all(isinstance(t, str) for t in value): raise ValueError(f"{name} of an MBPP row must be {'a text' if name in ('code', 'test_setup_code') else 'a list of texts'}, got {str(row[name])[:80]!r}")
-    if not texts["test_list"]: raise ValueError("test_list of an MBPP row must hold a test, got []")
-    code, tests, imports, (setup,) = ([t.replace("\r\n", "\n") for t in value] for value in texts.values())
-    setup = setup or "\n".join(imports)
-    code, = code
-    return Job(code if program is None else program, tests, setup, defined_names(code))
+    (code,), (setup,) = lines_of(row, "code"), lines_of(row, "test_setup_code", [""])
+    tests, imports = lines_of(row, "test_list", many=True), lines_of(row, "test_imports", [], many=True)
+    if not tests: raise ValueError("test_list of an MBPP row must hold a test, got []")
+    return Job(code if program is None else program, tests, setup or "\n".join(imports), defined_names(code))

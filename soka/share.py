@@ -80,8 +80,10 @@ def layer_factors(
     for k, t in read_weights(a.weights).items(): keys.setdefault(bare_name(k).partition(".soka_")[0], {})[k] = t
     for n, ((m1, n1, m2, n2), r) in a.plan.items():
         found = {k.rpartition(".")[2]: t for k,t in new_tensors({k: t.double() for k,t in keys[n].items()}).items() if ".soka_" in k}
-        one = Factors(*(found[k].reshape(r, *side) for k, side in (("U", (m1, n1)), ("V", (m2, n2)), ("U0", (m1, n1)), ("V0", (m2, n2))) if k in found))
-        if not isfinite(kron_norm(*one.terms) + kron_norm(*one.sums)): raise ValueError(f"adapter tensors must be finite, got NaN or infinity in {n} of {str(a.folder)!r}")
+        sides = {"U": (m1, n1), "V": (m2, n2), "U0": (m1, n1), "V0": (m2, n2)}
+        one = Factors(*(found[k].reshape(r, *side) for k, side in sides.items() if k in found))
+        if not isfinite(kron_norm(*one.terms) + kron_norm(*one.sums)):
+            raise ValueError(f"adapter tensors must be finite, got NaN or infinity in {n} of {str(a.folder)!r}")
         yield n, one
 
 # %% ../nbs/19_share.ipynb #3604e072
@@ -164,7 +166,8 @@ def origin_text(
     c, run = info.config, info.run
     form = "U and V" if c.source != "weight" else "U0+U and V0+V, for a base without U0 and V0" if c.folded else f"U and V beside a frozen start, mode {c.mode}"
     marks = len(c.base_fingerprint or {})
-    lines = [f"base      {c.base_model_name_or_path or 'not recorded'}, revision {c.revision or 'not recorded'}, {f'fingerprint of {marks} weights' if marks else 'no fingerprint'}{'' if c.check_base else ', check turned off'}",
+    known = (f"fingerprint of {marks} weights" if marks else "no fingerprint") + ("" if c.check_base else ", check turned off")
+    lines = [f"base      {c.base_model_name_or_path or 'not recorded'}, revision {c.revision or 'not recorded'}, {known}",
              f"start     from source {c.source}, {form}", f"made by   soka {c.soka_version or 'not recorded'}, peft {c.peft_version or 'not recorded'}"]
     if run is None: return lines
     used = ", ".join(f"{k} {run['settings'][k]}" for k in TRAINED if run["settings"].get(k) is not None)

@@ -125,7 +125,8 @@ def load_docs(
     hub, config, split, doc = TASKS[check_tasks([task])[0]]
     if limit is not None and limit < 1: raise ValueError(f"limit must be at least 1, got {limit}")
     if not registered(source) and isinstance(source, (str, Path)) and Path(source).is_dir(): source = task_file(task, source)
-    rows = [r for r in _check_rows(_read(hub if source is None else source, split, config)) if task != "mbpp" or 11 <= task_number(r) <= 510]
+    rows = list(_check_rows(_read(hub if source is None else source, split, config)))
+    if task == "mbpp": rows = [r for r in rows if 11 <= task_number(r) <= 510]
     if not rows: raise ValueError(f"{task} must have rows with task_id 11 to 510, got none")
     return [read_doc(doc, r, f"row {i} of {task}") for i, r in enumerate(rows[:limit], 1)]
 

@@ -1385,7 +1385,7 @@ def test_pickles_as_peft_has_them():
         whole, tensors = f.read_bytes(), torch.load(f)
         class Bad:
             def __reduce__(self): return (print, ("a pickle ran code",))
-        bad = {"code": Bad(), "a list": [1], "a name that is a number": {1: torch.zeros(1)}, "an entry that is a list": tensors | {"a": [1]}}
+        bad = {"code": Bad(), "a list": [1], "nothing": None, "a name that is a number": {1: torch.zeros(1)}, "an entry that is a list": tensors | {"a": [1]}}
         for what, content in bad.items():
             torch.save(content, f)
             for load in (lambda: PeftModel.from_pretrained(tiny_llama(), d), lambda: tiny_llama().load_adapter(d), lambda: PeftConfig.from_pretrained(d)):
@@ -1460,6 +1460,12 @@ def test_tensors_of_the_base_are_refused():
         c.write_text(json.dumps(dict(peft_type="LORA", r=2, target_modules=QKV)))
         for load in (lambda: PeftModel.from_pretrained(tiny_llama(), d), lambda: PeftConfig.from_pretrained(d)):
             with pytest.raises(ValueError, match="must have peft_type 'SOKA' beside weights of SoKA, got another"): load()
+        torch.save(tensors, Path(d, "adapter_model.bin"))
+        f.unlink()
+        with pytest.raises(ValueError, match="must have peft_type 'SOKA' beside weights of SoKA, got another"): PeftConfig.from_pretrained(d)
+        for content in (b"x", b""):                                   # of no interest here
+            Path(d, "adapter_model.bin").write_bytes(content)
+            PeftConfig.from_pretrained(d)
         c.write_text(json.dumps(saved | dict(plan="/etc/hostname")))
         for load in (lambda: PeftModel.from_pretrained(tiny_llama(), d), lambda: PeftConfig.from_pretrained(d)):
             with pytest.raises(ValueError, match="plan of a saved config must be a table, got a path"): load()
