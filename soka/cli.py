@@ -589,6 +589,7 @@ def _add_record(p:argparse.ArgumentParser)->None:
 def quiet()->None:
     "Silence what other libraries report in passing; errors still come through."
     warnings.simplefilter("ignore")
+    warnings.filterwarnings("always", message="whether the base is the one that the adapter was made on")
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     disable_progress_bars()

@@ -217,8 +217,9 @@ def as_rows(
     W:Tensor,   # of any shape but empty
 )->tuple[Callable[[Tensor], Tensor], tuple[int, int], str]:   # from places to entries; shape as a matrix; storage
     "How a float tensor is read."
-    flat, n = W.detach().reshape(-1), int(W.shape[0]) if W.ndim else 1
-    return lambda index: flat[index.to(flat.device)].float().cpu(), (n, W.numel()//n), float_storage(W.dtype)
+    W = W.detach() if W.ndim else W.detach().reshape(1)
+    def read(index): return W[torch.unravel_index(index.to(W.device), W.shape)].float().cpu()     # no copy, however it lies in memory
+    return read, (int(W.shape[0]), W.numel()//len(W)), float_storage(W.dtype)
 
 def weight_fingerprint(
     W:Tensor,              # a float tensor

@@ -83,6 +83,7 @@ def test_tensors_of_any_shape():
             f = weight_fingerprint(W, 4)
             assert len(f.at) <= 4 and parse_fingerprint(str(f)).shape == (shape[0] if shape else 1, W.numel()//(shape[0] if shape else 1))
             assert not compare_weight(parse_fingerprint(str(f)), W) and compare_weight(f, W + 0.1) and not compare_weight(f, W.float())
+    assert weight_fingerprint(torch.ones(4, 3, 2).permute(2, 0, 1) + torch.arange(2.)[:, None, None]).shape == (2, 12)
     assert weight_fingerprint(torch.empty(0)) is weight_fingerprint(torch.ones(3).int()) is weight_fingerprint(torch.ones(3, device="meta")) is None
     W = torch.randn(512, 64)
     f = weight_fingerprint(W, 4)
