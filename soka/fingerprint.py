@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .quant import bnb, check_packing, dense_weight, features, int8_scales, kind, stored_dtype
 
 # %% auto #0
-__all__ = ['BLOCK', 'SAMPLES', 'FEW', 'TOLERANCE', 'EXACT', 'PART', 'entries_4bit', 'entries', 'sample_blocks', 'Fingerprint',
+__all__ = ['BLOCK', 'SAMPLES', 'FEW', 'TOLERANCE', 'SAME', 'PART', 'entries_4bit', 'entries', 'sample_blocks', 'Fingerprint',
            'parse_fingerprint', 'float_storage', 'storage', 'away', 'readable', 'sample', 'reading', 'fingerprint',
            'tolerance', 'difference', 'compare_entries', 'compare', 'as_rows', 'weight_fingerprint', 'compare_weight']
 
@@ -66,7 +66,7 @@ def sample_blocks(
 
 # %% ../nbs/18_fingerprint.ipynb #a90368a3
 TOLERANCE = {"float32": 1e-4, "float16": 2**-10, "bfloat16": 2**-7, "shifted": 2**-7, "8bit": 0.1, "4bit": 0.3}   # two roundings of a half
-EXACT = 1e-5      # of numbers that are written with six digits
+SAME = 1e-5      # of numbers that are written with six digits
 
 class Fingerprint(NamedTuple):
     "What is remembered of one weight."
@@ -166,7 +166,7 @@ def tolerance(
     b:str,    # and the other
 )->float:     # relative
     "The difference that storage alone can make."
-    if a == b and a in ("float32", "float16", "bfloat16"): return EXACT
+    if a == b and a in ("float32", "float16", "bfloat16"): return SAME
     return max(TOLERANCE[a], TOLERANCE[b])
 
 def difference(
@@ -198,7 +198,7 @@ def compare_entries(
         if not here: return ""
         recorded = recorded._replace(at=tuple(i for i,_ in here), values=tuple(v for _,v in here))
     index, allowed = torch.tensor(recorded.at), tolerance(recorded.stored, stored)
-    slack = 0. if allowed == EXACT else 2.**-24     # float16's smallest step: tiny weights are rounded to it, also on their way to 8 bits
+    slack = 0. if allowed == SAME else 2.**-24     # float16's smallest step: tiny weights are rounded to it, also on their way to 8 bits
     d = difference(recorded, read(index).cpu(), each=allowed < TOLERANCE["8bit"], slack=slack)
     return "" if d <= allowed else f"differs by {d:.2%} in {len(index)} sampled entries, {allowed:.2%} allowed"
 

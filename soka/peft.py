@@ -104,10 +104,10 @@ def read_plan(
     plan:dict,               # layer name -> [m1, n1, m2, n2, r]
 )->dict[str, LayerPlan]:
     "The plan of a config with its entries named."
-    if not isinstance(plan, dict): raise ValueError(f"plan must map layer names to [m1, n1, m2, n2, r], got {plan!r}")
+    if not isinstance(plan, dict): raise ValueError(f"plan must map layer names to [m1, n1, m2, n2, r], got {shown(plan)}")
     def one(name, v):
-        if not (isinstance(v, (list, tuple)) and len(v) == 5 and all(type(i) is int for i in v)):
-            raise ValueError(f"plan entry must be five integers [m1, n1, m2, n2, r], got {v!r} for {name}")
+        if not (isinstance(v, (list, tuple)) and len(v) == 5 and all(type(i) is int and abs(i) <= 10**9 for i in v)):
+            raise ValueError(f"plan entry must be five integers [m1, n1, m2, n2, r], got {shown(v)} for {name}")
         return LayerPlan(KronShape(*v[:4]), v[4])
     return {n: one(n, v) for n,v in plan.items()}
 
@@ -124,7 +124,7 @@ def read_plan_file(
     "The plan that `soka plan` wrote."
     if not Path(path).is_file(): raise FileNotFoundError(f"plan must be a file that exists, got {str(path)!r}")
     try: plan = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as e: raise ValueError(f"plan must be JSON, {str(path)!r} has: {e}") from e
+    except (ValueError, RecursionError) as e: raise ValueError(f"plan must be JSON, {str(path)!r} has: {e}") from e
     if not isinstance(plan, dict): raise ValueError(f"plan must be layer names with [m1, n1, m2, n2, r], got {type(plan).__name__} in {str(path)!r}")
     return plan
 

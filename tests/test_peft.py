@@ -112,8 +112,9 @@ def test_read_plan_file():
     with tempfile.TemporaryDirectory() as d:
         path = plan_file(Path(d), json.dumps({"a": [8, 2, 2, 6, 3]}))
         assert read_plan_file(path) == SoKAConfig(plan=str(path)).plan == {"a": [8, 2, 2, 6, 3]}
-        for text, rule in (("{", "plan must be JSON"), ("[1]", "got list"), ("\ud800".encode("utf-16", "surrogatepass").hex(), "plan must be JSON")):
-            with pytest.raises(ValueError, match=rule): read_plan_file(plan_file(Path(d), text))
+        for text, rule in (("{", "plan must be JSON"), ("[1]", "got list"), ("["*99_999, "plan must be JSON"), ('{"a": [1, 1, 1, 1, 1e9]}', "five integers .* for a"),
+                           ('{"a": [1, 1, 1, 1, ' + "9"*4000 + "]}", "five integers .*, got .{1,200} for a$"), ("\ud800".encode("utf-16", "surrogatepass").hex(), "plan must be JSON")):
+            with pytest.raises(ValueError, match=rule): read_plan(read_plan_file(plan_file(Path(d), text)))
         with pytest.raises(FileNotFoundError, match="plan must be a file that exists, got 'nowhere.json'"): SoKAConfig(plan="nowhere.json")
 
 
