@@ -451,7 +451,6 @@ def other_places(
 def check_places(
     state:dict[str, Tensor],   # with the names of the model
     model:nn.Module,           # with the adapter
-    config:SoKAConfig,
     adapter:str,
 )->None:                       # a `ValueError` names the first bad tensor
     "Refuse tensors that are not the adapter's, that belong to no layer, or that are not finite."
@@ -460,7 +459,7 @@ def check_places(
     for k, t in state.items():
         name = bare_name(k)
         if ".soka_" in name and name not in own: raise ValueError(f"adapter tensor must belong to a layer of the model, got {k}")
-        bias = name.rpartition(".")[2] == "bias" and may_hold(config, name)
+        bias = name.rpartition(".")[2] == "bias"              # the config beside a file says which; a state dict has none
         if name in foreign and not bias and ".soka_" not in name:
             raise ValueError(f"adapter file must hold nothing but what the adapter trains, got {k}")
         if type(t) is Tensor and not t.is_meta and not bool(torch.isfinite(t).all()):
@@ -1646,7 +1645,7 @@ class SoKAModel(BaseTuner):
         check_tensors({k: v.shape for k,v in state_dict.items()}, with_record(config))
         state_dict = {f"base_model.model.{bare_name(k)}" if ".soka_terms." in k else k: t for k,t in new_tensors(state_dict).items()}
         state_dict = super()._remap_adapter_state_dict_for_load(model, config, adapter_name, state_dict)
-        check_places(state_dict, model, with_record(config), adapter_name)
+        check_places(state_dict, model, adapter_name)
         load_starts(model, adapter_name, state_dict)
         return state_dict
 
