@@ -31,7 +31,7 @@ from .compare import check_work, compare_methods, compare_table, plan_work, read
 from .data import encode_rows
 from .evaluate import answer_nll, generate_answers
 from .extract import extract, overall_error, update_table
-from .peft import base_parameters, read_plan
+from .peft import WEIGHTS, base_parameters, read_plan, weight_files
 from .plan import largest_batch, memory, memory_table, open_checkpoint, parse_size, plan_map, plan_rows, plan_table, plot_plan, train_plan
 from .problems import exact_match, final_answer
 from .registry import REGISTRY, find_data, find_entry, get_data
@@ -98,10 +98,13 @@ def check_adapter(
     "The adapter's configuration, if the folder is complete."
     path = Path(folder)
     if not path.is_dir(): raise FileNotFoundError(f"adapter must be a folder that exists, got {str(folder)!r}")
-    for name in ("adapter_config.json", "adapter_model.safetensors"):      # a pickle is not read
-        if not (path/name).is_file(): raise FileNotFoundError(f"adapter folder must hold {name}, got none in {str(folder)!r}")
-    try: return json.loads((path/"adapter_config.json").read_text(encoding="utf-8"))
-    except json.JSONDecodeError as e: raise ValueError(f"adapter_config.json must be JSON, {str(folder)!r} has: {e}") from e
+    for name, there in (("adapter_config.json", (path/"adapter_config.json").is_file()), (WEIGHTS, weight_files(path))):
+        if not there: raise FileNotFoundError(f"adapter folder must hold {name}, got none in {str(folder)!r}")
+    try:
+        config = json.loads((path/"adapter_config.json").read_text(encoding="utf-8"))
+        if not isinstance(config, dict): raise ValueError(f"no object but {type(config).__name__}")
+        return config
+    except (ValueError, RecursionError) as e: raise ValueError(f"adapter_config.json must be JSON, {str(folder)!r} has: {e}") from e
 
 # %% ../nbs/11_cli.ipynb #895b8c9a
 def check_new_folder(folder:str|Path)->None:
@@ -125,9 +128,10 @@ def merge(
     source, revision = model_path(name), None if base else config.get("revision")
     model = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype="auto" if dtype == "auto" else compute_dtype(dtype))
     if getattr(model, "is_quantized", False): raise ValueError(f"base must be a float checkpoint, got {name!r}, which is quantized")
+    tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
     merged: Any = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
-    merged.save_pretrained(str(out))
-    AutoTokenizer.from_pretrained(source, revision=revision).save_pretrained(str(out))
+    tokenizer.save_pretrained(str(out))
+    merged.save_pretrained(str(out))       # last: what is there without it looks like no model
     return merged
 
 # %% ../nbs/11_cli.ipynb #c5d44ede
@@ -585,6 +589,7 @@ def _add_record(p:argparse.ArgumentParser)->None:
 def quiet()->None:
     "Silence what other libraries report in passing; errors still come through."
     warnings.simplefilter("ignore")
+    warnings.filterwarnings("always", message="whether the base is the one that the adapter was made on")
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     disable_progress_bars()

@@ -12,11 +12,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from . import __version__
 from .core import start_factors
-from .fingerprint import weight_fingerprint
 from .kpsvd import KPSVD
 from .kron import KronShape
 from .peft import SoKAConfig, base_features, changed_layers, check_same_layers, plan_layers, settle_targets, write_plan
-from .plan import Checkpoint, open_checkpoint, read_weight
+from .plan import Checkpoint, checkpoint_fingerprints, open_checkpoint, read_weight
 
 # %% auto #0
 __all__ = ['update_of', 'check_tuned', 'adapter_tensors', 'save_update', 'UpdateRow', 'update_rows', 'overall_error', 'extract',
@@ -101,7 +100,7 @@ def extract(
     changed = changed_layers(layers, lambda n: update_of(a, b, n))
     plan, starts = plan_layers(changed, config, ((n, update_of(a, b, n)) for n in changed))
     config.plan, config.base_model_name_or_path, config.soka_version = write_plan(plan), base, __version__
-    config.base_fingerprint = {n: str(f) for n in plan if (f := weight_fingerprint(read_weight(a, n))) is not None}
+    config.base_fingerprint = checkpoint_fingerprints(a, [n for n,p in plan.items() if p.r])
     save_update(starts, config, out)
     return update_rows(starts)
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 import re
 from collections.abc import Callable
+from functools import partial
 from math import isfinite
 from typing import Any, NamedTuple
 import torch
@@ -13,9 +14,9 @@ from torch import Tensor, nn
 from .quant import bnb, check_packing, dense_weight, features, int8_scales, kind, stored_dtype
 
 # %% auto #0
-__all__ = ['BLOCK', 'SAMPLES', 'TOLERANCE', 'PART', 'entries_4bit', 'entries', 'sample_blocks', 'Fingerprint',
-           'parse_fingerprint', 'float_storage', 'storage', 'readable', 'sample', 'fingerprint', 'tolerance',
-           'difference', 'compare_entries', 'compare', 'weight_fingerprint', 'compare_weight']
+__all__ = ['BLOCK', 'SAMPLES', 'FEW', 'TOLERANCE', 'SAME', 'PART', 'entries_4bit', 'entries', 'sample_blocks', 'Fingerprint',
+           'parse_fingerprint', 'float_storage', 'storage', 'away', 'readable', 'sample', 'reading', 'fingerprint',
+           'tolerance', 'difference', 'compare_entries', 'compare', 'as_rows', 'weight_fingerprint', 'compare_weight']
 
 # %% ../nbs/18_fingerprint.ipynb #ad5df6a1
 def entries_4bit(
@@ -51,19 +52,21 @@ def entries(
     return found.float().cpu()
 
 # %% ../nbs/18_fingerprint.ipynb #6eeadca0
-BLOCK, SAMPLES = 64, 8
+BLOCK, SAMPLES, FEW = 64, 8, 4
 
 def sample_blocks(
-    numel:int,   # entries of the weight
+    numel:int,            # entries of the weight
+    samples:int=SAMPLES,  # most blocks
 )->Tensor:       # places, shape (blocks, entries of a block)
     "Blocks that are spread evenly over a weight."
     size = min(BLOCK, numel)
-    n = min(SAMPLES, numel//size)
+    n = min(samples, numel//size)
     first = torch.tensor([(2*k + 1)*(numel//size)//(2*n)*size for k in range(n)])
     return first[:, None] + torch.arange(size)
 
 # %% ../nbs/18_fingerprint.ipynb #a90368a3
-TOLERANCE = {"float32": 1e-4, "float16": 2**-10, "bfloat16": 2**-7, "8bit": 0.1, "4bit": 0.3}   # two roundings of a half-precision number
+TOLERANCE = {"float32": 1e-4, "float16": 2**-10, "bfloat16": 2**-7, "shifted": 2**-7, "8bit": 0.1, "4bit": 0.3}   # two roundings of a half
+SAME = 1e-5      # of numbers that are written with six digits
 
 class Fingerprint(NamedTuple):
     "What is remembered of one weight."
@@ -109,6 +112,12 @@ def storage(
     if kind(l) == "8bit" and int8_scales(l) is not None: return "8bit"
     return float_storage(stored_dtype(l))
 
+def away(
+    w:Tensor,
+)->bool:
+    "Is the weight, or a part of it, elsewhere: on the meta device, in shards of torch's or DeepSpeed's?"
+    return w.is_meta or not w.numel() or hasattr(w, "placements")
+
 def readable(
     layer:nn.Module,
 )->bool:
@@ -116,7 +125,7 @@ def readable(
     try: k = kind(layer)
     except NotImplementedError: return False
     w:Any = layer.weight
-    if w.device.type == "meta": return False
+    if away(w): return False
     packed = k == "4bit" and w.quant_state is not None
     return packed or w.numel() == features(layer)[0]*features(layer)[1]
 
@@ -125,21 +134,31 @@ def sample(
     read:Callable[[Tensor], Tensor],   # from places (n,) to entries (n,)
     shape:tuple[int, int],             # (out_features, in_features)
     stored:str,                        # a key of `TOLERANCE`
+    samples:int=SAMPLES,               # most entries
 )->Fingerprint|None:                   # None if an entry is not finite
     "The largest entry of each of a few blocks."
-    blocks = sample_blocks(shape[0]*shape[1])
+    blocks = sample_blocks(shape[0]*shape[1], samples)
     found = read(blocks.reshape(-1)).float().cpu().reshape(blocks.shape)
     if not bool(torch.isfinite(found).all()): return None
     best = found.abs().argmax(1, keepdim=True)
     return Fingerprint(shape, stored, tuple(blocks.gather(1, best)[:, 0].tolist()), tuple(found.gather(1, best)[:, 0].tolist()))
 
+def reading(
+    layer:nn.Module,  # readable
+    extra:Callable[[Tensor], Tensor]|None,  # from places to what is to be added
+)->tuple[Callable[[Tensor], Tensor], tuple[int, int], str]:   # from places to entries; shape; storage
+    "How a layer's weight is read."
+    if extra is None: return partial(entries, layer), features(layer), storage(layer)
+    packed = kind(layer) in ("4bit", "8bit")
+    return lambda index: entries(layer, index) + extra(index).cpu(), features(layer), storage(layer) if packed else "shifted"
+
 def fingerprint(
     layer:nn.Module,  # a frozen layer of any kind
-    extra:Callable[[Tensor], Tensor]=lambda index: torch.zeros(len(index)),  # from places to what is to be added
+    extra:Callable[[Tensor], Tensor]|None=None,  # from places to what is to be added
+    samples:int=SAMPLES,  # most entries
 )->Fingerprint|None:  # None where the weight is not here, or not finite
     "What is to be remembered of a layer's weight."
-    if not readable(layer): return None
-    return sample(lambda index: entries(layer, index) + extra(index).cpu(), features(layer), storage(layer))
+    return sample(*reading(layer, extra), samples) if readable(layer) else None
 
 # %% ../nbs/18_fingerprint.ipynb #b1d525d6
 def tolerance(
@@ -147,6 +166,7 @@ def tolerance(
     b:str,    # and the other
 )->float:     # relative
     "The difference that storage alone can make."
+    if a == b and a in ("float32", "float16", "bfloat16"): return SAME
     return max(TOLERANCE[a], TOLERANCE[b])
 
 def difference(
@@ -168,35 +188,51 @@ def compare_entries(
     read:Callable[[Tensor], Tensor],   # from places (n,) to entries (n,) of the other weight
     shape:tuple[int, int],             # its (out_features, in_features)
     stored:str,                        # a key of `TOLERANCE`
+    *,
+    rows:bool=False,                   # True: rows may have been added, or be missing
 )->str:                                # in words; empty where they agree
     "What is different between a recorded weight and another."
-    if shape != recorded.shape: return f"has shape {shape}, recorded {recorded.shape}"
+    if shape[rows:] != recorded.shape[rows:]: return f"has shape {shape}, recorded {recorded.shape}"
+    if rows:
+        here = [(i, v) for i,v in zip(recorded.at, recorded.values) if i < shape[0]*shape[1]]
+        if not here: return ""
+        recorded = recorded._replace(at=tuple(i for i,_ in here), values=tuple(v for _,v in here))
     index, allowed = torch.tensor(recorded.at), tolerance(recorded.stored, stored)
-    slack = 2.**-24 if "float16" in (recorded.stored, stored) else 0.     # its smallest step, to which tiny weights are rounded
+    slack = 0. if allowed == SAME else 2.**-24     # float16's smallest step: tiny weights are rounded to it, also on their way to 8 bits
     d = difference(recorded, read(index).cpu(), each=allowed < TOLERANCE["8bit"], slack=slack)
     return "" if d <= allowed else f"differs by {d:.2%} in {len(index)} sampled entries, {allowed:.2%} allowed"
 
 def compare(
     recorded:Fingerprint,
     layer:nn.Module,  # of the base that is given
-    extra:Callable[[Tensor], Tensor]=lambda index: torch.zeros(len(index)),  # from places to what is to be added
+    extra:Callable[[Tensor], Tensor]|None=None,  # from places to what is to be added
+    *,
+    rows:bool=False,  # True: rows may have been added, or be missing
 )->str:               # in words; empty where they agree or where nothing can be read
     "What is different between a recorded weight and a layer's."
-    if not readable(layer): return ""
-    return compare_entries(recorded, lambda index: entries(layer, index) + extra(index).cpu(), features(layer), storage(layer))
+    return compare_entries(recorded, *reading(layer, extra), rows=rows) if readable(layer) else ""
 
 # %% ../nbs/18_fingerprint.ipynb #b5cb3f66
+def as_rows(
+    W:Tensor,   # of any shape but empty
+)->tuple[Callable[[Tensor], Tensor], tuple[int, int], str]:   # from places to entries; shape as a matrix; storage
+    "How a float tensor is read."
+    W = W.detach() if W.ndim else W.detach().reshape(1)
+    def read(index): return W[torch.unravel_index(index.to(W.device), W.shape)].float().cpu()     # no copy, however it lies in memory
+    return read, (int(W.shape[0]), W.numel()//len(W)), float_storage(W.dtype)
+
 def weight_fingerprint(
-    W:Tensor,            # a float weight, shape (out_features, in_features)
-)->Fingerprint|None:     # None if an entry is not finite
+    W:Tensor,              # a float tensor
+    samples:int=SAMPLES,   # most entries
+)->Fingerprint|None:       # None if it is not here, or an entry is not finite
     "What is to be remembered of a weight."
-    flat = W.reshape(-1)
-    return sample(lambda index: flat[index], (int(W.shape[0]), int(W.shape[1])), float_storage(W.dtype))
+    return None if away(W) or not W.is_floating_point() else sample(*as_rows(W), samples)
 
 def compare_weight(
     recorded:Fingerprint,
-    W:Tensor,            # a float weight, shape (out_features, in_features)
-)->str:                  # in words; empty where they agree
+    W:Tensor,            # a float tensor
+    *,
+    rows:bool=False,     # True: rows may have been added, or be missing
+)->str:                  # in words; empty where they agree or where nothing can be read
     "What is different between a recorded weight and another."
-    flat = W.reshape(-1)
-    return compare_entries(recorded, lambda index: flat[index].float(), (int(W.shape[0]), int(W.shape[1])), float_storage(W.dtype))
+    return "" if away(W) or not W.is_floating_point() else compare_entries(recorded, *as_rows(W), rows=rows)

@@ -164,17 +164,20 @@ def free_names(
 
 # %% ../nbs/23_judge.ipynb #a325a5ac
 def judge(
-    job:dict[str, Any],  # `program`, `setup`, `tests` and `asked`
+    job:dict[str, Any],  # `program`, `setup`, `tests`, and in `asked` names that are Python's own and that the program is to define
     link:Link,           # to the program's process
 )->dict[str, Any]:       # `passed` and `total` numbers of tests, `error` of the first that fails, or None
     "Load a program over there, run the tests here, stop at the first failure."
-    space, done, step = {"__name__": "tests"}, 0, "program"
+    space:dict[str, Any] = {"__name__": "tests"}
+    done, step = 0, "program"
     try:
         link.ask("load", job["program"])
         step = "tests"
         for name in free_names([job["setup"], *job["tests"]], job["asked"]):
             try: space[name] = link.ask("name", name)
-            except KeyError: pass   # reading it in a test raises NameError
+            except KeyError: continue   # reading it in a test raises NameError
+            # whatever the program calls so
+            if name in sys.stdlib_module_names and name not in job["asked"]: space[name] = importlib.import_module(name)
         step = "setup"
         exec(compile(job["setup"], "<setup>", "exec"), space)
         for done, test in enumerate(job["tests"]):

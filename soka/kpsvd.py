@@ -5,14 +5,16 @@
 # %% ../nbs/02_kpsvd.ipynb #2827abf6
 from __future__ import annotations
 from collections.abc import Callable, Iterator
+from math import frexp, ldexp
 from typing import NamedTuple
 import torch
 from torch import Tensor
 from .kron import KronShape, check_shape, kron_sum, rearrange
 
 # %% auto #0
-__all__ = ['METHODS', 'KPSVD', 'leading', 'fix_signs', 'as_kpsvd', 'reconstruct', 'check_matrix', 'working_copy', 'orthonormal',
-           'krylov_bases', 'basis_values', 'leading_triplets', 'krylov_svd', 'exact_svd', 'kpsvd', 'grow_kpsvd']
+__all__ = ['METHODS', 'KPSVD', 'leading', 'fix_signs', 'at_least', 'as_kpsvd', 'reconstruct', 'check_matrix', 'unit_scale',
+           'working_copy', 'orthonormal', 'krylov_bases', 'basis_values', 'leading_triplets', 'krylov_svd', 'exact_svd',
+           'kpsvd', 'grow_kpsvd']
 
 # %% ../nbs/02_kpsvd.ipynb #99dc3f25
 class KPSVD(NamedTuple):
@@ -46,6 +48,13 @@ def fix_signs(
     return U*s, Vh*s.T
 
 # %% ../nbs/02_kpsvd.ipynb #a2aa397e
+def at_least(
+    total:float,   # squared Frobenius norm of the whole matrix
+    S:Tensor,      # singular values
+)->float:          # the same, but for a rounding
+    "No less than the values hold: where they are subnormal numbers, rounding them adds to it."
+    return max(total, float(S.double().square().sum()))
+
 def as_kpsvd(
     U:Tensor,         # left singular vectors in columns, shape (m1*n1, r)
     S:Tensor,         # singular values, shape (r,)
@@ -56,7 +65,7 @@ def as_kpsvd(
     "Singular vectors folded into Kronecker factors."
     U, Vh = fix_signs(U, Vh)
     m1,n1,m2,n2 = shape
-    return KPSVD(U.T.reshape(-1, m1, n1), S, Vh.reshape(-1, m2, n2), shape, total)
+    return KPSVD(U.T.reshape(-1, m1, n1), S, Vh.reshape(-1, m2, n2), shape, at_least(total, S))
 
 # %% ../nbs/02_kpsvd.ipynb #ec2b9888
 def reconstruct(
@@ -81,15 +90,26 @@ def check_matrix(
     if bad: raise ValueError(f"W must be finite, got {bad} NaN or infinite of {W.numel()} entries")
 
 # %% ../nbs/02_kpsvd.ipynb #71c96ea5
+def unit_scale(
+    W:Tensor,  # finite, float32 or float64
+)->float:      # 1 for a zero matrix
+    "The power of two by which the largest entry is divided to lie near 1, exactly: no product of entries leaves the range of floats then."
+    return ldexp(1., max(frexp(float(W.abs().max()))[1] - 1, -125 if W.dtype == torch.float32 else -1021)) if bool(W.any()) else 1.
+
 def working_copy(
-    W:Tensor,                           # weight, shape (m1*m2, n1*n2), any floating dtype
-    shape:tuple[int, int, int, int],    # (m1, n1, m2, n2)
-)->tuple[Tensor, KronShape, float]:     # R, shape (m1*n1, m2*n2); the checked shape; the squared Frobenius norm
-    "What every decomposition starts from: `W` rearranged, in float32 or better."
+    W:Tensor,                                  # weight, shape (m1*m2, n1*n2), any floating dtype
+    shape:tuple[int, int, int, int],           # (m1, n1, m2, n2)
+)->tuple[Tensor, KronShape, float, float]:     # R (m1*n1, m2*n2), scaled; the checked shape; squared Frobenius norm of W; the scale
+    "What every decomposition starts from: `W` rearranged and scaled, in float32 or better."
     check_matrix(W)
     term = check_shape(shape, *W.shape)
     R = rearrange(W.detach().to(torch.promote_types(W.dtype, torch.float32)), term)
-    return R, term, float(torch.linalg.vector_norm(R, dtype=torch.float64))**2
+    scale = unit_scale(R)
+    R = R/scale
+    norm, most = float(torch.linalg.vector_norm(R, dtype=torch.float64))*scale, min(torch.finfo(R.dtype).max, 1e150)
+    if norm and not 1e-150 < norm <= most:
+        raise ValueError(f"W must have a Frobenius norm from 1e-150 to {most:.4g}, or of 0, got {norm:.4g}")
+    return R, term, norm**2, scale
 
 # %% ../nbs/02_kpsvd.ipynb #36e49ca9
 def orthonormal(
@@ -183,12 +203,12 @@ def kpsvd(
 )->KPSVD:                             # in float32, or float64 if `W` is
     "The best `rank` Kronecker terms for `W` (Van Loan & Pitsianis 1993)."
     if method not in METHODS: raise ValueError(f"method must be one of {METHODS}, got {method!r}")
-    R, term, total = working_copy(W, shape)
+    R, term, total, scale = working_copy(W, shape)
     r = term.max_rank if rank is None else rank
     if not 1 <= r <= term.max_rank: raise ValueError(f"rank must be in 1..{term.max_rank} for shape {tuple(term)}, got {rank}")
-    if method == "exact" or (method == "auto" and 4*r > term.max_rank): found = exact_svd(R, r)
-    else: found = krylov_svd(R, lambda S: r, block=max(16, min(r, 64) + 8), seed=seed)
-    return as_kpsvd(*found, term, total)
+    if method == "exact" or (method == "auto" and 4*r > term.max_rank): U, S, Vh = exact_svd(R, r)
+    else: U, S, Vh = krylov_svd(R, lambda S: r, block=max(16, min(r, 64) + 8), seed=seed)
+    return as_kpsvd(U, S*scale, Vh, term, total)
 
 # %% ../nbs/02_kpsvd.ipynb #501e8f54
 def grow_kpsvd(
@@ -203,9 +223,10 @@ def grow_kpsvd(
     "The Kronecker terms that a criterion asks for, found without knowing their number first."
     if block < 1: raise ValueError(f"block must be at least 1, got {block}")
     if r_max is not None and r_max < 1: raise ValueError(f"r_max must be at least 1, got {r_max}")
-    R, term, total = working_copy(W, shape)
+    R, term, total, scale = working_copy(W, shape)
     def asked(S):
-        r = want(S, total)
+        r = want(S*scale, at_least(total, S*scale))
         if r < 1: raise ValueError(f"want must ask for at least 1 term, got {r}")
         return r if r_max is None else min(r, r_max)
-    return as_kpsvd(*krylov_svd(R, asked, block=block, seed=seed), term, total)
+    U, S, Vh = krylov_svd(R, asked, block=block, seed=seed)
+    return as_kpsvd(U, S*scale, Vh, term, total)

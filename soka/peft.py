@@ -8,7 +8,10 @@ import copy
 import json
 import os
 import re
+import subprocess
+import sys
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,38 +34,43 @@ from peft.utils.error import NoMatchingPeftModuleError
 from peft.utils.other import get_pattern_key
 from pydantic import AfterValidator, Field, InstanceOf
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from . import __version__
 from .core import MODES, SOURCES, KronTerms, decompose, from_changes, term_tensors
-from .fingerprint import compare, fingerprint, parse_fingerprint
+from .fingerprint import FEW, SAMPLES, compare, compare_weight, fingerprint, parse_fingerprint, weight_fingerprint
 from .kpsvd import KPSVD, kpsvd, leading
 from .kron import KronShape, check_shape
 from .quant import (WriteCost, dense_weight, features, keep_cpu_weights, kind, restore_weight, set_dense_weight, warn_of_cost,
                         weight_state, write_cost)
 from .rank import Spectrum, affordable, allocate, choose_shape, deal, listed_shapes, parse_budget, select_rank
-from .settings import (Count, CountOrZero, Line, Modules, ModulesOrNone, Part, Positive, Seed, Shape, Share, Words, check_fields, setting)
+from .settings import (Count, CountOrZero, Line, Modules, ModulesOrNone, Part, Positive, Seed, Shape, Share, Words, check_fields, setting,
+                           shown)
 from .start import arm, average, orthonormal_rows, turn, write
 from .start import start as start_layers
 
 
 # %% auto #0
 __all__ = ['SOKA_TYPE', 'StartSource', 'Mode', 'RankSource', 'Criterion', 'Bias', 'Budget', 'Layers', 'Texts', 'Tokens',
-           'PRESETS', 'Preset', 'NOTE', 'HEADS', 'WEIGHTS', 'PICKLE', 'FLOATS', 'RECORD', 'COLUMNS', 'TASK_HEADS',
-           'start', 'add_peft_type', 'LayerPlan', 'read_plan', 'write_plan', 'read_plan_file', 'check_plan',
-           'share_of_base', 'AdapterSettings', 'check_together', 'check_records', 'as_shape', 'add_note',
-           'plan_tensors', 'bare_name', 'new_tensors', 'check_tensors', 'check_weights', 'check_folder', 'check_source',
-           'with_record', 'SoKAConfig', 'reader_of', 'base_features', 'base_weight', 'supported', 'base_of', 'targeted',
-           'find_targets', 'shared_with', 'check_in_memory', 'check_targets', 'start_entries', 'fingerprints',
-           'base_name', 'check_same_base', 'base_parameters', 'settle_budget', 'pattern', 'possible', 'layer_start',
-           'without_factors', 'whole_term', 'starts_by_layer', 'starts_by_budget', 'shaped', 'plan_layers', 'shape_for',
-           'even_plan', 'fitting_plan', 'find_plan', 'backward_beside', 'loss_gradients', 'with_matrices',
-           'settle_targets', 'with_plan', 'targets_for', 'with_gradients', 'check_same_layers', 'changed_layers',
-           'with_update', 'zero_start', 'new_terms', 'MergingLayer', 'first_use', 'SoKALayer', 'row_groups',
-           'SoKAPeftLinear', 'soka_layers', 'merge_costs', 'own_weight', 'release_starts', 'check_rows', 'give_rows',
-           'load_starts', 'plan_of', 'restart', 'check_has_start', 'warn_of_base', 'copy_config', 'SoKAModel',
-           'check_when_read', 'register']
+           'PRESETS', 'Preset', 'NOTE', 'WRAPPERS', 'HEADS', 'NAMES', 'EMBEDDINGS', 'WEIGHTS', 'PICKLE', 'FLOATS',
+           'RECORD', 'Lines', 'REPEATS', 'TRIED', 'COLUMNS', 'TASK_HEADS', 'start', 'add_peft_type', 'LayerPlan',
+           'read_plan', 'write_plan', 'read_plan_file', 'check_plan', 'share_of_base', 'AdapterSettings',
+           'check_together', 'check_records', 'as_shape', 'add_note', 'plan_tensors', 'bare_name', 'new_tensors',
+           'check_tensors', 'task_heads', 'may_hold', 'read_pickle', 'is_pickle', 'read_header', 'read_weights',
+           'check_weights', 'weight_files', 'adapted', 'warn_of_unchecked', 'check_source', 'check_not_soka',
+           'other_places', 'check_places', 'with_record', 'SoKAConfig', 'reader_of', 'output_layer', 'base_features',
+           'base_weight', 'supported', 'base_of', 'check_patterns', 'targeted', 'find_targets', 'shared_with',
+           'check_in_memory', 'check_targets', 'start_entries', 'first_half', 'base_weights', 'kept_apart',
+           'fingerprint_of', 'shifted', 'fingerprints', 'base_differences', 'base_name', 'check_same_base',
+           'base_parameters', 'settle_budget', 'pattern', 'possible', 'layer_start', 'without_factors', 'whole_term',
+           'starts_by_layer', 'starts_by_budget', 'shaped', 'plan_layers', 'shape_for', 'even_plan', 'fitting_plan',
+           'find_plan', 'backward_beside', 'loss_gradients', 'with_matrices', 'settle_targets', 'with_plan',
+           'targets_for', 'with_gradients', 'check_same_layers', 'changed_layers', 'with_update', 'zero_start',
+           'new_terms', 'MergingLayer', 'first_use', 'SoKALayer', 'row_groups', 'SoKAPeftLinear', 'soka_layers',
+           'merge_costs', 'own_weight', 'release_starts', 'check_rows', 'give_rows', 'load_starts', 'plan_of',
+           'restart', 'check_has_start', 'warn_of_base', 'copy_config', 'SoKAModel', 'check_when_read', 'register']
 
 # %% ../nbs/06_peft.ipynb #db635c82
 def add_peft_type(
@@ -96,10 +104,10 @@ def read_plan(
     plan:dict,               # layer name -> [m1, n1, m2, n2, r]
 )->dict[str, LayerPlan]:
     "The plan of a config with its entries named."
-    if not isinstance(plan, dict): raise ValueError(f"plan must map layer names to [m1, n1, m2, n2, r], got {plan!r}")
+    if not isinstance(plan, dict): raise ValueError(f"plan must map layer names to [m1, n1, m2, n2, r], got {shown(plan)}")
     def one(name, v):
-        if not (isinstance(v, (list, tuple)) and len(v) == 5 and all(type(i) is int for i in v)):
-            raise ValueError(f"plan entry must be five integers [m1, n1, m2, n2, r], got {v!r} for {name}")
+        if not (isinstance(v, (list, tuple)) and len(v) == 5 and all(type(i) is int and abs(i) <= 10**9 for i in v)):
+            raise ValueError(f"plan entry must be five integers [m1, n1, m2, n2, r], got {shown(v)} for {name}")
         return LayerPlan(KronShape(*v[:4]), v[4])
     return {n: one(n, v) for n,v in plan.items()}
 
@@ -116,7 +124,7 @@ def read_plan_file(
     "The plan that `soka plan` wrote."
     if not Path(path).is_file(): raise FileNotFoundError(f"plan must be a file that exists, got {str(path)!r}")
     try: plan = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as e: raise ValueError(f"plan must be JSON, {str(path)!r} has: {e}") from e
+    except (ValueError, RecursionError) as e: raise ValueError(f"plan must be JSON, {str(path)!r} has: {e}") from e
     if not isinstance(plan, dict): raise ValueError(f"plan must be layer names with [m1, n1, m2, n2, r], got {type(plan).__name__} in {str(path)!r}")
     return plan
 
@@ -249,11 +257,14 @@ def plan_tensors(
     return want
 
 # %% ../nbs/06_peft.ipynb #d3f9f1a4
+WRAPPERS = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")   # of torch, around modules
+
 def bare_name(
     name:str,   # of a module or a tensor
 )->str:
     "The name without what PEFT's and torch's wrappers add to it."
-    return name.removeprefix("base_model.model.").replace("_orig_mod.", "")
+    for w in WRAPPERS: name = name.replace(w, "")
+    return name.removeprefix("base_model.model.")
 
 def new_tensors(
     state:dict[str, Tensor],   # by name in a file
@@ -271,69 +282,193 @@ def check_tensors(
     config:SoKAConfig,      # of the adapter, with its plan
 )->None:                    # a `ValueError` names the first that is missing or misshapen
     "Refuse an adapter file that lacks a tensor of the plan, has one too many, or holds one in another shape."
+    twice = [k for k,n in Counter(map(bare_name, have)).items() if n > 1]
+    if twice: raise ValueError(f"adapter file must hold every tensor once, got {twice[0]} under two names")
     have = {bare_name(k): tuple(s) for k,s in have.items()}
     plan = {bare_name(n): p for n,p in read_plan(config.plan or {}).items()}
     want = plan_tensors(plan, config.source, folded=config.folded, old=any(k.endswith(".soka_dU") for k in have))
     missing = sorted(want.keys() - have.keys())
     if missing: raise ValueError(f"adapter file must hold every tensor of the plan, {len(missing)} of {len(want)} are missing: {missing[0]}")
-    more = sorted(k for k in have.keys() - want.keys() if re.search(r"\.soka_(terms\.)?\w+$", k))
+    more = sorted(k for k in have.keys() - want.keys() if ".soka_" in k)
     if more: raise ValueError(f"adapter file must hold no factors but those of the plan, got {len(more)} more: {more[0]}")
     for k, shape in want.items():
         if have[k] != shape: raise ValueError(f"adapter tensor {k} must have shape {shape}, got {have[k]}")
 
-# %% ../nbs/06_peft.ipynb #133bd7a9
+# %% ../nbs/06_peft.ipynb #402b1356
 HEADS = {"classifier", "score", "qa_outputs"}   # PEFT adds these for a task, whether a model has them or not
-WEIGHTS, PICKLE, FLOATS = "adapter_model.safetensors", "adapter_model.bin", ("F64", "F32", "F16", "BF16")
+NAMES = (r"\w*embed\w*|wte|shared|\w*head|lm_heads|proj_out|lm_loss|output_projection|vocab_projector|pred_layer\.proj|lm_head\.out_proj|"
+         r"(predictions|head|lm_head|mlm_score)\.decoder")
+EMBEDDINGS = re.compile(rf"(.*\.)?({NAMES})|decoder|score|output|w")     # of transformers' models; the last four have nothing before them
+
+def task_heads(
+    config:SoKAConfig,
+)->set[str]:
+    "Modules that PEFT saves for the adapter's task."
+    return HEADS if config.task_type in ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS") else set()
+
+def may_hold(
+    config:SoKAConfig,
+    name:str,       # of a tensor that is no factor, bare
+)->bool:
+    "Is it what PEFT saves beside factors?"
+    module, _, part = name.rpartition(".")
+    layer = re.sub(r"\.(base_layer|original_module|modules_to_save)$", "", module)
+    if part == "bias" and (config.bias == "all" or config.bias == "soka_only" and layer in map(bare_name, config.plan or {})): return True
+    if config.trainable_token_indices is not None and part == "trainable_tokens_delta": return True
+    saved = task_heads(config).union(config.modules_to_save or ())          # ends of names, as PEFT has it
+    if any(f"{m}." in name for m in saved) and not re.search(r"\.(original_module|modules_to_save)\.", name): return True
+    return part in ("weight", "bias") and bool(EMBEDDINGS.fullmatch(layer))
+
+# %% ../nbs/06_peft.ipynb #133bd7a9
+WEIGHTS, PICKLE = "adapter_model.safetensors", "adapter_model.bin"      # PEFT reads the first where both are
+FLOATS = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+
+def read_pickle(
+    path:str|os.PathLike,   # on this machine
+    device:str="cpu",       # "meta" reads shapes alone
+)->dict[str, Tensor]:       # a `ValueError` says what is wrong
+    "The tensors of a pickle, by torch's unpickler that makes tensors and runs nothing."
+    try: found = torch.load(path, map_location=device, weights_only=True)
+    except Exception as e:          # unpickling raises errors of all kinds
+        why = str(e).strip().partition(". ")[0][:200]
+        raise ValueError(f"adapter file must be a whole pickle of tensors alone, got {str(path)!r}: {why}") from e
+    bad = [v for kv in found.items() for v, t in zip(kv, (str, Tensor)) if not isinstance(v, t)] if isinstance(found, dict) else [found]
+    if bad: raise ValueError(f"adapter file must be a table of tensors, got {type(bad[0]).__name__} in {str(path)!r}")
+    return found
+
+def is_pickle(path:str|os.PathLike)->bool: return Path(path).suffix == Path(PICKLE).suffix
+
+def read_header(
+    path:str|os.PathLike,   # of either kind, on this machine
+)->dict[str, tuple[tuple, str]]:   # shape and dtype by name
+    "What tensors a file holds, none of them read."
+    if is_pickle(path): return {k: (tuple(t.shape), FLOATS.get(t.dtype, str(t.dtype))) for k,t in read_pickle(path, "meta").items()}
+    try:
+        with safe_open(path, "pt") as f: return {k: (tuple(s.get_shape()), s.get_dtype()) for k in f.keys() for s in [f.get_slice(k)]}
+    except SafetensorError as e: raise ValueError(f"adapter file must be a whole safetensors file, got {str(path)!r}: {e}") from e
+
+def read_weights(
+    path:str|os.PathLike,   # of either kind, on this machine
+)->dict[str, Tensor]:       # by name, on the CPU
+    "The tensors of a file."
+    return read_pickle(path) if is_pickle(path) else load_file(path)
 
 def check_weights(
-    weights:str|os.PathLike,  # safetensors file on this machine
+    weights:str|os.PathLike,  # file on this machine
     config:SoKAConfig,        # of the adapter, with its plan
 )->None:                      # a `ValueError` says what is wrong
-    "Refuse a file that is cut short, incomplete, of other shapes, or not of floats."
-    try:
-        with safe_open(weights, "pt") as f: have = {k: (f.get_slice(k).get_shape(), f.get_slice(k).get_dtype()) for k in f.keys()}
-    except SafetensorError as e: raise ValueError(f"adapter file must be a whole safetensors file, got {str(weights)!r}: {e}") from e
+    "Refuse a file that is cut short, incomplete, of other shapes, of other weights, or not of floats."
+    have = read_header(weights)
     check_tensors({k: s for k,(s, _) in have.items()}, config)
-    own = ["." + k.removeprefix("base_model.model.") for k in have if ".soka_" not in k]
-    saved = {n for n in config.modules_to_save or () if any(f".{n}." in k for k in own)}
-    added = HEADS if config.task_type in ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS") else set()
-    missing = sorted(set(config.modules_to_save or ()) - saved - added)
+    own = [bare_name(k) for k in have if ".soka_" not in k]
+    missing = sorted({n for n in config.modules_to_save or () if not any(f"{n}." in k for k in own)} - task_heads(config))
     if missing: raise ValueError(f"adapter file must hold every module of modules_to_save, got none for {missing[0]!r}")
+    more = [k for k in own if not may_hold(config, k)]
+    if more: raise ValueError(f"adapter file must hold factors, and what its config says is trained besides, got {len(more)} more: {more[0]}")
     for k, (_, kind_of_number) in have.items():
-        if kind_of_number not in FLOATS: raise ValueError(f"adapter tensor {k} must be of floats, got {kind_of_number}")
+        if kind_of_number not in FLOATS.values(): raise ValueError(f"adapter tensor {k} must be of floats, got {kind_of_number}")
+
 
 # %% ../nbs/06_peft.ipynb #44f8ea1f
-def check_folder(
-    folder:str|os.PathLike,  # of a config, on this machine
-    config:SoKAConfig,       # read from it
-)->None:                     # a `FileNotFoundError` or `ValueError` says what is wrong
-    "Refuse an adapter folder whose weights are missing, cut short, incomplete, of other shapes, or a pickle."
-    weights, other = Path(folder)/WEIGHTS, Path(folder)/PICKLE
-    if other.exists(): raise ValueError(f"adapter folder must hold no {PICKLE}: a pickle can run code and is never read, got one in {str(folder)!r}; {WEIGHTS} is what is needed")
-    if weights.exists() and not config.start_saved: raise ValueError(f"a saved adapter must have start_saved=True, got False beside {WEIGHTS} in {str(folder)!r}")
-    if not config.start_saved: return       # a config alone, to train with
-    if not weights.exists(): raise FileNotFoundError(f"adapter folder must hold {weights.name}, got {str(folder)!r} without it")
-    check_weights(weights, config)
+def weight_files(
+    name:str|os.PathLike,    # a folder or a hub id
+    subfolder:Optional[str]=None,
+    **kwargs:Any,            # for the hub: revision, token, cache_dir, local_files_only
+)->list[Path]:               # on this machine, what PEFT reads first
+    "The files of weights beside a config."
+    if (folder := Path(name)/(subfolder or "")).is_dir(): return [folder/n for n in (WEIGHTS, PICKLE) if (folder/n).exists()]
+    known = ("revision", "token", "cache_dir", "local_files_only", "force_download", "repo_type")
+    given, found = {k: v for k,v in kwargs.items() if k in known}, []
+    for n in (WEIGHTS, PICKLE):
+        try: found.append(Path(hf_hub_download(str(name), n, subfolder=subfolder or None, **given)))
+        except EntryNotFoundError: pass
+    return found
+
+def adapted(
+    config:SoKAConfig,   # with its plan
+)->list[str]:            # bare names
+    "The layers that an adapter changes."
+    return [bare_name(n) for n,p in read_plan(config.plan or {}).items() if p.r]
+
+def warn_of_unchecked(
+    config:SoKAConfig,   # as its file has it
+    where:str,           # it came from
+)->None:
+    "An adapter may come without a fingerprint of its base, or say that any will do; not unnoticed."
+    marks, layers = set(map(bare_name, config.base_fingerprint or {})), adapted(config)
+    known = sum(n in marks for n in layers)
+    if not config.check_base: why = "says check_base=False"
+    elif known < len(layers): why = f"has fingerprints of {known} of its {len(layers)} layers"
+    else: return
+    warnings.warn(f"whether the base is the one that the adapter was made on cannot be checked: its own config, of {where!r}, {why}",
+                  stacklevel=2)
 
 def check_source(
     config:SoKAConfig,       # just read from a file, changed: no regex is left in a saved adapter
     name:str|os.PathLike,    # the folder or the hub id it came from
     subfolder:Optional[str]=None,
-    **kwargs:Any,            # for the hub: revision, token, cache_dir, local_files_only
-)->None:                     # an error says what is wrong
+    **kwargs:Any,            # as for `weight_files`
+)->None:                     # a `FileNotFoundError` or `ValueError` says what is wrong
     "Check an adapter's weights by the config that was read beside them, without loading them."
-    if (folder := Path(name)/(subfolder or "")).is_dir(): check_folder(folder, config)
-    elif config.start_saved:
-        given = {k: v for k,v in kwargs.items() if k in ("revision", "token", "cache_dir", "local_files_only", "force_download", "repo_type")}
-        try: check_weights(hf_hub_download(str(name), WEIGHTS, subfolder=subfolder or None, **given), config)
-        except EntryNotFoundError as e: raise FileNotFoundError(f"adapter must have {WEIGHTS} (a pickle is never read), got {str(name)!r} without it") from e
-    if not config.start_saved: return
+    files, where = weight_files(name, subfolder, **kwargs), str(name) if subfolder is None else f"{name}/{subfolder}"
+    if not config.start_saved and not files: return       # a config alone, to train with
+    if not config.start_saved: raise ValueError(f"a saved adapter must have start_saved=True, got False beside {files[0].name} in {where!r}")
+    if not files: raise FileNotFoundError(f"adapter must have {WEIGHTS} or {PICKLE}, got {where!r} without them")
+    for f in files: check_weights(f, config)
+    warn_of_unchecked(config, where)
     if isinstance(config.target_modules, str): config.target_modules = sorted(config.plan or {})     # the plan has settled what these said
     config.exclude_modules = config.layers_to_transform = config.layers_pattern = None
     config.rank_pattern, config.shape_pattern = {}, {}
 
+def check_not_soka(
+    name:str|os.PathLike,    # folder of an adapter of another method
+    subfolder:Optional[str]=None,
+)->None:                     # a `ValueError` if its weights are SoKA's
+    "Refuse weights of SoKA beside a config of another method, which would load and do nothing."
+    for f in weight_files(name, subfolder) if (Path(name)/(subfolder or "")).is_dir() else ():
+        try: found = read_header(f)
+        except ValueError: continue                       # what it is, is the other method's to say
+        if any(".soka_" in k for k in found):
+            raise ValueError(f"adapter_config.json must have peft_type 'SOKA' beside weights of SoKA, got another in {str(f.parent)!r}")
+
+
+# %% ../nbs/06_peft.ipynb #8c687c8d
+def other_places(
+    model:nn.Module,      # with the adapter
+    adapter:str,
+)->set[str]:              # bare names
+    "Where an adapter's file may write besides its factors: trained modules and tokens of the adapter, and the embeddings."
+    modules:list[tuple[str, Any]] = [(n, m) for n,m in model.named_modules()]
+    wrappers = [(n, m) for n,m in modules if isinstance(m, AuxiliaryTrainingWrapper)]
+    found = {f"{n}.{k}" for n,m in wrappers for k in m.adapter_state_dict_load_map(adapter).values()}
+    for get in (getattr(model, "get_input_embeddings", None), getattr(model, "get_output_embeddings", None)):
+        try: layer = get() if get else None
+        except NotImplementedError: continue
+        inside = ("", "base_layer.", "original_module.", f"modules_to_save.{adapter}.")
+        found |= {f"{n}.{i}{k}" for n,m in modules if m is layer for i in inside for k in ("weight", "bias")}
+    return {bare_name(k) for k in found}
+
+def check_places(
+    state:dict[str, Tensor],   # with the names of the model
+    model:nn.Module,           # with the adapter
+    adapter:str,
+)->None:                       # a `ValueError` names the first bad tensor
+    "Refuse tensors that are not the adapter's, that belong to no layer, or that are not finite."
+    own = {bare_name(k) for k in model.state_dict()}
+    foreign = own - other_places(model, adapter)
+    for k, t in state.items():
+        name = bare_name(k)
+        if ".soka_" in name and name not in own: raise ValueError(f"adapter tensor must belong to a layer of the model, got {k}")
+        bias = name.rpartition(".")[2] == "bias"              # the config beside a file says which; a state dict has none
+        if name in foreign and not bias and ".soka_" not in name:
+            raise ValueError(f"adapter file must hold nothing but what the adapter trains, got {k}")
+        if type(t) is Tensor and not t.is_meta and not bool(torch.isfinite(t).all()):
+            raise ValueError(f"adapter tensors must be finite, got NaN or infinity in {k}")
+
 # %% ../nbs/06_peft.ipynb #11e3dee0
 RECORD = ("plan", "budget", "base_fingerprint", "base_quant", "soka_version", "folded", "start_saved")
+
+Lines = Annotated[dict[str, Line], Field(description="a table of texts")]
 
 def with_record(
     c:Any,   # settings, with the record of an adapter in `vars(c)` where they belong to one
@@ -368,7 +503,7 @@ class SoKAConfig(AdapterSettings, PeftConfig):
     base_quant: Optional[dict] = field(default=None, metadata={"help": "Set by soka.residual: how the base was quantized after the start was taken out of its floats."})
     start_saved: bool = field(default=False, metadata={"help": "True in a saved adapter: the start comes from the file, no SVD is run."})
     folded: bool = field(default=False, metadata={"help": "True: the file holds U0+dU and V0+dV alone, see soka.share.export_folded."})
-    base_fingerprint: Optional[Texts] = field(default=None, metadata={"help": "Layer name -> a few entries of its weight; another base is refused."})
+    base_fingerprint: Optional[Lines] = field(default=None, metadata={"help": "Name of a weight -> a few entries; another base is refused."})
     check_base: bool = field(default=True, metadata={"help": "False loads the adapter onto any base with the same layers."})
     soka_version: Optional[Line] = field(default=None, metadata={"help": "Version that made the adapter."})
 
@@ -393,6 +528,8 @@ class SoKAConfig(AdapterSettings, PeftConfig):
         if not isinstance(found, dict): raise ValueError(f"adapter_config.json must be an object, got {type(found).__name__}")
         if found.get("peft_type") != "SOKA":
             raise ValueError(f"adapter must be a SoKA adapter, with peft_type 'SOKA', got {str(found.get('peft_type'))[:80]!r} in {str(path_json_file)!r}")
+        if isinstance(found.get("plan"), str):
+            raise ValueError(f"plan of a saved config must be a table, got a path in {str(path_json_file)!r}")
         return found
 
     @classmethod
@@ -407,8 +544,9 @@ class SoKAConfig(AdapterSettings, PeftConfig):
     def save_pretrained(self, save_directory:str|os.PathLike, **kwargs:Any)->None:
         "Write the config; that of a model's adapter with its record, and the note on how to load it."
         saved = with_record(self)
-        if saved.start_saved and (Path(save_directory)/PICKLE).exists():
-            raise ValueError(f"an adapter must be saved as safetensors, got {PICKLE} in {str(save_directory)!r}; remove it, and leave safe_serialization on")
+        if saved.start_saved and len(weight_files(save_directory)) > 1:      # PEFT would read the first, and either may be the old one
+            raise ValueError(f"an adapter folder must hold one file of weights, got {WEIGHTS} and {PICKLE} in {str(save_directory)!r}; "
+                             "remove the older one")
         super(SoKAConfig, saved).save_pretrained(str(save_directory), **kwargs)
         if saved.start_saved: add_note(save_directory)
 
@@ -418,6 +556,13 @@ def reader_of(
 )->Any:               # PEFT's quantization backend, None if PEFT does not know the layer either
     "What reads the layer's weight; torchao's is not asked to write here, so it gets nothing to write with."
     return resolve_quantization_backend(layer, get_apply_tensor_subclass=lambda: None)
+
+def output_layer(
+    model:nn.Module,
+)->Any:               # None where there is none
+    "The layer that gives a language model's scores."
+    try: return model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None  # type: ignore[operator]
+    except NotImplementedError: return None
 
 def base_features(
     layer:nn.Module,     # of any kind
@@ -457,6 +602,30 @@ def base_of(m:Any)->nn.Module:
     "The layer itself, out of the adapter that may be around it."
     return m.get_base_layer() if isinstance(m, BaseTunerLayer) else m
 
+# %% ../nbs/06_peft.ipynb #2fb19d7f
+REPEATS = re.compile(r"\)\s*[*+{]|(?:[*+].*){4}|(?:,\}.*){4}", re.S)
+TRIED = """
+import json, re, sys
+patterns, names = json.load(sys.stdin)
+for p in patterns:
+    for n in names: re.fullmatch(p, n), re.match(rf"(.*\\.)?({p})$", n)
+"""
+
+def check_patterns(
+    config:Any,          # settings of an adapter
+    names:list[str],     # of a model's modules
+    seconds:float=5.,    # that all may take
+)->None:                 # a `ValueError` names them
+    "Refuse regexes that do not come to an end on a model's names."
+    settings = ("target_modules", "exclude_modules", "layers_pattern", "rank_pattern", "shape_pattern")
+    given = [getattr(config, k, None) or () for k in settings]
+    risky = [p for g in given for p in ([g] if isinstance(g, str) else g) if REPEATS.search(p)]
+    if not risky or getattr(config, "start_saved", False): return
+    command, text = [sys.executable, "-I", "-S", "-c", TRIED], json.dumps([risky, names]).encode()
+    try: subprocess.run(command, input=text, timeout=seconds, capture_output=True)
+    except subprocess.TimeoutExpired:
+        raise ValueError(f"a regex must match a model's {len(names)} names within {seconds:g} seconds, got {shown(risky)}") from None
+
 # %% ../nbs/06_peft.ipynb #48980875
 def targeted(
     config:SoKAConfig,     # with target_modules, or of a saved adapter
@@ -472,6 +641,7 @@ def find_targets(
 )->dict[str, nn.Module]:   # layer name -> base layer
     "The layers that `target_modules` names, in the order of the model."
     found:dict[str, nn.Module] = {}
+    check_patterns(config, [bare_name(n) for n,_ in model.named_modules()])
     inside:tuple[str, ...] = ()          # adapters' own modules are no targets
     for name, m in model.named_modules():
         if not name or (inside and name.startswith(inside)): continue
@@ -529,14 +699,83 @@ def start_entries(
         found += (U[:, i//m2, j//n2]*V[:, i % m2, j % n2]).sum(0)
     return found
 
+def first_half(
+    W:Tensor,   # a row a token
+)->Tensor:
+    "The rows that stay where they are when a vocabulary grows, if it does not double: new ones are drawn anew at every load."
+    return W[:(len(W) + 1)//2]
+
+def base_weights(
+    model:nn.Module,                # with or without adapters
+)->dict[str, nn.Module|Tensor]:     # linear layers, with what adapts them, by their names; other weights by theirs
+    "Every weight of a base, biases aside, which adapters may train in place."
+    found:dict[str, nn.Module|Tensor] = {}
+    inside:list[str] = []           # adapters' own modules are no part of the base
+    for name, m in model.named_modules():
+        if any(name.startswith(i) for i in inside) and not re.search(r"\.(base_layer|original_module)(\.|$)", name): continue
+        if isinstance(m, (BaseTunerLayer, AuxiliaryTrainingWrapper)): inside.append(name + ".")
+        own = re.sub(r"\.(base_layer|original_module)(?=\.|$)", "", bare_name(name))
+        if isinstance(m, BaseTunerLayer): found[own] = m
+        elif supported(m): found.setdefault(own, m)
+        else:
+            part = first_half if isinstance(m, nn.Embedding) else lambda W: W
+            found |= {f"{own}.{k}".lstrip("."): part(p) for k,p in m.named_parameters(recurse=False) if k != "bias"}
+    return found
+
+def kept_apart(
+    model:nn.Module,
+    config:SoKAConfig|None,
+)->Callable[[str], bool]:     # from the name of a weight
+    "Is a weight no part of what was pretrained: a head that the adapter brings along, or one that is new whenever the base is loaded?"
+    saved = task_heads(config).union(config.modules_to_save or ()) if config else set()
+    backbone = getattr(model, "base_model_prefix", "")
+    backbone = f"{backbone}." if backbone and hasattr(model, backbone) else ""
+    out = {bare_name(n) for n,m in model.named_modules() if n and m is output_layer(model)}
+    def inside(name, modules): return any(f"{m}." in f"{name}." for m in modules)
+    return lambda name: inside(name, saved) or not (name.startswith(backbone) or inside(name, out))
+
+def fingerprint_of(
+    weight:nn.Module|Tensor,   # from `base_weights`
+    samples:int,               # most entries
+)->Any:                        # None where it cannot be read
+    "A few entries of one weight of a base."
+    if isinstance(weight, Tensor): return weight_fingerprint(weight, samples)
+    return fingerprint(base_of(weight), shifted(weight), samples)
+
+def shifted(
+    layer:Any,    # with or without adapters
+)->Callable[[Tensor], Tensor]|None:
+    "What gives entries of the base back; None where no residual adapter has taken any."
+    return partial(start_entries, layer) if "residual" in getattr(layer, "soka_mode", {}).values() else None
+
 def fingerprints(
-    model:nn.Module,        # with or without adapters
-    layers:Iterable[str],   # names
-)->dict[str, str]:          # as a config holds them; without those that cannot be read
-    "A few entries of each weight."
-    modules = {bare_name(n): m for n,m in model.named_modules()}
-    found = {n: fingerprint(base_of(modules[n]), partial(start_entries, modules[n])) for n in layers}
+    model:nn.Module,             # with or without adapters
+    layers:Iterable[str]=(),     # names of those that an adapter changes, of which more is remembered
+    config:SoKAConfig|None=None, # of the adapter: heads that it saves are left out
+)->dict[str, str]:               # as a config holds them; without those that cannot be read
+    "A few entries of each weight of a base."
+    weights, layers, apart, out = base_weights(model), set(layers), kept_apart(model, config), output_layer(model)
+    for n in [n for n,w in weights.items() if w is out and n not in layers and kind(w) == "linear"]: weights[n] = first_half(out.weight)
+    found = {n: fingerprint_of(w, SAMPLES if n in layers else FEW) for n,w in weights.items() if n in layers or not apart(n)}
     return {n: str(f) for n,f in found.items() if f is not None}
+
+def base_differences(
+    marks:dict[str, str],    # from `fingerprints`
+    model:nn.Module,         # with or without adapters
+    layers:Iterable[str]=(), # names of those that must be there
+    config:SoKAConfig|None=None,  # of the adapter
+)->dict[str, str]:           # by name, those of `layers` first; empty where the base is the same
+    "In which weights a base is not the one that fingerprints were taken of, in words."
+    weights, layers, apart = base_weights(model), set(layers), kept_apart(model, config)
+    def bad(n, mark):
+        w = weights.get(n)
+        if w is None: return "is not there" if n in layers else ""
+        if isinstance(w, Tensor): return compare_weight(mark, w, rows=True)
+        try: return compare(mark, base_of(w), shifted(w), rows=n not in layers)
+        except NotImplementedError: return "is no linear layer"
+    order = {n: i for i,n in enumerate(weights)}            # JSON has sorted the names
+    names = sorted((n for n in marks if n in layers or not apart(n)), key=lambda n: (n not in layers, order.get(n, len(order))))
+    return {n: text for n in names if (text := bad(n, parse_fingerprint(marks[n])))}
 
 # %% ../nbs/06_peft.ipynb #a1a9440e
 def base_name(
@@ -549,21 +788,15 @@ def base_name(
 def check_same_base(
     config:SoKAConfig,  # of an adapter that records its base, or of one that does not
     model:nn.Module,    # what it is to be put on
-)->None:                # a `ValueError` names both and the first layer that differs
+)->None:                # a `ValueError` names both and the first weight that differs
     "Refuse a base that is not the one an adapter was made on."
-    modules, plan = {bare_name(n): m for n,m in model.named_modules()}, {bare_name(n): p for n,p in read_plan(config.plan or {}).items()}
-    if not config.check_base or any(isinstance(m, BaseTunerLayer) and m.merged for m in modules.values()): return
-    def bad(n, f):
-        if n not in modules: return "is not there"
-        try: return compare(parse_fingerprint(f), base_of(modules[n]), partial(start_entries, modules[n]))
-        except NotImplementedError: return "is no linear layer"
-    used = {bare_name(n): f for n,f in (config.base_fingerprint or {}).items() if bare_name(n) in plan and plan[bare_name(n)].r}
-    order = {n: i for i,n in enumerate(modules)}            # JSON has sorted the names
-    found = {n: text for n in sorted(used, key=lambda n: order.get(n, len(order))) if (text := bad(n, used[n]))}
+    if not config.check_base or any(isinstance(m, BaseTunerLayer) and m.merged for m in model.modules()): return
+    marks = {bare_name(n): f for n,f in (config.base_fingerprint or {}).items()}
+    found = base_differences(marks, model, adapted(config), config)
     if not found: return
     first, revision = next(iter(found)), f" (revision {config.revision})" if config.revision else ""
     raise ValueError(f"base must be the one the adapter was made on, {config.base_model_name_or_path or 'without a name'!r}{revision}, got {base_name(model)}: "
-                     f"{first} {found[first]} ({len(found)} of {len(used)} layers differ); check_base=False in the adapter's config allows it")
+                     f"{first} {found[first]} ({len(found)} of {len(marks)} weights differ); check_base=False in the adapter's config allows it")
 
 # %% ../nbs/06_peft.ipynb #9a392b7e
 def base_parameters(
@@ -1336,7 +1569,7 @@ class SoKAModel(BaseTuner):
             peft_config.plan = write_plan(plan)
         peft_config.plan = write_plan(fitting_plan(peft_config.plan, layers))
         if peft_config.start_saved: return
-        peft_config.base_fingerprint, peft_config.soka_version = fingerprints(model, peft_config.plan), __version__
+        peft_config.base_fingerprint, peft_config.soka_version = fingerprints(model, adapted(peft_config), peft_config), __version__
         peft_config.revision = peft_config.revision or getattr(getattr(model, "config", None), "_commit_hash", None)
 
     @staticmethod
@@ -1410,8 +1643,9 @@ class SoKAModel(BaseTuner):
     def _remap_adapter_state_dict_for_load(cls, model:nn.Module, config:Any, adapter_name:str, state_dict:dict[str, Tensor])->dict[str, Tensor]:
         "PEFT's own mapping, after a check that the file has every tensor in the right shape."
         check_tensors({k: v.shape for k,v in state_dict.items()}, with_record(config))
-        state_dict = {k.replace("_orig_mod.", "") if ".soka_terms." in k else k: t for k,t in new_tensors(state_dict).items()}
+        state_dict = {f"base_model.model.{bare_name(k)}" if ".soka_terms." in k else k: t for k,t in new_tensors(state_dict).items()}
         state_dict = super()._remap_adapter_state_dict_for_load(model, config, adapter_name, state_dict)
+        check_places(state_dict, model, adapter_name)
         load_starts(model, adapter_name, state_dict)
         return state_dict
 
@@ -1422,15 +1656,20 @@ class SoKAModel(BaseTuner):
 
 # %% ../nbs/06_peft.ipynb #14bd40fd
 def check_when_read()->None:
-    "Let `PeftConfig.from_pretrained` check the weights of a SoKA adapter, too; once."
+    "Let `PeftConfig.from_pretrained` read and check a SoKA adapter as `SoKAConfig` does, and know its weights beside another config; once."
     read:Any = PeftConfig.from_pretrained
     if getattr(read, "checks_soka", False): return
     def from_pretrained(cls:Any, pretrained_model_name_or_path:Any, subfolder:Optional[str]=None, **kwargs:Any)->Any:
-        config = read.__func__(cls, pretrained_model_name_or_path, subfolder=subfolder, **kwargs)
-        if cls is PeftConfig and config.peft_type == SOKA_TYPE: check_source(config, pretrained_model_name_or_path, subfolder, **kwargs)
+        name = pretrained_model_name_or_path
+        try: method = cls._get_peft_type(name, subfolder=subfolder, **cls._split_kwargs(kwargs)[0]) if cls is PeftConfig else None
+        except (ValueError, KeyError, TypeError): method = None               # PEFT says what is wrong
+        if method == SOKA_TYPE: return PEFT_TYPE_TO_CONFIG_MAPPING[SOKA_TYPE].from_pretrained(name, subfolder=subfolder, **kwargs)
+        config = read.__func__(cls, name, subfolder=subfolder, **kwargs)
+        if config.peft_type != SOKA_TYPE: check_not_soka(name, subfolder)
         return config
     from_pretrained.__doc__, from_pretrained.checks_soka = read.__doc__, True  # type: ignore[attr-defined]
     PeftConfig.from_pretrained = classmethod(from_pretrained)  # type: ignore[assignment]
+
 
 # %% ../nbs/06_peft.ipynb #06e3b941
 def register(

@@ -6,7 +6,7 @@
 from __future__ import annotations
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from math import ceil, isnan
@@ -18,18 +18,21 @@ from matplotlib.figure import Figure
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
+from .fingerprint import FEW, SAMPLES, weight_fingerprint
 from .kron import KronShape
-from .peft import COLUMNS, LayerPlan, SoKAConfig, base_features
+from .peft import COLUMNS, LayerPlan, SoKAConfig, base_features, base_weights, kept_apart
 from .quant import bnb, dense_weight, kind, quantize_linear
+from .settings import shown
 from .train import (TrainConfig, compute_dtype, encode_splits, load_frozen, load_tokenizer, model_path, planned, rank_grid, residual_on_quantized,
                         uses_gradients)
 
 # %% auto #0
-__all__ = ['UNITS', 'FREE', 'checkpoint_folder', 'shard_files', 'Checkpoint', 'open_checkpoint', 'tensor_name', 'read_weight',
-           'as_stored', 'PlanRow', 'plan_rows', 'weight_reader', 'plan_checkpoint', 'plan_table', 'plan_map',
-           'plot_plan', 'plans_by_gradients', 'plan_source', 'TrainPlan', 'train_plan', 'stored_bytes', 'base_bytes',
-           'Widths', 'widths', 'layer_bytes', 'wide_bytes', 'Memory', 'start_bytes', 'memory', 'parse_size',
-           'largest_batch', 'memory_table']
+__all__ = ['UNITS', 'FREE', 'checkpoint_folder', 'read_index', 'shard_files', 'Checkpoint', 'open_checkpoint', 'stored_name',
+           'tensor_name', 'read_tensor', 'read_weight', 'stored_weights', 'checkpoint_fingerprints', 'as_stored',
+           'PlanRow', 'plan_rows', 'weight_reader', 'plan_checkpoint', 'plan_table', 'plan_map', 'plot_plan',
+           'plans_by_gradients', 'plan_source', 'TrainPlan', 'train_plan', 'stored_bytes', 'base_bytes', 'Widths',
+           'widths', 'layer_bytes', 'wide_bytes', 'Memory', 'start_bytes', 'memory', 'parse_size', 'largest_batch',
+           'memory_table']
 
 # %% ../nbs/14_plan.ipynb #c2afef31
 def checkpoint_folder(
@@ -46,17 +49,31 @@ def checkpoint_folder(
         raise FileNotFoundError(f"model must be a local folder or a hub id that can be reached, got {name!r}: {str(e).splitlines()[0]}") from e
 
 # %% ../nbs/14_plan.ipynb #71a4e4e7
+def read_index(
+    index:Path,         # model.safetensors.index.json
+)->dict[str, str]:      # file name by tensor name
+    "What an index says of its shards."
+    where = f"in {str(index.parent)!r}"
+    try: files = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+    except (ValueError, RecursionError, KeyError, TypeError) as e:
+        raise ValueError(f"{index.name} must be JSON with a weight_map, got {type(e).__name__}: {shown(str(e))} {where}") from e
+    rule = f"weight_map of {index.name} must be a table that names a file of its folder for each tensor"
+    if not isinstance(files, dict) or not files: raise ValueError(f"{rule}, got {shown(files)} {where}")
+    for k, v in files.items():
+        if not isinstance(v, str) or not v or Path(v).name != v: raise ValueError(f"{rule}, got {shown(v)} for {shown(k)} {where}")
+    return files
+
 def shard_files(
     folder:Path,        # of a checkpoint
 )->dict[str, str]:      # file name by tensor name
     "Where each tensor lies, in one safetensors file or in shards."
     index, one = folder/"model.safetensors.index.json", folder/"model.safetensors"
     try:
-        if index.is_file(): files = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        if index.is_file(): files = read_index(index)
         elif one.is_file():
             with safe_open(one, "pt") as f: files = dict.fromkeys(f.keys(), one.name)
         else: raise FileNotFoundError(f"model must hold {one.name} or {index.name}, got neither in {str(folder)!r}")
-    except (json.JSONDecodeError, KeyError, SafetensorError) as e: raise ValueError(f"model must have readable safetensors files, got {e} in {str(folder)!r}") from e
+    except SafetensorError as e: raise ValueError(f"model must have readable safetensors files, got {e} in {str(folder)!r}") from e
     missing = sorted({n for n in files.values() if not (folder/n).is_file()})
     if missing: raise FileNotFoundError(f"model must hold every shard of its index, got none called {missing[0]!r} in {str(folder)!r}")
     return files
@@ -82,16 +99,31 @@ def open_checkpoint(
     with torch.device("meta"): return Checkpoint(folder, AutoModelForCausalLM.from_config(config), files)
 
 # %% ../nbs/14_plan.ipynb #3586baed
+def stored_name(
+    c:Checkpoint,
+    name:str,         # of a tensor in the model
+)->str|None:          # in `c.files`; None where it is not there, as one that is tied to another
+    "The name under which a tensor was saved: some are without their head's prefix."
+    prefix = getattr(c.model, "base_model_prefix", "")
+    return next((n for n in (name, name.removeprefix(prefix + ".")) if n in c.files), None)
+
 def tensor_name(
     c:Checkpoint,
     layer:str,        # name of the layer in the model
 )->str:               # in `c.files`
     "The name under which a layer's weight was saved."
-    prefix = getattr(c.model, "base_model_prefix", "")
-    names = [f"{layer}.weight", f"{layer.removeprefix(prefix + '.')}.weight"]   # some are saved without their head's prefix
-    found = [n for n in names if n in c.files]
-    if not found: raise ValueError(f"model must hold the weight of every targeted layer, got no {names[0]!r} in {str(c.folder)!r}")
-    return found[0]
+    found = stored_name(c, f"{layer}.weight")
+    if not found: raise ValueError(f"model must hold the weight of every targeted layer, got no {f'{layer}.weight'!r} in {str(c.folder)!r}")
+    return found
+
+def read_tensor(
+    c:Checkpoint,
+    name:str,         # in `c.files`
+)->Tensor:            # as it lies there
+    "One tensor from its file."
+    try:
+        with safe_open(c.folder/c.files[name], "pt") as f: return f.get_tensor(name)
+    except SafetensorError as e: raise ValueError(f"{c.files[name]} must be a safetensors file with {name!r}, got {e}") from e
 
 def read_weight(
     c:Checkpoint,
@@ -99,12 +131,31 @@ def read_weight(
 )->Tensor:            # shape (out_features, in_features), in the dtype of the file
     "One layer's weight from its file."
     name, module = tensor_name(c, layer), c.model.get_submodule(layer)
-    try:
-        with safe_open(c.folder/c.files[name], "pt") as f: W = f.get_tensor(name)
-    except SafetensorError as e: raise ValueError(f"{c.files[name]} must be a safetensors file with {name!r}, got {e}") from e
+    W = read_tensor(c, name)
     W = W.T if kind(module) == "conv1d" else W
     if W.shape != base_features(module): raise ValueError(f"{name} must have its layer's shape {base_features(module)}, got {tuple(W.shape)}")
     return W
+
+# %% ../nbs/14_plan.ipynb #bb222f2c
+def stored_weights(
+    c:Checkpoint,
+)->Iterator[tuple[str, Tensor]]:   # names as in a base's fingerprint
+    "The weights of a checkpoint, read one at a time."
+    apart = kept_apart(c.model, None)
+    for n, w in base_weights(c.model).items():
+        name = stored_name(c, n if isinstance(w, Tensor) else f"{n}.weight")
+        if not name or apart(n): continue
+        if not isinstance(w, Tensor): yield n, read_weight(c, n)
+        else: yield n, read_tensor(c, name)[:len(w)] if w.ndim else read_tensor(c, name)
+
+def checkpoint_fingerprints(
+    c:Checkpoint,
+    layers:Iterable[str]=(),   # names of those that an adapter changes, of which more is remembered
+)->dict[str, str]:             # as a config holds them
+    "A few entries of each weight of a checkpoint, as those of the loaded base."
+    layers = set(layers)
+    found = {n: weight_fingerprint(W, SAMPLES if n in layers else FEW) for n,W in stored_weights(c)}
+    return {n: str(f) for n,f in found.items() if f is not None}
 
 # %% ../nbs/14_plan.ipynb #afaf23b0
 def as_stored(
@@ -349,8 +400,8 @@ def parse_size(
     text:str,   # as 24GB or 24 GiB
 )->int:         # bytes
     "A size with its unit as a number of bytes."
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(GB|GiB|MB|MiB)", text.strip())
-    if not found: raise ValueError(f"gpu must be a size as 24GB or 24GiB, got {text!r}")
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*(GB|GiB|MB|MiB)", text.strip(), re.ASCII)
+    if not found: raise ValueError(f"gpu must be a size as 24GB or 24GiB, got {shown(text)}")
     return int(float(found[1])*UNITS[found[2]])
 
 def largest_batch(

@@ -120,8 +120,8 @@ def word_problems(
 def final_answer(
     text: str,      # a worked answer or what a model wrote
 ) -> str | None:    # digits with their sign, or None if there is no final answer
-    "The number after the first `#### `, commas dropped."
-    found = re.search(r"#### *(-?\d[\d,]*(?:\.\d+)?)", text)
+    "The number after the last `#### `, as in `soka.grade`, commas dropped."
+    found = re.match(r" *(-?[0-9][0-9,]*(?:\.[0-9]+)?)", text.rpartition("####")[2]) if "####" in text else None
     return found[1].replace(",", "") if found else None
 
 # %% ../nbs/08_problems.ipynb #cb1b2334

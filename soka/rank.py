@@ -9,12 +9,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from heapq import heapify, heappop, heappush
-from math import ceil, floor, pi, sqrt
+from math import ceil, floor, inf, isfinite, pi, sqrt
 from typing import NamedTuple
 import torch
 from torch import Tensor
 from .kron import KronShape, balanced_shape, candidate_shapes, check_shape, rearrange
-from .kpsvd import basis_values, check_matrix, kpsvd
+from .kpsvd import basis_values, check_matrix, kpsvd, unit_scale
 
 # %% auto #0
 __all__ = ['CRITERIA', 'NUMBER', 'STATES', 'check_spectrum', 'energy_rank', 'Spectrum', 'chord_distance', 'elbow_rank',
@@ -121,8 +121,8 @@ def check_criterion(
 )->None:             # a `ValueError` says what is wrong
     "Refuse an unknown criterion, one without what it needs, and limits that leave no rank."
     if criterion not in CRITERIA: raise ValueError(f"criterion must be one of {CRITERIA}, got {criterion!r}")
-    if r_min < 1: raise ValueError(f"r_min must be at least 1, got {r_min}")
-    if r_max is not None and r_max < r_min: raise ValueError(f"r_max must be at least r_min = {r_min}, got {r_max}")
+    if not r_min >= 1: raise ValueError(f"r_min must be at least 1, got {r_min}")
+    if r_max is not None and not r_max >= r_min: raise ValueError(f"r_max must be at least r_min = {r_min}, got {r_max}")
     if criterion == "gavish-donoho" and size is None: raise ValueError(f"size must be the sides (m1*n1, m2*n2) for 'gavish-donoho', got {size}")
 
 # %% ../nbs/03_rank.ipynb #5e8b6e96
@@ -152,7 +152,7 @@ def spectra(
     seed:int=0,                  # of the randomized method
 )->list[Spectrum]:               # one a shape, in order
     "Leading spectrum of `W` at each shape, cut where `params` parameters are spent."
-    if params < 1: raise ValueError(f"params must be at least 1, got {params}")
+    if not params >= 1: raise ValueError(f"params must be at least 1, got {params}")
     def one(s):
         k = kpsvd(W, s, max(1, min(params//s.params, s.max_rank)), seed=seed)
         return Spectrum(s, k.S, k.total)
@@ -168,7 +168,7 @@ def affordable(
     if not shapes: raise ValueError("shapes must name at least one shape, got none")
     cheapest = min(s.madds() for s in shapes)/unit
     if max_madds is None: return list(shapes)
-    if max_madds < cheapest: raise ValueError(f"max_madds must be at least {cheapest:g}, the cheapest shape's, got {max_madds:g}")
+    if not max_madds >= cheapest: raise ValueError(f"max_madds must be at least {cheapest:g}, the cheapest shape's, got {max_madds:g}")
     return [s for s in shapes if s.madds() <= max_madds*unit]
 
 # %% ../nbs/03_rank.ipynb #aeaa077b
@@ -182,7 +182,8 @@ def named_shapes(
     if name == "auto": return candidate_shapes(M, N)
     if name == "balanced": return [balanced_shape(M, N)]
     s = name[2:] if name.startswith("s=") else {"low-rank": "1"}.get(name, "")
-    if not s.isdecimal(): raise ValueError(f"a shape's name must be 'auto', 'low-rank', 'balanced' or like 's=4', got {name!r}")
+    if not re.fullmatch(r"\d{1,9}", s, re.ASCII):
+        raise ValueError(f"a shape's name must be 'auto', 'low-rank', 'balanced' or like 's=4', got {name[:80]!r}")
     d = int(s)
     if d < 1 or M % d or N % d: raise ValueError(f"s must divide out_features = {M} and in_features = {N}, got {d}")
     return [KronShape(M//d, d, d, N//d)]
@@ -200,7 +201,7 @@ def listed_shapes(
 
 # %% ../nbs/03_rank.ipynb #21bd1740
 def sketched(
-    W:Tensor,          # matrix, shape (m1*m2, n1*n2), float32 or float64
+    W:Tensor,          # matrix, shape (m1*m2, n1*n2), float32 or float64, its largest entry near 1
     shape:KronShape,   # a candidate
     params:int,        # parameters to spend
     seed:int=0,        # of the random block
@@ -222,11 +223,12 @@ def choose_shape(
 )->KronShape:                              # the cheapest to apply of those within 5% of the most energy
     "The shape that holds the most energy with the parameters of `terms` rank-1 terms."
     check_matrix(W)
-    if terms < 1: raise ValueError(f"terms must be at least 1, got {terms}")
+    if not terms >= 1: raise ValueError(f"terms must be at least 1, got {terms}")
     unit = sum(W.shape)
     found = sorted(affordable(listed_shapes(W, shapes), unit, max_madds), key=lambda s: s.madds())
     if len(found) == 1: return found[0]
     W = W.detach().to(torch.promote_types(W.dtype, torch.float32))
+    W = W/unit_scale(W)
     held = [sketched(W, s, terms*unit, seed) for s in found]
     return next(s for s,e in zip(found, held) if e >= 0.95*max(held))
 
@@ -238,7 +240,7 @@ def parse_budget(
     "A budget as a number of parameters."
     if isinstance(budget, bool) or not isinstance(budget, (int, str)):
         raise TypeError(f"budget must be an int or a str, got {type(budget).__name__}")
-    text = str(budget).strip()
+    text = str(budget).strip() if isinstance(budget, str) or abs(budget) < 10**18 else "a number of more than 18 digits"
     if not re.fullmatch(r"-?(\d{1,18}|(\d{1,9}(\.\d{0,12})?|\.\d{1,12})(e-\d{1,2})?%)", text.replace("_", ""), re.ASCII):   # bounded: 1e999999999% has a billion digits
         raise ValueError(f"budget must be a number of parameters or a percentage, got {text[:80]!r}")
     n = Fraction(text[:-1])*total_params/100 if text.endswith("%") else int(text.replace("_", ""))
@@ -318,8 +320,9 @@ def check_budget(
     "Refuse a budget that buys nothing and caps that name no layer or less than nothing."
     if not costs: raise ValueError("layers must hold at least one spectrum, got none")
     if unknown := sorted(caps.keys() - costs.keys()): raise ValueError(f"caps must name layers, got {unknown[0]!r}")
-    if low := [n for n,c in caps.items() if c < 0]: raise ValueError(f"caps must be >= 0, got {caps[low[0]]} for {low[0]!r}")
-    if budget < (cheapest := min(costs.values())): raise ValueError(f"budget must pay for one term, at least {cheapest} parameters, got {budget}")
+    if low := [n for n,c in caps.items() if not c >= 0]: raise ValueError(f"caps must be >= 0, got {caps[low[0]]} for {low[0]!r}")
+    cheapest = min(costs.values())
+    if not cheapest <= budget < inf: raise ValueError(f"budget must pay for one term, at least {cheapest} parameters, got {budget}")
 
 # %% ../nbs/03_rank.ipynb #29396215
 def allocate(
@@ -330,6 +333,9 @@ def allocate(
     "Terms bought one at a time, always the affordable one with the most normalised energy per parameter; among equals by turns."
     cost = {n: s.shape.params for n,s in layers.items()}
     check_budget(cost, budget, caps or {})
+    for n, s in layers.items():
+        if not (isfinite(s.total) and bool(torch.isfinite(s.S).all())):
+            raise ValueError(f"spectra must be finite, got {s.S.tolist()[:3]} of total {s.total:g} for {n!r}")
     cap = {n: min(len(s.S), (caps or {}).get(n, len(s.S))) for n,s in layers.items()}
     ranks, left = dict.fromkeys(layers, 0), budget
     turns = Turns(by_kind(cost, list(layers)), count_kinds=True)

@@ -78,8 +78,11 @@ def flaw(
     "What is wrong with a checkpoint."
     folder = Path(folder)
     try: want = json.loads((folder/MANIFEST).read_text(encoding="utf-8"))
+    except RecursionError: want = None
     except FileNotFoundError: return f"no {MANIFEST}: it was not finished"
     except (OSError, ValueError) as e: return f"{MANIFEST} cannot be read: {e}"
+    whole = isinstance(want, dict) and want and all(isinstance(v, list) and list(map(type, v)) == [int, str] for v in want.values())
+    if not whole: return f"{MANIFEST} cannot be read: it must give size and digest of every file"
     have = files_in(folder)
     for name, (size, sha) in want.items():
         if name not in have: return f"{name} is missing"

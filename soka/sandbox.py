@@ -9,12 +9,14 @@ import functools
 import json
 import os
 import platform
+import re
 import shutil
 import signal
 import struct
 import subprocess
 import sys
 import tempfile
+import time
 import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,16 +26,17 @@ import soka.judge
 
 # %% auto #0
 __all__ = ['LIMITS', 'START', 'CALLS', 'MACHINES', 'PROBE', 'Limits', 'check_limits', 'call_filter', 'Python', 'everybody_reads',
-           'find_python', 'bwrap_command', 'start_limits', 'filter_pipe', 'spawn', 'stop', 'Ended', 'run_source',
-           'try_walls', 'probe', 'find_mode', 'Verdict', 'Job', 'judge_source', 'start_pair', 'check_program',
-           'read_verdict', 'check_programs', 'defined_names', 'mbpp_job']
+           'find_python', 'bwrap_command', 'start_limits', 'filter_pipe', 'spawn', 'stop', 'family', 'memory_of',
+           'TooMuchMemory', 'wait_within', 'Ended', 'run_source', 'try_walls', 'probe', 'find_mode', 'Verdict', 'Job',
+           'judge_source', 'start_pair', 'check_program', 'read_verdict', 'check_programs', 'defined_names', 'lines_of',
+           'mbpp_job']
 
 # %% ../nbs/24_sandbox.ipynb #7a1c0f2e
 class Limits(NamedTuple):
     "What a program may use."
     seconds: float = 10.0               # until everything of it is killed
     cpu_seconds: int = 8                # of each process
-    memory_bytes: int = 512 * 2**20     # address space of each process
+    memory_bytes: int = 512 * 2**20     # address space of each process, and memory of all together
     scratch_bytes: int = 16 * 2**20     # of the scratch folder, and of each file
     processes: int = 8                  # at a time, with the sandbox's own two
     files: int = 64                     # open in each process
@@ -187,10 +190,49 @@ def stop(process:subprocess.Popen)->None:
     process.kill()
     process.wait()
 
+# %% ../nbs/24_sandbox.ipynb #840f92aa
+def family(
+    pid:int,       # of a process
+)->list[int]:      # with its own; Linux only, elsewhere this one alone
+    "A process and all that descend from it."
+    found = [pid]
+    for p in found:        # grows while it is walked
+        for f in Path(f"/proc/{p}/task").glob("*/children"):
+            try: found += map(int, f.read_text().split())
+            except OSError: pass                # it has just ended
+    return found
+
+def memory_of(
+    pid:int,       # of a process
+)->int:            # bytes, in memory and swapped out; what several share is divided among them
+    "What a process holds; 0 where it has ended, or where Linux does not tell."
+    try: return 1024*sum(int(m) for m in re.findall(r"^(?:Pss|SwapPss):\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M))
+    except OSError: pass
+    try: total, held, shared = map(int, Path(f"/proc/{pid}/statm").read_text().split()[:3])     # here the shared part of forks counts again
+    except OSError: return 0
+    return (held - shared)*os.sysconf("SC_PAGE_SIZE")
+
+class TooMuchMemory(Exception):
+    "The processes of a program hold more than they may together."
+
+def wait_within(
+    process:subprocess.Popen,   # to wait for
+    limits:Limits,
+    watched:subprocess.Popen,   # whose memory is added up, with that of all its descendants
+)->int:                         # exit status; else `TimeoutExpired` or `TooMuchMemory`
+    "Wait for a process until its deadline, and watch the memory of a program."
+    end = time.monotonic() + limits.seconds
+    while True:
+        try: return process.wait(max(0., min(0.05, end - time.monotonic())))
+        except subprocess.TimeoutExpired:
+            if time.monotonic() >= end: raise
+        if sum(map(memory_of, family(watched.pid))) > limits.memory_bytes:
+            raise TooMuchMemory(f"its processes held more than {limits.memory_bytes/2**20:g} MiB together")
+
 # %% ../nbs/24_sandbox.ipynb #5285ce7f
 class Ended(NamedTuple):
     "How a process ended."
-    code: int | None  # exit status, negative for a signal, None if the deadline came first
+    code: int | None  # exit status, negative for a signal, None if the deadline or the limit of memory came first
     out: str          # what it printed, at most `scratch_bytes`
     err: str          # the same on standard error
 
@@ -200,11 +242,11 @@ def run_source(
     mode:str="bwrap",         # or "none"
     limits:Limits=LIMITS,
 )->Ended:
-    "Run a source to its end or its deadline."
+    "Run a source to its end or its limits."
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         process = spawn(source, mode, check_limits(limits), folder, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
-        try: code = process.wait(limits.seconds)
-        except subprocess.TimeoutExpired: code = None
+        try: code = wait_within(process, limits, process)
+        except (subprocess.TimeoutExpired, TooMuchMemory): code = None
         finally: stop(process)
         def text(f): return os.pread(f.fileno(), limits.scratch_bytes, 0).decode(errors="replace")
         return Ended(code, text(out), text(err))
@@ -335,7 +377,8 @@ def check_program(
         started: list[subprocess.Popen] = []
         try:
             start_pair(started, mode, check_limits(limits), folder, text, verdict)
-            return read_verdict(verdict, started[1].wait(limits.seconds))
+            return read_verdict(verdict, wait_within(started[1], limits, started[0]))
+        except TooMuchMemory as e: return Verdict(False, str(e), 0)
         except subprocess.TimeoutExpired: return Verdict(False, f"not done after {limits.seconds:g} seconds", 0)
         finally:
             for process in started: stop(process)
@@ -370,18 +413,35 @@ def defined_names(
     found: set[str] = set()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")   # about "\\w" and the like
-        tree = ast.parse(program)
+        try: tree = ast.parse(program)
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as e:
+            raise ValueError(f"program must be Python, got {type(e).__name__}: {str(e)[:80]}") from e
     for s in tree.body:
         if isinstance(s, (ast.FunctionDef, ast.ClassDef)): found.add(s.name)
         elif isinstance(s, (ast.Assign, ast.AnnAssign)): found |= {n.id for n in ast.walk(s) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     return sorted(found)
 
 # %% ../nbs/24_sandbox.ipynb #b2997330
+def lines_of(
+    row:Mapping[str, Any],
+    column:str,
+    missing:list[str]|None=None,   # for a column that is not there; None: it must be
+    *,
+    many:bool=False,               # a list of texts; False: one
+)->list[str]:                      # with plain line ends
+    "The texts of a column of MBPP; a `KeyError` or `ValueError` names it."
+    if missing is not None and not row.get(column): return missing
+    texts = row[column] if many else [row[column]]
+    if not isinstance(texts, (list, tuple)) or not all(isinstance(t, str) for t in texts):
+        raise ValueError(f"{column} of an MBPP row must be {'a list of texts' if many else 'a text'}, got {str(row[column])[:80]!r}")
+    return [t.replace("\r\n", "\n") for t in texts]
+
 def mbpp_job(
     row:Mapping[str, Any],      # `code`, `test_list` and `test_setup_code` (full set) or `test_imports` (sanitized set)
     program:str|None=None,      # to test; None for the reference
 )->Job:
     "One task of MBPP."
-    setup = row.get("test_setup_code") or "\n".join(row.get("test_imports") or ())
-    code, tests = row["code"].replace("\r\n", "\n"), [t.replace("\r\n", "\n") for t in row["test_list"]]
-    return Job(code if program is None else program, tests, setup.replace("\r\n", "\n"), defined_names(code))
+    (code,), (setup,) = lines_of(row, "code"), lines_of(row, "test_setup_code", [""])
+    tests, imports = lines_of(row, "test_list", many=True), lines_of(row, "test_imports", [], many=True)
+    if not tests: raise ValueError("test_list of an MBPP row must hold a test, got []")
+    return Job(code if program is None else program, tests, setup or "\n".join(imports), defined_names(code))

@@ -9,18 +9,17 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from math import isfinite
+from math import isfinite, prod
 from pathlib import Path
 from typing import Any, NamedTuple
 import torch
 from peft import LoraConfig
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from .fingerprint import compare_weight, parse_fingerprint, weight_fingerprint
 from .kron import KronShape, kron_linear, kron_sum
-from .peft import WEIGHTS, LayerPlan, SoKAConfig, bare_name, new_tensors, read_plan
-from .plan import Checkpoint, open_checkpoint, read_weight, tensor_name
+from .peft import WEIGHTS, LayerPlan, SoKAConfig, bare_name, new_tensors, read_header, read_plan, read_weights, weight_files
+from .plan import Checkpoint, open_checkpoint, read_weight, stored_weights, tensor_name
 
 # %% auto #0
 __all__ = ['TRAINED', 'EXACT', 'LORA_CARD', 'AdapterFiles', 'open_adapter', 'Factors', 'layer_factors', 'kron_norm', 'kron_gap',
@@ -38,7 +37,7 @@ class AdapterFiles(NamedTuple):
     plan:dict[str, LayerPlan]      # layers with at least one term
 
     @property
-    def weights(self)->Path: return self.folder/WEIGHTS
+    def weights(self)->Path: return weight_files(self.folder)[0]
 
 def open_adapter(
     folder:str|Path,    # on this machine
@@ -77,14 +76,15 @@ def layer_factors(
     a:AdapterFiles,
 )->Iterator[tuple[str, Factors]]:   # name, factors in float64
     "The factors of each layer, read when it is asked for, in whichever version they were saved."
-    with safe_open(a.weights, "pt") as f:
-        keys:dict[str, list[str]] = {}
-        for k in f.keys(): keys.setdefault(bare_name(k).partition(".soka_")[0], []).append(k)
-        for n, ((m1, n1, m2, n2), r) in a.plan.items():
-            found = {k.rpartition(".")[2]: t for k,t in new_tensors({k: f.get_tensor(k).double() for k in keys[n]}).items() if ".soka_" in k}
-            one = Factors(*(found[k].reshape(r, *side) for k, side in (("U", (m1, n1)), ("V", (m2, n2)), ("U0", (m1, n1)), ("V0", (m2, n2))) if k in found))
-            if not isfinite(kron_norm(*one.terms) + kron_norm(*one.sums)): raise ValueError(f"adapter tensors must be finite, got NaN or infinity in {n} of {str(a.folder)!r}")
-            yield n, one
+    keys:dict[str, dict[str, Tensor]] = {}
+    for k, t in read_weights(a.weights).items(): keys.setdefault(bare_name(k).partition(".soka_")[0], {})[k] = t
+    for n, ((m1, n1, m2, n2), r) in a.plan.items():
+        found = {k.rpartition(".")[2]: t for k,t in new_tensors({k: t.double() for k,t in keys[n].items()}).items() if ".soka_" in k}
+        sides = {"U": (m1, n1), "V": (m2, n2), "U0": (m1, n1), "V0": (m2, n2)}
+        one = Factors(*(found[k].reshape(r, *side) for k, side in sides.items() if k in found))
+        if not isfinite(kron_norm(*one.terms) + kron_norm(*one.sums)):
+            raise ValueError(f"adapter tensors must be finite, got NaN or infinity in {n} of {str(a.folder)!r}")
+        yield n, one
 
 # %% ../nbs/19_share.ipynb #3604e072
 def kron_norm(
@@ -123,20 +123,18 @@ class AdapterInfo(NamedTuple):
     run:dict[str, Any]|None            # record of the run that made it
 
 def file_parts(
-    weights:Path,     # a safetensors file
+    weights:Path,     # file of an adapter
 )->tuple[dict[str, tuple[int, int]], tuple[str, ...]]:   # part -> numbers, bytes; dtypes
     "Sizes by part of an adapter file, from its header."
     parts:dict[str, tuple[int, int]] = {}
     kinds:set[str] = set()
     width = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
-    with safe_open(weights, "pt") as f:
-        for k in f.keys():
-            s, (_, own, last) = f.get_slice(k), k.rpartition(".soka_")
-            part, n = last.removeprefix("terms.") if own else "other", 1
-            for i in s.get_shape(): n *= i
-            have = parts.get(part, (0, 0))
-            parts[part] = have[0] + n, have[1] + n*width[s.get_dtype()]
-            kinds.add(s.get_dtype())
+    for k, (shape, dtype) in read_header(weights).items():
+        (_, own, last), n = k.rpartition(".soka_"), prod(shape)
+        part = last.removeprefix("terms.") if own else "other"
+        have = parts.get(part, (0, 0))
+        parts[part] = have[0] + n, have[1] + n*width[dtype]
+        kinds.add(dtype)
     return parts, tuple(sorted(kinds))
 
 # %% ../nbs/19_share.ipynb #3283c96f
@@ -168,7 +166,8 @@ def origin_text(
     c, run = info.config, info.run
     form = "U and V" if c.source != "weight" else "U0+U and V0+V, for a base without U0 and V0" if c.folded else f"U and V beside a frozen start, mode {c.mode}"
     marks = len(c.base_fingerprint or {})
-    lines = [f"base      {c.base_model_name_or_path or 'not recorded'}, revision {c.revision or 'not recorded'}, {f'fingerprint of {marks} layers' if marks else 'no fingerprint'}",
+    known = (f"fingerprint of {marks} weights" if marks else "no fingerprint") + ("" if c.check_base else ", check turned off")
+    lines = [f"base      {c.base_model_name_or_path or 'not recorded'}, revision {c.revision or 'not recorded'}, {known}",
              f"start     from source {c.source}, {form}", f"made by   soka {c.soka_version or 'not recorded'}, peft {c.peft_version or 'not recorded'}"]
     if run is None: return lines
     used = ", ".join(f"{k} {run['settings'][k]}" for k in TRAINED if run["settings"].get(k) is not None)
@@ -315,7 +314,7 @@ def extra_tensors(
     a:AdapterFiles,
 )->dict[str, Tensor]:    # by name in the file
     "What an adapter file holds besides factors: trained biases, whole modules."
-    with safe_open(a.weights, "pt") as f: return {k: f.get_tensor(k) for k in f.keys() if ".soka_" not in k}
+    return {k: t for k,t in read_weights(a.weights).items() if ".soka_" not in k}
 
 def check_out(
     out:str|Path,    # folder to write
@@ -418,7 +417,7 @@ def export_delta(
         norm, gap = kron_norm(*f.terms), kron_gap(f.terms, f.to(dtype).to(torch.float64).terms)
         return FormRow(n, norm, gap/norm if norm else 0.)
     rows = [one(n, f) for n,f in layer_factors(a)]
-    tensors = {k: t.to(dtype) if ".soka_" in k else t for k,t in new_tensors(load_file(a.weights)).items()}
+    tensors = {k: t.to(dtype) if ".soka_" in k else t for k,t in new_tensors(read_weights(a.weights)).items()}
     save_form(a, tensors, check_out(out))
     return rows
 
@@ -454,7 +453,7 @@ def folded_rows(
     pair:tuple[Checkpoint, Checkpoint]|None,   # original and residual base; None where they are one
 )->tuple[list[FormRow], dict[str, Tensor], dict[str, str]]:   # rows, tensors by name in the file, fingerprints of the residual base
     "The residual form layer by layer, with the error of the whole weight."
-    rows, tensors, marks = list[FormRow](), dict[str, Tensor](), dict[str, str]()
+    rows, tensors, marks = list[FormRow](), dict[str, Tensor](), dict(a.config.base_fingerprint or {})
     for n, f in layer_factors(a):
         (U, V), norm = (t.to(dtype) for t in f.sums), kron_norm(*f.terms)
         if pair is None: gap = kron_gap(f.terms, (U.double(), V.double()))
@@ -471,11 +470,11 @@ def check_base(
     a:AdapterFiles,
     base:Checkpoint,
     name:str,           # of the base, for the message
-)->None:                # a `ValueError` names the first layer that differs
+)->None:                # a `ValueError` names the first weight that differs
     "Refuse a checkpoint that is not the base of an adapter."
     marks = a.config.base_fingerprint or {}
-    for n in (n for n in a.plan if n in marks and a.config.check_base):
-        bad = compare_weight(parse_fingerprint(marks[n]), read_weight(base, n))
+    for n, W in stored_weights(base) if a.config.check_base else ():
+        bad = compare_weight(parse_fingerprint(marks[n]), W, rows=n not in a.plan) if n in marks else ""
         if bad: raise ValueError(f"base must be the one the adapter was made on, {a.config.base_model_name_or_path!r}, got {name!r}: {n} {bad}")
 
 def check_residual(

@@ -23,33 +23,45 @@ from .data import Source, _check_rows, _read, encode_rows, format_prompt, prompt
 from .evaluate import answer_nll, left_pad
 from .grade import last_boxed, math_scores, number_scores
 from .registry import registered
+from .settings import shown
 from .sandbox import Job, check_programs, find_mode, mbpp_job, run_source
 
 # %% auto #0
-__all__ = ['TASKS', 'gsm8k_splits', 'math_splits', 'mbpp_splits', 'MEASURES', 'gsm8k_doc', 'math_doc', 'mbpp_doc', 'Task',
-           'check_tasks', 'task_file', 'load_docs', 'read_sources', 'doc_prompt', 'stop_text', 'PromptEncoder',
-           'find_program', 'run_programs', 'gsm8k_results', 'math_results', 'mbpp_results', 'evals_path',
-           'read_task_file', 'splits', 'EvalSettings', 'check_settings', 'need_lm_eval', 'make_tasks', 'lm_of',
-           'generate_scores', 'versions', 'check_measures', 'sandbox_facts', 'evaluate_tasks', 'reference_nll',
-           'scores_table']
+__all__ = ['TASKS', 'FENCE', 'gsm8k_splits', 'math_splits', 'mbpp_splits', 'MEASURES', 'texts_of', 'gsm8k_doc', 'math_doc',
+           'mbpp_doc', 'Task', 'check_tasks', 'task_file', 'task_number', 'read_doc', 'load_docs', 'read_sources',
+           'doc_prompt', 'stop_text', 'PromptEncoder', 'fenced_blocks', 'find_program', 'run_programs', 'gsm8k_results',
+           'math_results', 'mbpp_results', 'evals_path', 'read_task_file', 'splits', 'EvalSettings', 'check_settings',
+           'need_lm_eval', 'make_tasks', 'lm_of', 'generate_scores', 'versions', 'check_measures', 'sandbox_facts',
+           'evaluate_tasks', 'reference_nll', 'scores_table']
 
 # %% ../nbs/25_tasks.ipynb #dc276275
+def texts_of(
+    row:Mapping[str, Any],
+    *columns:str,
+)->list[str]:          # a `KeyError` or `ValueError` names the column
+    "Columns that must be texts."
+    for c in columns:
+        if not isinstance(row[c], str): raise ValueError(f"column {c!r} must be a text, got {shown(row[c])}")
+    return [row[c] for c in columns]
+
 def gsm8k_doc(row:Mapping[str, Any])->dict[str, Any]:
     "One problem of GSM8K."
-    return {"instruction": row["question"], "target": row["answer"], "gold": row["answer"]}
+    question, answer = texts_of(row, "question", "answer")
+    return {"instruction": question, "target": answer, "gold": answer}
 
 # %% ../nbs/25_tasks.ipynb #f2ebf46e
 def math_doc(row:Mapping[str, Any])->dict[str, Any]:
     "One problem of MATH; the reference is the column `answer`, or what the solution boxes."
-    gold = row.get("answer") or last_boxed(row["solution"])
-    if not gold: raise ValueError(f"a MATH row must have an answer or a boxed one, got {row['solution'][-60:]!r}")
-    return {"instruction": row["problem"], "target": row["solution"], "gold": gold}
+    problem, solution, *answer = texts_of(row, "problem", "solution", *(["answer"] if row.get("answer") is not None else []))
+    gold = "".join(answer) or last_boxed(solution)
+    if not gold: raise ValueError(f"a MATH row must have an answer or a boxed one, got {solution[-60:]!r}")
+    return {"instruction": problem, "target": solution, "gold": gold}
 
 # %% ../nbs/25_tasks.ipynb #59c0ee19
 def mbpp_doc(row:Mapping[str, Any])->dict[str, Any]:
     "One task of MBPP, of the full or the sanitized set."
-    job = mbpp_job(row)
-    asked = "\n".join([row.get("text") or row["prompt"], "Your code should pass these tests:", *job.tests])
+    job, (text,) = mbpp_job(row), texts_of(row, "text" if row.get("text") is not None else "prompt")
+    asked = "\n".join([text, "Your code should pass these tests:", *job.tests])
     return {"instruction": asked, "target": job.program, "gold": job.program, **job._asdict()}
 
 # %% ../nbs/25_tasks.ipynb #edc55e47
@@ -86,6 +98,24 @@ def task_file(
     return found[0]
 
 # %% ../nbs/25_tasks.ipynb #2e3a5bb7
+def task_number(
+    row:Mapping[str, Any],   # of MBPP
+)->int:                      # 11 where there is none: every task counts
+    "The number of a task."
+    number = row.get("task_id", 11)
+    if type(number) is not int: raise ValueError(f"task_id of an MBPP row must be an integer, got {shown(number)}")
+    return number
+
+def read_doc(
+    doc:Callable[[Mapping[str, Any]], dict[str, Any]],   # of the task
+    row:Mapping[str, Any],
+    where:str,                                           # for the message
+)->dict[str, Any]:
+    "One problem, or a `ValueError` that says which row is none."
+    try: return doc(row)
+    except KeyError as e: raise ValueError(f"{where} must have {e}, got columns {sorted(row)}") from e
+    except ValueError as e: raise ValueError(f"{e}; {where}") from e
+
 def load_docs(
     task:str,                 # a name in `TASKS`
     source:Source|None=None,  # registered name, file, folder, hub id or rows; None is the data set on the hub
@@ -95,10 +125,10 @@ def load_docs(
     hub, config, split, doc = TASKS[check_tasks([task])[0]]
     if limit is not None and limit < 1: raise ValueError(f"limit must be at least 1, got {limit}")
     if not registered(source) and isinstance(source, (str, Path)) and Path(source).is_dir(): source = task_file(task, source)
-    rows = [r for r in _check_rows(_read(hub if source is None else source, split, config)) if task != "mbpp" or 11 <= r.get("task_id", 11) <= 510]
+    rows = list(_check_rows(_read(hub if source is None else source, split, config)))
+    if task == "mbpp": rows = [r for r in rows if 11 <= task_number(r) <= 510]
     if not rows: raise ValueError(f"{task} must have rows with task_id 11 to 510, got none")
-    try: return [doc(r) for r in rows[:limit]]
-    except KeyError as e: raise ValueError(f"a row of {task} must have {e}, got columns {sorted(rows[0])}") from e
+    return [read_doc(doc, r, f"row {i} of {task}") for i, r in enumerate(rows[:limit], 1)]
 
 # %% ../nbs/25_tasks.ipynb #f184a363
 def read_sources(
@@ -140,12 +170,28 @@ class PromptEncoder:
         return left_pad([i[-(left_truncate_len or 0):] for i in ids], self.tokenizer.eos_token_id if pad is None else pad)
 
 # %% ../nbs/25_tasks.ipynb #cda17cf3
+FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})[ \t]*([^\s`]*)[^`]*")
+
+def fenced_blocks(
+    answer:str,  # Markdown
+)->list[tuple[str, str]]:   # language in lower case, text
+    "The fenced blocks of an answer; one that is not closed goes to the end."
+    found:list[tuple[str, list[str]]] = []
+    fence = ""
+    for line in re.split(r"\r\n|\n|\r", answer):
+        m = FENCE.fullmatch(line)
+        if fence and m and m[1].startswith(fence) and not m[2]: fence = ""
+        elif fence: found[-1][1].append(line)
+        elif m:
+            fence = m[1]
+            found.append((m[2].lower(), []))
+    return [(language, "\n".join(lines)) for language, lines in found]
+
 def find_program(
     answer:str,  # what a model wrote
 )->str:
-    "The first fenced block of an answer, or the whole answer."
-    found = re.search(r"```[ \t]*(?:python3?|py)?[ \t]*\n(.*?)(?:\n[ \t]*```|\Z)", answer, re.S | re.I)
-    return found[1] if found else answer
+    "The first fenced block of Python, or of no language, or the whole answer."
+    return next((text for language, text in fenced_blocks(answer) if language in ("", "python", "python3", "py")), answer)
 
 # %% ../nbs/25_tasks.ipynb #54cc589d
 def run_programs(

@@ -37,6 +37,9 @@ def test_extracted_adapter_is_the_update():
     for n, D in change.items(): assert (m.base_model.model.get_submodule(n).get_delta_weight("default") - D).abs().max() < 1e-6
     with torch.no_grad(): assert (m(ids).logits - tuned(ids).logits).abs().max() < 1e-5
     with pytest.raises(ValueError, match="base must be the one the adapter was made on"): PeftModel.from_pretrained(tuned, out)
+    other = llama()
+    other.model.norm.weight.data += 1
+    with pytest.raises(ValueError, match="model.norm.weight differs by 100.00% in 1 sampled entries, .*1 of 21 weights"): PeftModel.from_pretrained(other, out)
     m = PeftModel.from_pretrained(llama(), out, is_trainable=True)
     m(input_ids=ids, labels=ids).loss.backward()
     assert all(p.grad is not None for p in m.parameters() if p.requires_grad)

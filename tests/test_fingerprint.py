@@ -34,6 +34,7 @@ def test_entries_of_every_kind():
 # %% ../nbs/18_fingerprint.ipynb #884dc88f
 def test_same_weight_any_storage():
     from soka.quant import quantize_linear
+    seen = 0
     for seed in range(20):
         torch.manual_seed(seed)
         l, tuned, other = nn.Linear(192, 64), nn.Linear(192, 64), nn.Linear(192, 64)
@@ -44,7 +45,12 @@ def test_same_weight_any_storage():
         same = [l, half, *(quantize_linear(l, t, double_quant=d) for t in ("nf4", "fp4") for d in (True, False))]
         assert not any(compare(fingerprint(a), b) for a in same for b in same)
         assert all(compare(fingerprint(a), other) for a in same) and all(compare(fingerprint(a), b) for a in same for b in [other, quantize_linear(other)])
+        near = nn.Linear(192, 64).bfloat16()                                                     # as after a merge
+        near.weight.data.copy_(half.weight.data.float() + 2e-3*l.weight.data.std()*torch.randn(64, 192))
+        assert not compare(fingerprint(half), half) and not compare(fingerprint(half, torch.zeros_like), half)
+        seen += bool(compare(fingerprint(half), near))
         assert compare(fingerprint(l), tuned) and compare(fingerprint(half), tuned) and not compare(fingerprint(l), quantize_linear(tuned))
+    assert seen > 4                     # of 20 layers with an update of 0.2%: one is enough for a model
     assert "has shape (8, 8), recorded (64, 192)" == compare(fingerprint(l), nn.Linear(8, 8)) == compare_weight(fingerprint(l), torch.ones(8, 8))
     for dtype in (torch.float64, torch.bfloat16): assert not compare_weight(weight_fingerprint(l.weight.data.to(dtype)), l.weight.data)
     assert weight_fingerprint(l.weight.data) == fingerprint(l) and compare_weight(fingerprint(l), other.weight.data)
@@ -62,6 +68,28 @@ def test_tiny_weights_in_half_precision():
     other = nn.Linear(64, 64)
     nn.init.normal_(other.weight, std=2e-6)
     assert "differs by" in compare(mark, other.half())
+    from soka.quant import quantize_linear
+    for tiny in (quantize_linear(l.float()), quantize_linear(l.half())): assert not compare(mark, tiny) and not compare(fingerprint(tiny), l)
+
+
+# %% ../nbs/18_fingerprint.ipynb #8fee4b12
+def test_tensors_of_any_shape():
+    import torch
+    from torch import nn
+    torch.manual_seed(0)
+    for shape in ((), (1,), (64,), (7, 9), (3, 32, 48), (2, 3, 4, 5)):
+        for dtype in (torch.float32, torch.bfloat16, torch.float64):
+            W = torch.randn(shape).to(dtype)
+            f = weight_fingerprint(W, 4)
+            assert len(f.at) <= 4 and parse_fingerprint(str(f)).shape == (shape[0] if shape else 1, W.numel()//(shape[0] if shape else 1))
+            assert not compare_weight(parse_fingerprint(str(f)), W) and compare_weight(f, W + 0.1) and not compare_weight(f, W.float())
+    assert weight_fingerprint(torch.ones(4, 3, 2).permute(2, 0, 1) + torch.arange(2.)[:, None, None]).shape == (2, 12)
+    assert weight_fingerprint(torch.empty(0)) is weight_fingerprint(torch.ones(3).int()) is weight_fingerprint(torch.ones(3, device="meta")) is None
+    W = torch.randn(512, 64)
+    f = weight_fingerprint(W, 4)
+    assert not compare_weight(f, torch.cat([W, torch.randn(9, 64)]), rows=True) and not compare_weight(f, W[:300], rows=True) and not compare_weight(f, W[:1], rows=True)
+    assert compare_weight(f, torch.cat([W, torch.randn(9, 64)])) == "has shape (521, 64), recorded (512, 64)" == compare_weight(f, torch.cat([W, torch.randn(9, 64)]))
+    assert compare_weight(f, torch.randn(521, 64), rows=True) and "has shape" in compare_weight(f, torch.randn(512, 32), rows=True)
 
 
 # %% ../nbs/18_fingerprint.ipynb #5f6b9ccb

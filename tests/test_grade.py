@@ -28,6 +28,39 @@ def test_normal_form():
     assert normal_form(r"a\text{ b}\text{ c}") == r"a\text{b}\text{c}"
 
 
+# %% ../nbs/22_grade.ipynb #08aa7454
+def test_numbers_of_any_length():
+    long = "9"*5000
+    assert number_scores(f"#### {long}", f"#### {long}.0") == {"exact_match": 1, "last_number": 1} and not any(number_scores(f"#### {long}1", f"#### {long}").values())
+    assert number_scores("#### ٣", "#### 3")["exact_match"] == 0 == number_scores("1"*1_000_000, "#### 3")["last_number"]
+
+
+# %% ../nbs/22_grade.ipynb #21085527
+def test_no_answer_stops_the_grader():
+    import time
+    import pytest
+    from soka.grade import VALUES
+    assert same_value("0.5", r"\frac12") and not same_value("2", "1")
+    child = VALUES.process
+    for answer in ("9"*4301, "{"*9 + "x", "\0\ud800", "", r"\frac", "__import__('os')", "["*30): assert not any(math_scores(rf"\boxed{{{answer}}}", "1").values())
+    assert same_value("0.5", r"\frac12") and VALUES.process is child
+    t = time.perf_counter()
+    assert not VALUES.equal("9^{9^{9^9}}", "1", seconds=0.5) and time.perf_counter() - t < 3 and VALUES.process is None
+    assert same_value("0.5", r"\frac12") and VALUES.process is not child                   # a new one
+    VALUES.process.kill()
+    assert not same_value("0.5", r"\frac12") and same_value("0.5", r"\frac12")
+
+
+# %% ../nbs/22_grade.ipynb #5e0aecfd
+@pytest.mark.slow
+@pytest.mark.linux
+def test_a_power_takes_no_gigabytes():
+    import re
+    from pathlib import Path
+    assert not any(math_scores(r"\boxed{(1+x)^{1000000}}", "1").values()) and same_value("0.5", r"\frac12")
+    assert int(re.search(r"VmPeak:\s+(\d+) kB", Path(f"/proc/{VALUES.process.pid}/status").read_text())[1]) <= 2**20
+
+
 # %% ../nbs/22_grade.ipynb #50c293d2
 import json
 from soka.registry import data_path
@@ -66,9 +99,8 @@ def test_math_references():
 
 # %% ../nbs/22_grade.ipynb #aa00cd8d
 def test_grade_errors():
-    import sys
     import pytest
     with pytest.raises(ValueError, match="a worked answer must hold '#### N', got 'eight'"): number_scores("8", "eight")
     with pytest.MonkeyPatch.context() as m:
-        m.setitem(sys.modules, "math_verify", None)
+        m.setitem(same_value.__globals__, "find_spec", lambda name: None)
         with pytest.raises(ImportError, match="math-verify must be installed for equal values: pip install math-verify"): same_value("1", "1")

@@ -48,6 +48,12 @@ def test_cheats_fail():
               "import os\nfor i in range(3, 20):\n    try: os.write(i, b'{\"passed\": 1, \"total\": 1, \"error\": null}\\n')\n    except OSError: pass\ndef f(x): return 0",
               "def f(x):\n    import sys, types\n    sys.modules['builtins'].assert_ = 1\n    return types.SimpleNamespace(value=4)", "f = 4", "def g(x): return 4", "def f(x) return 4"]
     for c in cheats: assert verdict_of(c)["error"], c
+    own = ["class sys:\n    getsizeof = staticmethod(lambda o: 4)\n", "import types\nsys = types.SimpleNamespace(getsizeof=lambda o: 4)\n", "import types\nsys = types.ModuleType('decimal')\nsys.getsizeof = lambda o: 4\n",
+           "import sys\nsys.getsizeof = lambda o: 4\n", "import math as sys\n"]
+    for c in own: assert verdict_of(c + "def f(x): return 4", ["assert f(2) == sys.getsizeof(2)"])["error"] == "AssertionError in test 1"
+    assert verdict_of("import sys\nf = sys.getsizeof", ["assert f(2) == sys.getsizeof(2)"])["error"] is None
+    assert verdict_of("def f(x): return 4", ["assert f(2) == sys.getsizeof(2)"])["error"].startswith("NameError")          # the test reads what the program imports
+    assert verdict_of("def select(x): return 4", ["assert select(2) == 4"], asked=["select"])["error"] is None
 
 
 # %% ../nbs/23_judge.ipynb #8b07ebe9

@@ -171,12 +171,21 @@ def test_surplus_terms_are_orthonormal_and_tiny():
 def test_scale_only_scales():
     import torch
     W = torch.randn(96, 90, generator=torch.Generator().manual_seed(10))
-    for method in ("exact", "randomized"):
-        one = kpsvd(W, (12, 10, 8, 9), 6, method=method)
-        for c in (2.**-90, 2.**40):
-            k = kpsvd(W*c, (12, 10, 8, 9), 6, method=method)
-            assert (k.S/c - one.S).abs().max() < 1e-4*one.S[0] and abs(k.total/c**2/one.total - 1) < 1e-5
-            assert abs(k.energy - one.energy) < 1e-5
+    def grown(W, *a, **kw): return grow_kpsvd(W, (12, 10, 8, 9), lambda S, total: 1 + int((S > 0.9*S[0]).sum()))
+    def exact(W): return kpsvd(W, (12, 10, 8, 9), 6, method="exact")
+    def randomized(W): return kpsvd(W, (12, 10, 8, 9), 6, method="randomized")
+    for how in (exact, randomized, grown):
+        for dtype, powers in ((torch.float32, (-110, -90, 40, 59, 100, 118)), (torch.float64, (-480, -200, 300, 480))):
+            one = how(W.to(dtype))
+            for p in powers:
+                k = how(W.to(dtype)*2.**p)
+                assert torch.equal(k.U, one.U) and torch.equal(k.S*2.**-p, one.S) and torch.equal(k.V, one.V) and k.total == one.total*4.**p and k.energy == one.energy
+        for c in (3e17, 1e30, 3e-38):
+            k, one = how(W*c), how(W)
+            assert (k.S/c - one.S).abs().max() < 1e-4*one.S[0] and abs(k.energy - one.energy) < 1e-5
+        for c in (1e-44, 1e-40):                                              # some digits are gone
+            k = how(W*c)
+            assert torch.isfinite(k.U).all() and k.energy <= 1
 
 
 # %% ../nbs/02_kpsvd.ipynb #87bd044e
@@ -207,6 +216,9 @@ def test_refuses_bad_matrices():
         with pytest.raises(kind, match=says): check_matrix(bad)
         with pytest.raises(kind, match=says): kpsvd(bad, (3, 2, 2, 2))
         with pytest.raises(kind, match=says): grow_kpsvd(bad, (3, 2, 2, 2), lambda S, total: 1)
+    for bad, says in ((W*3.4e38, "to 3.403e.38, or of 0, got 1.666e.39"), (W.double()*1e200, r"to 1e\+150, or of 0, got 4.899e\+200"), (W.double()*1e-200, r"to 1e\+150, or of 0, got 4.899e-200")):
+        with pytest.raises(ValueError, match=f"W must have a Frobenius norm from 1e-150 {says}"): kpsvd(bad, (3, 2, 2, 2))
+        with pytest.raises(ValueError, match="W must have a Frobenius norm"): grow_kpsvd(bad, (3, 2, 2, 2), lambda S, total: 1)
 
 
 # %% ../nbs/02_kpsvd.ipynb #dbdb6296

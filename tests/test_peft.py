@@ -112,8 +112,9 @@ def test_read_plan_file():
     with tempfile.TemporaryDirectory() as d:
         path = plan_file(Path(d), json.dumps({"a": [8, 2, 2, 6, 3]}))
         assert read_plan_file(path) == SoKAConfig(plan=str(path)).plan == {"a": [8, 2, 2, 6, 3]}
-        for text, rule in (("{", "plan must be JSON"), ("[1]", "got list"), ("\ud800".encode("utf-16", "surrogatepass").hex(), "plan must be JSON")):
-            with pytest.raises(ValueError, match=rule): read_plan_file(plan_file(Path(d), text))
+        for text, rule in (("{", "plan must be JSON"), ("[1]", "got list"), ("["*99_999, "plan must be JSON"), ('{"a": [1, 1, 1, 1, 1e9]}', "five integers .* for a"),
+                           ('{"a": [1, 1, 1, 1, ' + "9"*4000 + "]}", "five integers .*, got .{1,200} for a$"), ("\ud800".encode("utf-16", "surrogatepass").hex(), "plan must be JSON")):
+            with pytest.raises(ValueError, match=rule): read_plan(read_plan_file(plan_file(Path(d), text)))
         with pytest.raises(FileNotFoundError, match="plan must be a file that exists, got 'nowhere.json'"): SoKAConfig(plan="nowhere.json")
 
 
@@ -1195,7 +1196,7 @@ def test_bad_folders():
             f.write_bytes(whole_file[:size])
             folder_error(d, ValueError, "must be a whole safetensors file")
         f.unlink()
-        folder_error(d, FileNotFoundError, "adapter folder must hold adapter_model.safetensors")
+        folder_error(d, FileNotFoundError, "adapter must have adapter_model.safetensors or adapter_model.bin, got .* without them")
         f.write_bytes(whole_file)
         c.write_text(json.dumps(config | dict(plan={n: [*v[:4], 10**9] for n,v in config["plan"].items()})))
         folder_error(d, ValueError, r"plan must have r in 0..\d+, got 1000000000 for model.layers.0")
@@ -1243,12 +1244,12 @@ def test_other_model():
         small = tiny_llama(hidden_size=32, intermediate_size=48)
         text = "base must be the one the adapter was made on, 'without a name', got a LlamaForCausalLM without a name: model.layers.0.self_attn.q_proj "
         assert message(ValueError, lambda: PeftModel.from_pretrained(small, d)) == text + (
-            "has shape (32, 32), recorded (64, 64) (6 of 6 layers differ); check_base=False in the adapter's config allows it")
+            "has shape (32, 32), recorded (64, 64) (16 of 21 weights differ); check_base=False in the adapter's config allows it")
         assert type(small.model.layers[0].self_attn.q_proj) is nn.Linear
         short = tiny_llama()
         del short.model.layers[1]
         one = message(ValueError, lambda: PeftModel.from_pretrained(short, d))
-        assert "model.layers.1.self_attn.k_proj is not there (3 of 6 layers differ)" in one
+        assert "model.layers.1.self_attn.k_proj is not there (3 of 21 weights differ)" in one
         config = SoKAConfig.from_pretrained(d, check_base=False)
         with pytest.raises(ValueError, match="shape must satisfy m1.m2 = .* plan of model.layers.0.self_attn"): PeftModel.from_pretrained(small, d, config=config)
         with pytest.raises(ValueError, match="plan must name targeted layers"): PeftModel.from_pretrained(tiny_llama(num_hidden_layers=1), d, check_base=False)
@@ -1268,23 +1269,90 @@ def test_other_weights():
         m.save_pretrained(d)
         c = Path(d, "adapter_config.json")
         saved = json.loads(c.read_text())
-        assert set(saved["base_fingerprint"]) == set(saved["plan"]) and saved["check_base"] and saved["soka_version"]
+        assert set(saved["base_fingerprint"]) == set(base_weights(tiny_llama())) > set(saved["plan"]) and saved["check_base"] and saved["soka_version"]
         c.write_text(json.dumps(saved | dict(base_model_name_or_path=b, revision="main")))
         loaders = (lambda **kw: PeftModel.from_pretrained(another(), d, **kw), lambda **kw: AutoPeftModelForCausalLM.from_pretrained(d, **kw),
                    lambda **kw: (lambda n: (n.load_adapter(d, peft_config=kw.get("config")), n)[1])(another()))
         for load in loaders:
             text = message(ValueError, load)
-            assert "model.layers.1.self_attn.k_proj differs by 1.00% in 8 sampled entries, 0.01% allowed (1 of 6 layers differ)" in text
+            assert "model.layers.1.self_attn.k_proj differs by 1.00% in 8 sampled entries, 0.00% allowed (1 of 21 weights differ)" in text
             assert f"made on, {b!r} (revision main), got " in text
             assert close(out(load(config=SoKAConfig.from_pretrained(d, check_base=False))), out(m), 0.1)
         PeftModel.from_pretrained(another(), d, check_base=False)
         c.write_text(json.dumps(saved | dict(check_base=False)))
-        PeftModel.from_pretrained(another(), d)
+        unchecked = "whether the base is the one that the adapter was made on cannot be checked: its own config, of .*, "
+        with pytest.warns(UserWarning, match=unchecked + "says check_base=False"): PeftModel.from_pretrained(another(), d)
+        few = {k: v for k,v in saved["base_fingerprint"].items() if "layers.1.self_attn.k_proj" not in k}
+        c.write_text(json.dumps(saved | dict(base_fingerprint=few)))
+        with pytest.warns(UserWarning, match=unchecked + "has fingerprints of 5 of its 6 layers"): PeftModel.from_pretrained(another(), d)
         c.write_text(json.dumps({k: v for k,v in saved.items() if k not in ("base_fingerprint", "check_base", "soka_version", "folded")}))   # as it was before
-        old = PeftModel.from_pretrained(another(), d)
+        with pytest.warns(UserWarning, match=unchecked + "has fingerprints of 0 of its 6 layers"): old = PeftModel.from_pretrained(another(), d)
+        c.write_text(json.dumps(saved | dict(base_fingerprint={k: v for k,v in saved["base_fingerprint"].items() if k in saved["plan"]})))   # as it was later
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            PeftModel.from_pretrained(tiny_llama(), d)
         with tempfile.TemporaryDirectory() as e:
             old.save_pretrained(e)
             assert json.loads(Path(e, "adapter_config.json").read_text())["base_fingerprint"] is None
+
+
+# %% ../nbs/06_peft.ipynb #c6697616
+def test_every_weight_of_a_base():
+    import re
+    from transformers import LlamaForSequenceClassification
+    def saved(d, base, **kw):
+        m = get_peft_model(base, SoKAConfig(**dict(r=1, target_modules=QKV, source="zero") | kw))
+        m.save_pretrained(d)
+        return m
+    def redone(name, how=lambda w: w.normal_()):
+        base = tiny_llama()
+        with torch.no_grad(): how(base.get_parameter(name))
+        return base
+    with tempfile.TemporaryDirectory() as d:
+        saved(d, tiny_llama())
+        for name in ("model.embed_tokens.weight", "model.layers.0.mlp.down_proj.weight", "model.layers.1.input_layernorm.weight", "model.norm.weight", "lm_head.weight"):
+            text = message(ValueError, lambda: PeftModel.from_pretrained(redone(name), d))
+            assert f": {name.removesuffix('.weight') if '_proj' in name or 'head' in name else name} differs by " in text and "(1 of 21 weights differ)" in text
+        rest = tiny_llama()
+        for k, p in rest.named_parameters():
+            if not any(f"{q}." in k for q in QKV): p.data = torch.randn_like(p)
+        assert "(15 of 21 weights differ)" in message(ValueError, lambda: PeftModel.from_pretrained(rest, d))
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):                 # an adapter merged, into layers that the next does not touch
+        with tempfile.TemporaryDirectory() as d:
+            saved(d, tiny_llama().to(dtype))
+            merged = trained(tiny_llama().to(dtype), target_modules=["up_proj", "o_proj"]).merge_and_unload()
+            assert re.search(r"\([1-4] of 21 weights differ\)", message(ValueError, lambda: PeftModel.from_pretrained(merged, d)))
+            PeftModel.from_pretrained(tiny_llama().to(dtype), d)
+    with tempfile.TemporaryDirectory() as d, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        def longer(base, to=70):
+            base.resize_token_embeddings(to)
+            return base
+        saved(d, longer(tiny_llama(), 120))
+        torch.manual_seed(1)
+        PeftModel.from_pretrained(longer(tiny_llama(), 120), d)                     # with other new rows
+        m = saved(d, longer(tiny_llama()))
+        for base in (tiny_llama(), longer(tiny_llama())): assert not base_differences(json.loads(Path(d, "adapter_config.json").read_text())["base_fingerprint"], base)
+        PeftModel.from_pretrained(longer(tiny_llama()), d)
+        for kw in (dict(modules_to_save=["embed_tokens", "norm"]), dict(trainable_token_indices=[3])):
+            m = saved(d, tiny_llama(), **kw)
+            with torch.no_grad():
+                for p in m.parameters(): p += p.requires_grad
+            m.save_pretrained(d)
+            m = PeftModel.from_pretrained(tiny_llama(), d)
+            m.load_adapter(d, "again")                                              # beside the modules of the first
+            if "modules_to_save" in kw: saved(d, tiny_llama()) and m.load_adapter(d, "plain")
+        def judge():
+            torch.manual_seed(0)
+            return LlamaForSequenceClassification(LlamaConfig(**SMALL, num_labels=3, pad_token_id=0))
+        for kw in (dict(task_type="SEQ_CLS"), dict()):                              # the head is new at every load
+            saved(d, judge(), **kw)
+            base = judge()
+            base.score.reset_parameters()
+            PeftModel.from_pretrained(base, d)
+            base = judge()
+            base.model.norm.weight.data += 1
+            assert "model.norm.weight differs" in message(ValueError, lambda: PeftModel.from_pretrained(base, d))
 
 
 # %% ../nbs/06_peft.ipynb #10e6b28f
@@ -1302,20 +1370,37 @@ def test_same_base_however_stored():
             n.load_adapter(d, "c")
             n.add_adapter("e", SoKAConfig(r=1, target_modules=QKV, source="zero"))
             f, g = (with_record(n.peft_config[k]).base_fingerprint for k in "be")
-            assert all(not compare(parse_fingerprint(g[k]), base_of(tiny_llama().get_submodule(k))) for k in f)
+            assert all(not compare(parse_fingerprint(g[k]), base_of(tiny_llama().get_submodule(k))) for k in f if k.endswith("_proj"))
             with pytest.raises(ValueError, match="base must be the one"): PeftModel.from_pretrained(LlamaForCausalLM(LlamaConfig(**SMALL)), d)
 
 
 # %% ../nbs/06_peft.ipynb #5945e98b
-def test_pickles_are_not_read():
-    m = trained()
+def test_pickles_as_peft_has_them():
     with tempfile.TemporaryDirectory() as d:
-        with pytest.raises(ValueError, match="must be saved as safetensors, got adapter_model.bin"): m.save_pretrained(d, safe_serialization=False)
-        for keep in (False, True):
-            if keep: m.get_submodule("base_model").peft_config["default"].to_dict() and save_file({"a": torch.zeros(1)}, Path(d, "adapter_model.safetensors"))
-            PeftConfig.save_pretrained(m.peft_config["default"], d)
+        m = trained()
+        m.save_pretrained(d, safe_serialization=False)
+        f, c = Path(d, "adapter_model.bin"), Path(d, "adapter_config.json")
+        assert torch.equal(out(PeftModel.from_pretrained(tiny_llama(), d)), out(m))
+        with pytest.raises(ValueError, match="must hold one file of weights, got adapter_model.safetensors and adapter_model.bin in .*; remove the older one"): m.save_pretrained(d)
+        Path(d, "adapter_model.safetensors").unlink()
+        whole, tensors = f.read_bytes(), torch.load(f)
+        class Bad:
+            def __reduce__(self): return (print, ("a pickle ran code",))
+        bad = {"code": Bad(), "a list": [1], "nothing": None, "a name that is a number": {1: torch.zeros(1)}, "an entry that is a list": tensors | {"a": [1]}}
+        for what, content in bad.items():
+            torch.save(content, f)
             for load in (lambda: PeftModel.from_pretrained(tiny_llama(), d), lambda: tiny_llama().load_adapter(d), lambda: PeftConfig.from_pretrained(d)):
-                with pytest.raises(ValueError, match="adapter folder must hold no adapter_model.bin: a pickle can run code and is never read"): load()
+                with pytest.raises(ValueError, match="adapter file must be a (whole pickle of tensors alone|table of tensors), got"): load()
+        for content in (whole[:len(whole)//2], b"", b"x"*99):
+            f.write_bytes(content)
+            with pytest.raises(ValueError, match="must be a whole pickle of tensors alone"): PeftModel.from_pretrained(tiny_llama(), d)
+        for content, text in ((tensors | {"base_model.model.model.norm.weight": torch.zeros(64)}, "got 1 more: model.norm.weight"),
+                              ({k: t[:1] for k,t in tensors.items()}, "must have shape"), ({k: t.int() for k,t in tensors.items()}, "must be of floats, got torch.int32"),
+                              ({k: t for k,t in tensors.items() if "layers.0" in k}, "must hold every tensor of the plan")):
+            torch.save(content, f)
+            with pytest.raises(ValueError, match=text): PeftModel.from_pretrained(tiny_llama(), d)
+        c.write_text(json.dumps(json.loads(c.read_text()) | dict(start_saved=False)))
+        with pytest.raises(ValueError, match="must have start_saved=True, got False beside adapter_model.bin"): PeftModel.from_pretrained(tiny_llama(), d)
 
 
 # %% ../nbs/06_peft.ipynb #b4feea3b
@@ -1328,10 +1413,98 @@ def test_adapters_on_the_hub():
             if not Path(d, file).exists(): raise EntryNotFoundError("no such file")
             return str(Path(d, file))
         p.setitem(check_source.__globals__, "hf_hub_download", fetch)
-        check_source(with_record(m.peft_config["default"]), "some/adapter", revision="v1", adapter="x")
+        config = with_record(m.peft_config["default"])
+        check_source(config, "some/adapter", revision="v1", adapter="x")
+        assert calls == [("some/adapter", f, dict(subfolder=None, revision="v1")) for f in ("adapter_model.safetensors", "adapter_model.bin")]
+        torch.save(load_file(Path(d, "adapter_model.safetensors")), Path(d, "adapter_model.bin"))
         Path(d, "adapter_model.safetensors").unlink()
-        with pytest.raises(FileNotFoundError, match=r"must have adapter_model.safetensors \(a pickle is never read\), got 'some/adapter' without it"): check_source(with_record(m.peft_config["default"]), "some/adapter")
-    assert calls[0] == ("some/adapter", "adapter_model.safetensors", dict(subfolder=None, revision="v1"))
+        check_source(config, "some/adapter")
+        for content in ({"a": torch.zeros(1)}, [1]):
+            torch.save(content, Path(d, "adapter_model.bin"))
+            with pytest.raises(ValueError, match="adapter file must"): check_source(config, "some/adapter")
+        config.start_saved = False
+        with pytest.raises(ValueError, match="must have start_saved=True, got False beside adapter_model.bin in 'some/adapter'"): check_source(config, "some/adapter")
+        Path(d, "adapter_model.bin").unlink()
+        check_source(config, "some/adapter")
+        config.start_saved = True
+        with pytest.raises(FileNotFoundError, match="must have adapter_model.safetensors or adapter_model.bin, got 'some/adapter' without them"): check_source(config, "some/adapter")
+
+
+# %% ../nbs/06_peft.ipynb #b6cb0b5b
+def test_tensors_of_the_base_are_refused():
+    from peft.utils import set_peft_model_state_dict
+    m = trained()
+    with tempfile.TemporaryDirectory() as d:
+        m.save_pretrained(d)
+        f, c = Path(d, "adapter_model.safetensors"), Path(d, "adapter_config.json")
+        tensors, saved = load_file(f), json.loads(c.read_text())
+        for name in ("model.layers.0.mlp.down_proj.weight", "model.layers.0.self_attn.q_proj.base_layer.weight", "model.norm.weight", "model.layers.1.self_attn.v_proj.bias",
+                     "model.layers.0.self_attn.q_proj.soka_terms.other.U", "model.norm.original_module.weight", "_orig_mod.model.layers.0.mlp.up_proj.weight", "model.rotary_emb.inv_freq"):
+            base = tiny_llama()
+            before = {k: t.clone() for k,t in base.state_dict().items()}
+            save_file(tensors | {f"base_model.model.{name}": torch.ones(64, 128)}, f)
+            with pytest.raises(ValueError, match="adapter file must hold"): PeftModel.from_pretrained(base, d)
+            assert all(torch.equal(t, before[k]) for k,t in base.state_dict().items()) and type(base.model.layers[0].self_attn.q_proj) is nn.Linear
+        other = trained(n=0)
+        for bad in ({"base_model.model.model.layers.0.mlp.down_proj.weight": torch.ones(1)}, {"base_model.model.model.layers.0.self_attn.q_proj.base_layer.weight": torch.ones(1)}):
+            with pytest.raises(ValueError, match="adapter file must hold nothing but what the adapter trains, got base_model.model"): set_peft_model_state_dict(other, tensors | bad)
+        some = next(iter(tensors))
+        with pytest.raises(ValueError, match="adapter tensors must be finite, got NaN or infinity in .*soka_terms"): set_peft_model_state_dict(other, tensors | {some: tensors[some]*float("nan")})
+        with pytest.raises(ValueError, match="must hold every tensor once, got .* under two names"): set_peft_model_state_dict(other, tensors | {some.removeprefix("base_model.model."): tensors[some]})
+        for names in (lambda k: k.removeprefix("base_model.model."), lambda k: k.replace("layers.0", "layers.0._orig_mod"), lambda k: k.replace("model.layers", "_fsdp_wrapped_module.model.layers._checkpoint_wrapped_module")):
+            save_file({names(k): t for k,t in tensors.items()}, f)
+            for b in (tiny_llama(), torch.compile(tiny_llama(), backend="eager")): assert close(out(PeftModel.from_pretrained(b, d)), out(m))
+        with pytest.MonkeyPatch.context() as p:        # whatever comes to be named in another way
+            p.setattr(SoKAModel, "_remove_adapter_name_from_key", classmethod(lambda cls, k, a: "x." + k))
+            with pytest.raises(ValueError, match="adapter tensor must belong to a layer of the model, got base_model"): PeftModel.from_pretrained(tiny_llama(), d)
+        save_file(tensors, f)
+        c.write_text(json.dumps(dict(peft_type="LORA", r=2, target_modules=QKV)))
+        for load in (lambda: PeftModel.from_pretrained(tiny_llama(), d), lambda: PeftConfig.from_pretrained(d)):
+            with pytest.raises(ValueError, match="must have peft_type 'SOKA' beside weights of SoKA, got another"): load()
+        torch.save(tensors, Path(d, "adapter_model.bin"))
+        f.unlink()
+        with pytest.raises(ValueError, match="must have peft_type 'SOKA' beside weights of SoKA, got another"): PeftConfig.from_pretrained(d)
+        for content in (b"x", b""):                                   # of no interest here
+            Path(d, "adapter_model.bin").write_bytes(content)
+            PeftConfig.from_pretrained(d)
+        c.write_text(json.dumps(saved | dict(plan="/etc/hostname")))
+        for load in (lambda: PeftModel.from_pretrained(tiny_llama(), d), lambda: PeftConfig.from_pretrained(d)):
+            with pytest.raises(ValueError, match="plan of a saved config must be a table, got a path"): load()
+
+
+# %% ../nbs/06_peft.ipynb #c908b225
+def test_what_peft_saves_besides():
+    def saved_and_loaded(make, m, **kw):
+        with tempfile.TemporaryDirectory() as d, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            m.save_pretrained(d, **kw)
+            new = PeftModel.from_pretrained(make(), d)
+            assert torch.equal(out(new), out(m))
+            return set(load_file(Path(d, "adapter_model.safetensors")))
+    def tiny_opt():
+        torch.manual_seed(0)
+        return OPTForCausalLM(OPTConfig(vocab_size=64, hidden_size=32, ffn_dim=64, num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=32, word_embed_proj_dim=32)).eval()
+    for bias, other in (("all", 17), ("soka_only", 4), ("none", 0)):
+        assert sum(k.endswith(".bias") for k in saved_and_loaded(tiny_opt, trained(tiny_opt(), target_modules=["q_proj", "v_proj"], bias=bias))) == other
+    names = saved_and_loaded(tiny_llama, trained(), save_embedding_layers=True)
+    assert {k for k in names if ".soka_" not in k} == {"base_model.model.model.embed_tokens.weight", "base_model.model.lm_head.weight"}
+    names = saved_and_loaded(tiny_llama, trained(target_modules=["q_proj", "lm_head"]))
+    assert {k for k in names if ".soka_" not in k} == {"base_model.model.lm_head.base_layer.weight"}
+    for kw in (dict(modules_to_save=["lm_head", "norm"]), dict(modules_to_save=["attention_layernorm"]), dict(trainable_token_indices=[3, 5]), dict(modules_to_save=["embed_tokens"], bias="all")): saved_and_loaded(tiny_llama, trained(**kw))
+    saved_and_loaded(tiny_opt, trained(tiny_opt(), bias="all", modules_to_save=["final_layer_norm"]))
+    assert "base_model.model.model.embed_tokens.original_module.weight" in saved_and_loaded(tiny_llama, trained(modules_to_save=["embed_tokens"]), save_embedding_layers=True)
+
+
+# %% ../nbs/06_peft.ipynb #01c51322
+def test_names_of_embeddings():
+    import re, transformers
+    from pathlib import Path
+    from soka.peft import EMBEDDINGS
+    found, own = set(), r"def [gs]et_(?:in|out)put_embeddings\(self.*?\):\n(?:\s+(?:r?\"\"\".*?\"\"\"|#.*)\n)*\s+(?:return )?self\.([\w.]+)(?: = .*)?\n"
+    for p in Path(transformers.__file__).parent.glob("models/*/modeling_*.py"): found |= set(re.findall(own, p.read_text(encoding="utf-8")))
+    odd = {n for n in found if not EMBEDDINGS.fullmatch(n)}
+    assert len(found) > 25 and {n.rpartition(".")[2] for n in odd} <= {"conv1", "conv2d1", "patch_conv", "patch_projection", "latents"}, odd     # of pictures and sound
+    assert not any(map(EMBEDDINGS.fullmatch, ["q_proj", "down_proj", "fc1", "mlp", "norm", "dense", "c_attn", "gate", "experts", "bias", "blocks.0.attn.proj", "layers.0.output", "layers.0.w", "encoder.decoder"]))
 
 
 # %% ../nbs/06_peft.ipynb #1aedcb22
@@ -1350,6 +1523,22 @@ def test_regexes_of_a_file_are_not_used():
             assert torch.equal(out(again), out(m))
             with tempfile.TemporaryDirectory() as e: again.save_pretrained(e)
             assert time.perf_counter() - began < 5
+
+
+# %% ../nbs/06_peft.ipynb #f44d71f7
+def test_regexes_that_never_end():
+    import re, time
+    slow = "(([a-z._0-9])+)+X"
+    began = time.perf_counter()
+    for kw in (dict(target_modules=slow), dict(target_modules=QKV, exclude_modules=slow), dict(target_modules=QKV, rank_pattern={slow: 1}, r=1), dict(target_modules=".*"*12 + "X")):
+        with pytest.raises(ValueError, match=r"a regex must match a model's \d+ names within 0.3 seconds, got \["): check_patterns(SoKAConfig(**kw), [n for n,_ in tiny_llama().named_modules()], 0.3)
+    with pytest.MonkeyPatch.context() as p:
+        p.setattr(check_patterns, "__defaults__", (0.3,))
+        with pytest.raises(ValueError, match="a regex must match a model's"): get_peft_model(tiny_llama(), SoKAConfig(target_modules=slow))
+    assert time.perf_counter() - began < 9
+    for how in (r".*\.(q|k)_proj", r"model\.layers\.\d+\.self_attn\.(q_proj|k_proj)", r"(\w+\.)*[qk]_proj", r".*layers.*\.(q|k)_proj$"):
+        m = get_peft_model(tiny_llama(), SoKAConfig(r=1, target_modules=how))
+        assert len(soka_layers(m)) == 4 and bool(REPEATS.search(how)) == (how[0] == "(")
 
 
 # %% ../nbs/06_peft.ipynb #38140112

@@ -19,6 +19,9 @@ def test_flaw():
     assert flaw(folder) == "inner/b is missing"
     (folder/"manifest.json").write_text("{")
     assert "cannot be read" in flaw(folder)
+    for text in ("[]", "{}", "null", "3", '{"a": 3}', '{"a": [1]}', '{"a": ["1", "b"]}', '{"a": [1, 2]}', "["*99_999):
+        (folder/"manifest.json").write_text(text)
+        assert flaw(folder) == "manifest.json cannot be read: it must give size and digest of every file", text
 
 
 # %% ../nbs/21_safety.ipynb #c5fa5300

@@ -69,6 +69,8 @@ def test_bombs_do_not_go_off():
     assert not list(left())
     assert fails("x = []\nwhile True: x.append(bytes(2**20))") == "MemoryError in program" and fails("def f(x): return 'a'*2**40").startswith("MemoryError")
     assert "reply was too long" in fails("def f(x): return 'a'*20_000_000") and fails("def f(x):\n    while True: print('a'*10**6)", seconds=1).startswith("not done")
+    many = "import os, time\nfor _ in range(4):\n    if not os.fork():\n        x = bytes(range(256))*2**18\n        time.sleep(9)\ntime.sleep(9)"
+    assert fails(many, memory_bytes=2**27) == "its processes held more than 128 MiB together" and fails(many, seconds=1).startswith("not done")
     fill = "n = 0\nwhile True:\n    n += 1\n    with open(str(n), 'wb') as f: f.write(bytes(2**20))"
     assert "No space left" in fails(fill) and "File too large" in fails("f = open('a', 'wb', buffering=0)\nwhile True: f.write(bytes(2**20))", scratch_bytes=2**21 + 5)
     threads = "import threading, time\nfor _ in range(100): threading.Thread(target=time.sleep, args=(9,)).start()"
@@ -166,6 +168,12 @@ def test_sandbox_errors():
     with pytest.raises(ValueError, match="source must have at most 100000 characters, got 100001"): run_source("#"*100_001, "none")
     with pytest.raises(ValueError, match="workers must be at least 1, got 0"): check_programs([], 0)
     with pytest.raises(ValueError, match="a job must have at least one test, got none"): check_program(Job("", []), mode="none")
+    row = dict(code="def f(): pass", test_list=["assert f() is None"])
+    assert mbpp_job(row | dict(test_setup_code=None, test_imports=["import math"])).setup == "import math" and mbpp_job(row | dict(test_setup_code="x = 1\r\n")).setup == "x = 1\n"
+    for bad, text in ((dict(code=None), "code of an MBPP row must be a text, got 'None'"), (dict(code=["x"]), "code of an MBPP row must be a text"), (dict(test_list="assert 1"), "test_list of an MBPP row must be a list of texts, got 'assert 1'"),
+                      (dict(test_list=[1]), "test_list of an MBPP row must be a list of texts"), (dict(test_list=[]), r"must hold a test, got \[\]"), (dict(test_imports={"a": 1}), "test_imports of an MBPP row must be a list of texts"), (dict(test_setup_code=3), "test_setup_code of an MBPP row must be a text, got '3'"),
+                      (dict(code="def"), "program must be Python, got SyntaxError"), (dict(code="x\0"), "program must be Python, got (SyntaxError|ValueError)"), (dict(code="-"*99_999 + "1"), "program must be Python, got (RecursionError|MemoryError|SyntaxError)")):
+        with pytest.raises(ValueError, match=text): mbpp_job(row | bad)
     own = find_python(root=False)
     assert own.inside == ("/usr" if str(own.prefix) == "/usr" else "/python") + f"/{own.program}" and Python(Path("/usr"), "bin/python3").inside == "/usr/bin/python3"
     with pytest.MonkeyPatch.context() as m:
@@ -205,10 +213,31 @@ def test_a_wall_that_cannot_be_built_stops_everything():
 
 
 # %% ../nbs/24_sandbox.ipynb #1c5b38bb
+@pytest.mark.linux
 def test_without_walls_limits_and_judge_stay():
+    import os, subprocess, sys, time
+    import pytest
     from soka.sandbox import Ended
     job = Job("def f(x): return 2*x", ["assert f(2) == 4"])
     assert check_programs([job], allow_unisolated=True) == [(True, "passed", 1)]
     for cheat in ("import os\nos._exit(0)", "class E:\n    def __eq__(s, o): return True\nf = lambda x: E()", "while True: pass"):
         assert not check_program(job._replace(program=cheat), Limits(seconds=2), "none").passed
+    fork = "import os, time\nfor _ in range({}):\n    if not os.fork():\n        x = bytes(range(256))*2**{}\n        time.sleep(9)\ntime.sleep(9)"
+    limits = Limits(seconds=4, memory_bytes=2**27)
+    start = time.monotonic()
+    assert check_program(job._replace(program=fork.format(12, 16)), limits, "none").reason == "its processes held more than 128 MiB together" and time.monotonic() - start < 3
+    assert run_source(fork.format(12, 16), "none", limits).code is None
+    assert check_program(job._replace(program=fork.format(3, 16)), limits._replace(seconds=1), "none").reason == "not done after 1 seconds"      # within the limit
+    shared = "import os, time\nx = bytes(range(256))*2**18\nfor _ in range(6):\n    if not os.fork(): time.sleep(9)\ndef f(x): return 2*x"
+    assert check_program(job._replace(program=shared), Limits(seconds=4), "none").passed              # 64 MiB that seven processes share
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    assert memory_of(ended.pid) == 0 and family(ended.pid) == [ended.pid] and memory_of(os.getpid()) > 2**24
+    with pytest.MonkeyPatch.context() as m:                                                           # where the finer count is not allowed
+        read = Path.read_text
+        def refuse(path, *a, **kw):
+            if path.name == "smaps_rollup": raise PermissionError("no")
+            return read(path, *a, **kw)
+        m.setattr(Path, "read_text", refuse)
+        assert memory_of(os.getpid()) > 2**24
     assert run_source("import time\ntime.sleep(9)", "none", Limits(seconds=0.5)) == Ended(None, "", "")

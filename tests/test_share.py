@@ -70,7 +70,7 @@ def test_inspect_says_what_is_there():
     assert "held out" not in inspect_text(inspect_adapter(run/"adapter"))
     (run/"run.json").write_text("{")
     assert inspect_adapter(run/"adapter").run is None
-    assert "base      base, revision not recorded, fingerprint of 28 layers" in text and "trained   data problems, method soka, budget 6000" in text and "held out  " in text and "; 2 steps" in text
+    assert "base      base, revision not recorded, fingerprint of 39 weights" in text and "trained   data problems, method soka, budget 6000" in text and "held out  " in text and "; 2 steps" in text
 
 
 # %% ../nbs/19_share.ipynb #9c3aa021
@@ -263,8 +263,17 @@ def test_sizes_at_7b():
 
 # %% ../nbs/19_share.ipynb #11892f1f
 def test_folders_that_are_none():
+    import shutil
     d = folder_of(trained(llama(), r=1, source="zero", target_modules=["q_proj"]))
     e = Path(tempfile.mkdtemp())
+    shutil.copytree(d, e/"pickled")
+    torch.save(load_file(e/"pickled/adapter_model.safetensors"), e/"pickled/adapter_model.bin")
+    (e/"pickled/adapter_model.safetensors").unlink()
+    whole, same = inspect_adapter(d), inspect_adapter(e/"pickled")         # of either kind
+    assert same.layers == whole.layers and same.parts == whole.parts and same.dtypes == whole.dtypes
+    export_delta(e/"pickled", e/"bf16")
+    assert inspect_adapter(e/"bf16").dtypes == ("BF16",)
+    for name in ("pickled", "bf16"): shutil.rmtree(e/name)
     with pytest.raises(FileNotFoundError, match="adapter must be a folder that exists, got '.*no'"): open_adapter(e/"no")
     with pytest.raises(FileNotFoundError, match="adapter folder must hold adapter_config.json, got none in"): open_adapter(e)
     LoraConfig(target_modules=["q"]).save_pretrained(e)

@@ -29,7 +29,7 @@ def test_rows_become_docs():
     for bad, says in ((lambda: load_docs("gsm8k", folder), r"folder must hold one file gsm8k\*.json or .jsonl, got \['gsm8k_a.jsonl', 'gsm8k_b.jsonl'\]"),
                       (lambda: load_docs("gsm9k"), "a task must be one of gsm8k, math, mbpp, got 'gsm9k'"), (lambda: check_tasks([]), "at least one task must be given, got none"),
                       (lambda: check_tasks(["math", "math"]), "a task must be given once, got math, math"), (lambda: load_docs("math", [{"problem": "p", "solution": "2"}]), "must have an answer or a boxed one, got '2'"),
-                      (lambda: load_docs("gsm8k", [{"q": "1"}]), r"a row of gsm8k must have 'question', got columns \['q'\]"), (lambda: load_docs("gsm8k", [{}], 0), "limit must be at least 1, got 0"),
+                      (lambda: load_docs("gsm8k", [{"q": "1"}]), r"row 1 of gsm8k must have 'question', got columns \['q'\]"), (lambda: load_docs("gsm8k", [{}], 0), "limit must be at least 1, got 0"),
                       (lambda: load_docs("mbpp", [{**MBPP_ROW, "task_id": 900}]), "mbpp must have rows with task_id 11 to 510, got none")):
         with pytest.raises(ValueError, match=says): bad()
 
@@ -53,7 +53,10 @@ def test_prompts_are_those_of_training():
 
 # %% ../nbs/25_tasks.ipynb #e9202d8d
 def test_answers_become_scores():
-    for text in ("```python\nx = 1\n```\nmore\n```\ny\n```", "Here:\n``` py\nx = 1", "x = 1", "```\nx = 1\n  ```"): assert find_program(text) == "x = 1", text
+    for text in ("```python\nx = 1\n```\nmore\n```\ny\n```", "Here:\n``` py\nx = 1", "x = 1", "```\nx = 1\n  ```", "Do this:\n```bash\npip install x\n```\nthen\n```python\nx = 1\n```",
+                 "```python\r\nx = 1\r\n```\r\n", "a\r```py\rx = 1\r```", "~~~Python\nx = 1\n~~~", "````python\nx = 1\n````", "```python title=\"a\"\nx = 1\n```", "```json\n{}\n```\n```\nx = 1\n```"): assert find_program(text) == "x = 1", text
+    for text in ("```java\nint x;\n```", "x = 1 ``` y", "```\n"[:3]): assert find_program(text) == text or text == "```"
+    assert find_program("````python\nx = 1\n```\ny\n````") == "x = 1\n```\ny"
     assert gsm8k_results({"gold": "#### 3"}, ["The answer is: 3"])["exact_match"] == 1 == math_results({"gold": "3"}, [r"\boxed{3}"])["hendrycks"]
     doc = load_docs("mbpp", [MBPP_ROW])[0]
     good, bad = run_programs([["```python\ndef f(x): return x + x\n```"], ["I cannot."]], [doc, doc], allow_unisolated=True)
@@ -148,6 +151,14 @@ def test_tasks_errors():
     for bad, says in ((dict(max_new_tokens=0), "max_new_tokens must be at least 1, got 0"), (dict(workers=0), "workers must be at least 1, got 0"), (dict(num_fewshot=-1), "num_fewshot must be at least 0, got -1"),
                       (dict(template="alpacca"), "did you mean 'alpaca'")):
         with pytest.raises(ValueError, match=says): check_settings(EvalSettings(**bad))
+    mbpp = dict(task_id=11, text="t", code="def f(): pass", test_list=["assert f() is None"])
+    for task, row, text in (("gsm8k", dict(question=1, answer="2"), "column 'question' must be a text, got 1; row 1 of gsm8k"), ("gsm8k", dict(question="q", answer=None), "column 'answer' must be a text, got None"),
+                            ("math", dict(problem="p", solution=["s"]), r"column 'solution' must be a text, got \['s'\]; row 1 of math"), ("math", dict(problem="p", solution="s", answer=3), "column 'answer' must be a text, got 3"),
+                            ("mbpp", mbpp | dict(task_id="11"), "task_id of an MBPP row must be an integer, got '11'"), ("mbpp", mbpp | dict(text=["t"]), r"column 'text' must be a text, got \['t'\]; row 1 of mbpp"),
+                            ("mbpp", mbpp | dict(code=4), "code of an MBPP row must be a text, got '4'; row 1 of mbpp"), ("mbpp", mbpp | dict(code="def"), "program must be Python, got SyntaxError: .*; row 1 of mbpp"),
+                            ("mbpp", {k: v for k,v in mbpp.items() if k != "test_list"}, r"row 1 of mbpp must have 'test_list', got columns \['code', 'task_id', 'text'\]")):
+        with pytest.raises(ValueError, match=text): load_docs(task, [row])
+    assert len(load_docs("mbpp", [mbpp, {k: v for k,v in mbpp.items() if k != "task_id"}])) == 2
     with pytest.raises(ValueError, match="measures must be some of answers, nll, got none"): check_measures(["math"], [], EvalSettings())
     with pytest.raises(ValueError, match="measures must be some of answers, nll, got speed"): check_measures(["math"], ["speed"], EvalSettings())
     with pytest.MonkeyPatch.context() as m:
