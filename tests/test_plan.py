@@ -291,6 +291,8 @@ def test_what_fits():
     assert all(word in table for word in ("nf4, scales in 8 bits", "adapter parameters", "gradients", "optimizer", "activations (1 x 8 tokens, with checkpointing)", "the loss", "total")) and "start" not in table
     assert "before training" in memory_table(memory(replace(config, gradient_batches=1), model, plan), config) and "(int8)" in memory_table(memory(replace(config, quantize="int8"), model, plan), replace(config, quantize="int8"))
     with pytest.raises(ValueError, match="gpu must be a size as 24GB or 24GiB, got '24'"): parse_size("24")
+    for text in ("9"*5000 + "GB", "1e9GB", "٣GB", "1."+"0"*99 + "GB"):
+        with pytest.raises(ValueError, match="gpu must be a size as 24GB or 24GiB, got '.{1,100}'$"): parse_size(text)
     with pytest.raises(NotImplementedError, match="models built like Llama, got gpt2"): memory(config, GPT2LMHeadModel(GPT2Config(n_layer=1, n_embd=8, n_head=1, vocab_size=8)), plan)
 
 
@@ -358,8 +360,15 @@ def test_bad_checkpoints():
     with pytest.raises(ValueError, match=f"{shard.name} must be a safetensors file with '{q}.weight', got"): read_weight(c, q)
     shard.unlink()
     with pytest.raises(FileNotFoundError, match=f"every shard of its index, got none called '{shard.name}'"): open_checkpoint(str(folder))
-    index.write_text("{}")
-    with pytest.raises(ValueError, match="model must have readable safetensors files, got 'weight_map'"): open_checkpoint(str(folder))
+    for text, rule in (("{}", "must be JSON with a weight_map, got KeyError"), ("[]", "must be JSON with a weight_map, got TypeError"), ("{", "got JSONDecodeError"), ("["*99_999, "got RecursionError"),
+                       ('{"weight_map": {}}', r"names a file of its folder for each tensor, got \{\}"), ('{"weight_map": [1]}', r"each tensor, got \[1\]"),
+                       ('{"weight_map": {"a": 3}}', "each tensor, got 3 for 'a'"), ('{"weight_map": {"a": "../b"}}', "each tensor, got '../b' for 'a'"),
+                       ('{"weight_map": {"a": ""}}', "each tensor, got '' for 'a'")):
+        index.write_text(text)
+        with pytest.raises(ValueError, match=rule): open_checkpoint(str(folder))
+    index.unlink()
+    (folder/"model.safetensors").write_bytes(b"short")
+    with pytest.raises(ValueError, match="model must have readable safetensors files, got"): open_checkpoint(str(folder))
     config = json.loads((other/"config.json").read_text()) | {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}
     (other/"config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match="model must be a float checkpoint, got .*, which is quantized"): open_checkpoint(str(other))

@@ -136,6 +136,21 @@ def test_sketch_ranks_shapes_as_spectra_do():
         assert choose_shape(W.bfloat16()) in found
 
 
+# %% ../nbs/03_rank.ipynb #6352c6ba
+def test_scale_changes_no_choice():
+    import torch
+    from soka.core import decompose
+    for seed in range(4):
+        W = torch.randn(32, 48, generator=torch.Generator().manual_seed(seed))
+        one, k = choose_shape(W), decompose(W, energy=0.5)
+        for p in (-100, -60, 57, 60, 100, 118):
+            assert choose_shape(W*2.**p) == one and choose_shape((W*2.**p).double()) == choose_shape(W.double())
+            b = decompose(W*2.**p, energy=0.5)
+            assert b.shape == k.shape and torch.equal(b.S*2.**-p, k.S) and torch.equal(b.U, k.U)
+        for c in (1e-44, 2e-44, 1e-43, 1e-41): decompose(W*c, energy=0.9, criterion="energy")      # of few digits, and still a spectrum
+        for c in (3e17, 1e30, 1e36): assert choose_shape(W*c) == one and decompose(W*c, energy=0.5).shape == k.shape
+
+
 # %% ../nbs/03_rank.ipynb #0dda6b04
 def test_spectra_end_at_equal_cost():
     import torch
@@ -348,7 +363,7 @@ def test_refuses_bad_criteria():
     import pytest, torch
     S = torch.tensor([3., 2., 1.])
     for kw, says in ((dict(criterion="best"), "criterion must be one of .* got 'best'"), (dict(r_min=0), "r_min must be at least 1, got 0"),
-                     (dict(r_min=3, r_max=2), "r_max must be at least r_min = 3, got 2"), (dict(r_max=0), "r_min = 1, got 0"),
+                     (dict(r_min=3, r_max=2), "r_max must be at least r_min = 3, got 2"), (dict(r_max=0), "r_min = 1, got 0"), (dict(r_min=float("nan")), "r_min must be at least 1, got nan"), (dict(r_max=float("nan")), "r_max must be at least r_min = 1, got nan"),
                      (dict(criterion="gavish-donoho"), "size must be the sides .* got None"),
                      (dict(criterion="gavish-donoho", size=(4, 9)), r"whole spectrum, 4 values for size \(4, 9\), got 3")):
         with pytest.raises(ValueError, match=says): select_rank(S, 14., **kw)
@@ -360,19 +375,21 @@ def test_refuses_bad_shapes():
     from soka.kron import candidate_shapes
     W = torch.ones(6, 4)
     for kw, says in ((dict(shapes=[]), "at least one shape, got none"), (dict(shapes="best"), "'low-rank', .* got 'best'"), (dict(shapes="s=0"), "s must divide .* got 0"), (dict(shapes=["s=4"]), "s must divide out_features = 6 .* got 4"), (dict(terms=0), "terms must be at least 1, got 0"),
-                     (dict(shapes=[(6, 2, 2, 2)]), "shape must satisfy"), (dict(max_madds=0.5), "max_madds must be at least 1, .* got 0.5")):
+                     (dict(shapes=[(6, 2, 2, 2)]), "shape must satisfy"), (dict(max_madds=0.5), "max_madds must be at least 1, .* got 0.5"),
+                     (dict(max_madds=float("nan")), "max_madds must be at least 1, .* got nan"), (dict(terms=float("nan")), "terms must be at least 1, got nan"), (dict(shapes="s=" + "9"*5000), "a shape's name must be .*, got 's=9{78}'"), (dict(shapes="s=٣"), "a shape's name must be")):
         with pytest.raises(ValueError, match=says): choose_shape(W, **kw)
     with pytest.raises(ValueError, match="params must be at least 1, got 0"): spectra(W, candidate_shapes(6, 4), 0)
+    with pytest.raises(ValueError, match="params must be at least 1, got nan"): spectra(W, candidate_shapes(6, 4), float("nan"))
     with pytest.raises(TypeError, match="list"): choose_shape([[1.]])
     with pytest.raises(ValueError, match="2-D"): choose_shape(W[0])
 
 
 # %% ../nbs/03_rank.ipynb #b7f6b54c
 def test_refuses_bad_budgets():
-    import pytest
+    import pytest, torch
     for b in (0, -5, "0", "0%", "0.001%", "-1%"):
         with pytest.raises(ValueError, match="at least 1 parameter, got"): parse_budget(b, 1000)
-    for b in ("1M", "", "%", "1.5", "1%%", "a%", "nan%", "1/0%", "1/3%", "1e999999999%", "1e9%", "9"*5000):
+    for b in ("1M", "", "%", "1.5", "1%%", "a%", "nan%", "1/0%", "1/3%", "1e999999999%", "1e9%", "9"*5000, 10**18, 10**5000, -10**5000):
         with pytest.raises(ValueError, match="a number of parameters or a percentage, got"): parse_budget(b, 1000)
     for b in ("101%", "100.01%", "1000000%"):
         with pytest.raises(ValueError, match="at most 100%, got"): parse_budget(b, 1000)
@@ -382,3 +399,10 @@ def test_refuses_bad_budgets():
     for args, says in ((({}, 9), "at least one spectrum, got none"), ((layers, 7), "one term, at least 8 parameters, got 7"),
                        ((layers, 9, {2: 1}), "caps must name layers, got 2"), ((layers, 9, {1: -1}), "caps must be >= 0, got -1 for 1")):
         with pytest.raises(ValueError, match=says): allocate(*args)
+    nan, infinite = float("nan"), float("inf")
+    for budget in (nan, infinite, -infinite):
+        with pytest.raises(ValueError, match=f"budget must pay for one term, at least 8 parameters, got {budget}"): allocate(layers, budget)
+        with pytest.raises(ValueError, match=f"budget must pay for one term, at least 8 parameters, got {budget}"): deal({"a": 8}, budget, {"a": 1})
+    with pytest.raises(ValueError, match="caps must be >= 0, got nan for 1"): allocate(layers, 9, {1: nan})
+    for S, total in (([nan], 1.), ([1.], nan), ([infinite], infinite), ([1.], infinite)):
+        with pytest.raises(ValueError, match=r"spectra must be finite, got \[.*\] of total .* for 1"): allocate(layers | {1: layers[1]._replace(S=torch.tensor(S), total=total)}, 99)
