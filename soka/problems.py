@@ -4,20 +4,22 @@
 
 # %% auto #0
 __all__ = ['PROBLEMS', 'HE', 'SHE', 'THINGS', 'BOXES', 'Problem', 'word_problems', 'final_answer', 'exact_match', 'Story',
-           'base_text', 'base_path', 'load_base']
+           'base_text', 'base_path', 'check_whole', 'load_whole', 'load_base']
 
 # %% ../nbs/08_problems.ipynb #407f3b1a
 import hashlib
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
+from safetensors import SafetensorError
 
-from .quant import keep_cpu_weights
+from .quant import features, keep_cpu_weights
+from .settings import shown
 
 # %% ../nbs/08_problems.ipynb #541d3224
 class Problem(NamedTuple):
@@ -293,6 +295,31 @@ def base_path() -> Path:  # a folder `from_pretrained` can load
     "The embedded base model and its tokenizer."
     return Path(str(files("soka")/"base"))
 
+# %% ../nbs/08_problems.ipynb #3a480e36
+def check_whole(
+    model: Any,                # a loaded model
+    info: Mapping[str, Any],   # what `from_pretrained(output_loading_info=True)` says of it
+    source: str | Path,        # where it came from
+) -> None:                     # a `ValueError` names what is missing
+    "Refuse a model whose checkpoint did not hold every weight."
+    def refuse(names, what): raise ValueError(f"a base must hold every weight of its model, {str(source)!r} has {what} for {shown(sorted(names))}, {len(names)} in all")
+    if info["missing_keys"]: refuse(info["missing_keys"], "none")
+    if wrong := [k if isinstance(k, str) else k[0] for k in info["mismatched_keys"]]: refuse(wrong, "another size")
+    packed = {n: m for n, m in model.named_modules() if type(m).__name__ in ("Linear4bit", "Linear8bitLt")}   # not compared when they are quantized
+    sizes = {n: getattr(m.weight, "quant_state", None) or m.weight for n, m in packed.items()}
+    if wrong := [f"{n}.weight" for n, w in sizes.items() if tuple(w.shape) != features(packed[n])]: refuse(wrong, "another size")
+
+def load_whole(
+    source: str | Path,   # folder or hub id
+    **kw: Any,            # of `from_pretrained`
+) -> Any:
+    "A causal language model whose every weight was in its checkpoint."
+    from transformers import AutoModelForCausalLM  # slow to import
+    try: model, info = AutoModelForCausalLM.from_pretrained(source, output_loading_info=True, ignore_mismatched_sizes=True, **kw)
+    except SafetensorError as e: raise ValueError(f"a base must be whole safetensors files, {str(source)!r} has: {e}") from e
+    check_whole(model, info, source)
+    return model
+
 # %% ../nbs/08_problems.ipynb #dc50852a
 def load_base(
     quantize: Literal["nf4"] | None = "nf4",  # 4-bit NF4, or None for float32
@@ -300,8 +327,8 @@ def load_base(
 ) -> tuple[Any, Any]:                         # model and tokenizer of transformers
     "Load the embedded base and its tokenizer."
     if quantize not in ("nf4", None): raise ValueError(f"quantize must be 'nf4' or None, got {quantize!r}")
-    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig  # slow to import
+    from transformers import AutoTokenizer, BitsAndBytesConfig  # slow to import
     config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32) if quantize else None
-    model = AutoModelForCausalLM.from_pretrained(base_path(), dtype=torch.float32, device_map=device, quantization_config=config)
+    model = load_whole(base_path(), dtype=torch.float32, device_map=device, quantization_config=config)
     keep_cpu_weights(model)
     return model, AutoTokenizer.from_pretrained(base_path())

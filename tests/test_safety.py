@@ -105,16 +105,17 @@ def test_stop_signals():
 
 
 # %% ../nbs/21_safety.ipynb #32d1fed0
-def test_bad_gradients():
+def test_not_finite():
     import torch
     from torch import nn
     m = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
-    assert not bad_gradients(m)
+    m[0].requires_grad_(False)
+    assert not_finite(gradients(m)) is None is not_finite(trained(m)) and list(trained(m)) == ["1.weight", "1.bias"]
     m(torch.ones(1, 2)).sum().backward()
-    assert not bad_gradients(m)
+    assert not_finite(gradients(m)) is None and list(gradients(m)) == list(trained(m))
     for v in (float("nan"), float("inf")):
-        m[1].bias.grad[1] = v
-        assert bad_gradients(m) and bad_parameter(m) == "1.bias"
+        m[1].bias.grad[1] = m[1].bias.data[0] = v
+        assert not_finite(gradients(m)) == not_finite(trained(m)) == f"norm {v} in 1.bias"
 
 
 # %% ../nbs/21_safety.ipynb #76c3da51
@@ -457,10 +458,14 @@ from transformers import TrainerCallback
 
 def small_run(callbacks=(), **settings):
     "A run in this process, without its lines."
+    with contextlib.redirect_stdout(io.StringIO()): return run_here(callbacks, **settings)
+
+def run_here(callbacks=(), **settings):
+    "A run in this process."
     from soka.train import TrainConfig, train
     small = dict(data_rows=24, eval_rows=0, max_steps=4, batch_size=4, save_steps=2, logging_steps=1, threads=1, dtype="float32", r=1, shape="low-rank",
                  target_modules=["q_proj"], quantize="none", output_dir=tempfile.mkdtemp())
-    with contextlib.redirect_stdout(io.StringIO()): return train(TrainConfig(**{**small, **settings}), callbacks)
+    return train(TrainConfig(**{**small, **settings}), callbacks)
 
 class At(TrainerCallback):
     "Does something before a step."
@@ -534,7 +539,51 @@ def test_loss_that_is_not_finite():
 def test_gradient_that_is_not_finite():
     import pytest
     def spoil(model): next(p for p in model.parameters() if p.requires_grad).register_hook(lambda g: g*float("inf"))
-    with pytest.raises(FloatingPointError, match=r"got a bad gradient of .*soka_terms.*; loss \d.* on rows .* at step 1, .*there is no checkpoint yet"): small_run([At(1, spoil)])
+    with pytest.raises(FloatingPointError, match=r"got a gradient of norm nan in .*soka_terms.*; loss \d.* on rows .* at step 1, .*there is no checkpoint yet"): small_run([At(1, spoil)])
+
+
+# %% ../nbs/21_safety.ipynb #3b7caf3d
+def test_no_nan_in_a_log():
+    import json
+    import pytest
+    from soka import safety
+    seen = []
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr(safety.Trainer, "log", lambda self, logs, *args, **kw: seen.append(logs))
+        WholeLog.log(object.__new__(WholeLog), {"eval_nll": float("nan"), "grad_norm": float("inf"), "epoch": 1.})
+    assert seen == [{"eval_nll": None, "grad_norm": None, "epoch": 1.}]
+
+
+# %% ../nbs/21_safety.ipynb #aa1f2331
+def test_weights_that_are_not_finite():
+    import json
+    import pytest
+    class Spoil(At):
+        def on_step_begin(self, *args, **kw): pass
+        def on_step_end(self, args, state, control, model=None, **kw):
+            if state.global_step == self.step: next(p for p in model.parameters() if p.requires_grad).data.view(-1)[0] = float("inf")
+    for step, kept in ((1, "there is no checkpoint yet"), (3, "checkpoint-2 in .* is good"), (4, "checkpoint-2 in .* is good")):
+        folder = tempfile.mkdtemp()
+        with pytest.raises(FloatingPointError, match=rf"weights must be finite, got norm inf in .*soka_terms.* after step {step}; {kept}. Lower"): small_run([Spoil(step, None)], output_dir=folder)
+        assert list(checkpoints(folder)) == ([2] if step > 2 else []) and json.loads(Path(folder, "run.json").read_text())["status"] == "failed"
+
+
+# %% ../nbs/21_safety.ipynb #2977515a
+def test_layers_without_gradient_are_named():
+    import contextlib, io
+    import pytest
+    import torch
+    def idle(model):
+        "Calls one layer around its adapter, as a fused kernel does."
+        layer = model.base_model.model.model.layers[2].self_attn.q_proj
+        layer.forward = lambda x: layer.base_layer(x)
+    for settings, where in ((dict(), "5 steps"), (dict(max_steps=2), "2 steps"), (dict(method="lora", shape=None), "5 steps")):
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out): record = run_here([At(1, idle)], **{"max_steps": 7, **settings}).record
+        line = f"no gradient has reached 1 of the adapted layers in {where}, so they do not train: base_model.model.model.layers.2.self_attn.q_proj"
+        assert out.getvalue().count("no gradient") == 1 and line in out.getvalue().splitlines() and record["no_gradient"] == [line.split()[-1]]
+    with contextlib.redirect_stdout(out := io.StringIO()): record = run_here(max_steps=7, dynamic_every=2, source="zero").record
+    assert "no gradient" not in out.getvalue() and "no_gradient" not in record
 
 
 # %% ../nbs/21_safety.ipynb #0b7a4134
@@ -576,3 +625,21 @@ def test_batch_size_of_the_checkpoint():
     import pytest
     with pytest.raises(NotImplementedError, match="must resume with the checkpoint's batch_size 8, got 4"):
         Guard(SimpleNamespace(_train_batch_size=8)).on_train_begin(SimpleNamespace(train_batch_size=4), None, None)
+
+
+# %% ../nbs/21_safety.ipynb #6fb18025
+def test_killed_after_the_last_checkpoint():
+    import pytest
+    import torch
+    from soka import train as module
+    settings = dict(lr_scheduler="constant", max_steps=3, save_steps=3, dropout=0.1, eval_rows=4, eval_steps=3)
+    def die(*args, **kw): raise KeyboardInterrupt
+    whole, folder = small_run(**settings), tempfile.mkdtemp()
+    for _ in range(2):
+        with pytest.MonkeyPatch.context() as m, pytest.raises(KeyboardInterrupt):
+            m.setattr(module, "save_adapter", die)
+            small_run(output_dir=folder, **settings)
+    again = small_run(output_dir=folder, **settings)
+    same = [torch.equal(p, q) for p,q in zip(whole.model.parameters(), again.model.parameters(), strict=True) if p.requires_grad]
+    assert same and all(same) and again.record["steps"] == 3 and [s["steps"] for s in again.record["sessions"]] == [[0, 3], [3, 3]]
+    for key in ("log", "eval"): assert whole.record[key] == again.record[key]
