@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PROBLEMS', 'HE', 'SHE', 'THINGS', 'BOXES', 'Problem', 'word_problems', 'final_answer', 'exact_match', 'Story',
-           'base_text', 'base_path', 'check_whole', 'load_whole', 'load_base']
+           'base_text', 'base_path', 'check_whole', 'load_whole', 'read_tokenizer', 'load_base']
 
 # %% ../nbs/08_problems.ipynb #407f3b1a
 import hashlib
@@ -315,10 +315,24 @@ def load_whole(
 ) -> Any:
     "A causal language model whose every weight was in its checkpoint."
     from transformers import AutoModelForCausalLM  # slow to import
+    from soka.safety import no_memory
     try: model, info = AutoModelForCausalLM.from_pretrained(source, output_loading_info=True, ignore_mismatched_sizes=True, **kw)
     except SafetensorError as e: raise ValueError(f"a base must be whole safetensors files, {str(source)!r} has: {e}") from e
+    except Exception as e:
+        if isinstance(e, (OSError, ImportError)) or no_memory(e): raise
+        raise ValueError(f"a base must be a model that transformers can load, {str(source)!r} has: {type(e).__name__}: {e}") from e
     check_whole(model, info, source)
     return model
+
+def read_tokenizer(
+    source: str | Path,           # folder or hub id
+    revision: str | None = None,  # branch, tag or commit of a hub id
+) -> Any:
+    "The tokenizer of a base."
+    from transformers import AutoTokenizer  # slow to import
+    try: return AutoTokenizer.from_pretrained(source, revision=revision)
+    except Exception as e:   # the tokenizers library raises bare ones
+        raise ValueError(f"a base must have a tokenizer, {str(source)!r} has: {type(e).__name__}: {e}") from e
 
 # %% ../nbs/08_problems.ipynb #dc50852a
 def load_base(
@@ -327,8 +341,8 @@ def load_base(
 ) -> tuple[Any, Any]:                         # model and tokenizer of transformers
     "Load the embedded base and its tokenizer."
     if quantize not in ("nf4", None): raise ValueError(f"quantize must be 'nf4' or None, got {quantize!r}")
-    from transformers import AutoTokenizer, BitsAndBytesConfig  # slow to import
+    from transformers import BitsAndBytesConfig  # slow to import
     config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32) if quantize else None
     model = load_whole(base_path(), dtype=torch.float32, device_map=device, quantization_config=config)
     keep_cpu_weights(model)
-    return model, AutoTokenizer.from_pretrained(base_path())
+    return model, read_tokenizer(base_path())

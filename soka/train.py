@@ -33,7 +33,7 @@ from pydantic import Field
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm
-from transformers import (AutoTokenizer, BitsAndBytesConfig, PreTrainedTokenizerBase, PrinterCallback,
+from transformers import (BitsAndBytesConfig, PreTrainedTokenizerBase, PrinterCallback,
                           Trainer, TrainerCallback, TrainingArguments, set_seed)
 from .data import Collator, DataReport, check_tokenizer, encode_rows, format_prompt, heldout_split, load_rows
 from .dynamic import DynamicRank
@@ -41,7 +41,7 @@ from .evaluate import mean_nll, token_nll
 from .fingerprint import compare, compare_weight, fingerprint, parse_fingerprint, readable, weight_fingerprint
 from .pack import PackedCollator, check_packing, pack_training
 from .peft import AdapterSettings, SoKAConfig, base_parameters, read_plan_file, soka_layers, with_gradients, with_plan, with_record
-from .problems import base_path, load_whole, word_problems
+from .problems import base_path, load_whole, read_tokenizer, word_problems
 from .quant import bnb, features, keep_cpu_weights, quantize_layers
 from .rank import parse_budget
 from .registry import data_path, registered
@@ -236,7 +236,7 @@ def load_tokenizer(
     config:TrainConfig,         # settings
 )->PreTrainedTokenizerBase:     # one that passes `check_tokenizer`
     "The base's tokenizer."
-    tokenizer = AutoTokenizer.from_pretrained(model_path(config.model), revision=config.revision)
+    tokenizer = read_tokenizer(model_path(config.model), config.revision)
     check_tokenizer(tokenizer)
     return tokenizer
 

@@ -52,8 +52,7 @@ def test_demo():
     import pytest
     folder = Path(tempfile.mkdtemp())/"demo"
     config = demo_config(str(folder), data_rows=100, eval_rows=20, max_steps=3)
-    (folder/"checkpoint-99").mkdir(parents=True)
-    for name in ("run.json", "mine.txt"): (folder/name).write_text("{}")   # an earlier run is replaced, other files stay
+    (folder/"mine").mkdir(parents=True)
     out = io.StringIO()
     with contextlib.redirect_stdout(out): scores = demo(config)
     assert scores["after"] == scores["reloaded"] and 0 <= scores["before"] <= 1 and "right answers before    0.0% of 20" in out.getvalue()
@@ -61,7 +60,26 @@ def test_demo():
         m.setitem(demo.__globals__, "in_fresh_process", lambda folder: {"exact_match": 0.5})
         with pytest.raises(RuntimeError, match="the reloaded adapter must score as before saving, 0.0%, got 50.0%"): demo(config)
     assert json.loads((folder/"run.json").read_text())["exact_match"]["after"] == 0
-    assert (folder/"mine.txt").exists() and not (folder/"checkpoint-99").exists() and (folder/"adapter").is_dir()
+    assert (folder/"mine").is_dir() and (folder/"adapter").is_dir()
+
+
+# %% ../nbs/11_cli.ipynb #0321511e
+def test_demo_removes_nothing():
+    import pytest
+    names = ("adapter", "start", "checkpoint-4", "checkpoint-x", "run.json", "run.png", "notes")
+    def filled(*names):
+        folder = Path(tempfile.mkdtemp())
+        for n in names:
+            (folder/n).parent.mkdir(exist_ok=True)
+            (folder/n).write_text("mine") if "." in n else (folder/n).mkdir() or (folder/n/"weights").write_text("mine")
+        return folder
+    def content(folder): return {p.relative_to(folder): p.read_text() for p in folder.rglob("*") if p.is_file()}
+    for found in (names, ("adapter", "notes"), ("start",), ("checkpoint-4",), ("run.json",), ("run.png",)):
+        folder = filled(*found)
+        before = content(folder)
+        for change, text in ((dict(), "run.json must be JSON" if "run.json" in found else "output_dir must be unused or hold a run with its run.json"), (dict(model="no such"), "model must be base")):
+            with pytest.raises((ValueError, FileNotFoundError), match=text): demo(demo_config(str(folder), data_rows=100, eval_rows=20, max_steps=3, **change))
+            assert content(folder) == before
 
 
 # %% ../nbs/11_cli.ipynb #bc76795d

@@ -109,6 +109,14 @@ def test_a_base_with_a_gap_is_refused():
     (folder/"model-1.safetensors").write_bytes(b"\xff"*8 + (folder/"model-1.safetensors").read_bytes()[8:])
     index(names)
     with pytest.raises(ValueError, match="a base must be whole safetensors files, '.*base' has: "): load_whole(folder)
+    config = (folder/"config.json").read_text()
+    for bad in (config.replace('"hidden_size": 128', '"hidden_size": "much"'), config.replace('"hidden_size": 128', '"hidden_size": -1')):
+        assert bad != config
+        (folder/"config.json").write_text(bad)
+        with pytest.raises(ValueError, match="a base must be a model that transformers can load, '.*base' has: "): load_whole(folder)
+    for bad in ("{", "[]", '{"model": {"type": "BPE"}}'):
+        (folder/"tokenizer.json").write_text(bad)
+        with pytest.raises(ValueError, match="a base must have a tokenizer, '.*base' has: "): read_tokenizer(folder)
 
 
 # %% ../nbs/08_problems.ipynb #c0d0b427
