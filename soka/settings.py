@@ -12,6 +12,7 @@ __all__ = ['Count', 'CountOrZero', 'Seed', 'Number', 'Positive', 'NotNegative', 
 # %% ../nbs/29_settings.ipynb #8a58e499
 import json
 import math
+import os
 import re
 import reprlib
 from collections.abc import Iterable, Mapping
@@ -223,7 +224,7 @@ def read_text(
 )->str:                  # without a byte order mark, lines ended by "\n"
     "The text of a file."
     path, name = Path(path), str(path)
-    if not path.is_file(): raise FileNotFoundError(f"{what} must be a file that exists, got {name!r}")
+    if not os.path.isfile(path): raise FileNotFoundError(f"{what} must be a file that exists, got {name!r}")   # unlike Path's, for a name that is too long, too
     if most and (size := path.stat().st_size) > most: raise ValueError(f"{what} must have at most {most:,} bytes, got {size:,} in {name!r}")
     raw = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
     try: return raw.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")

@@ -24,13 +24,14 @@ from .evaluate import answer_nll, left_pad
 from .grade import last_boxed, math_scores, number_scores
 from .registry import registered
 from .sandbox import Job, check_programs, find_mode, mbpp_job, run_source
+from .settings import check_value, shown
 
 # %% auto #0
-__all__ = ['TASKS', 'gsm8k_splits', 'math_splits', 'mbpp_splits', 'MEASURES', 'gsm8k_doc', 'math_doc', 'mbpp_doc', 'Task',
-           'check_tasks', 'task_file', 'load_docs', 'read_sources', 'doc_prompt', 'stop_text', 'PromptEncoder',
-           'find_program', 'run_programs', 'gsm8k_results', 'math_results', 'mbpp_results', 'evals_path',
-           'read_task_file', 'splits', 'EvalSettings', 'check_settings', 'need_lm_eval', 'make_tasks', 'lm_of',
-           'generate_scores', 'versions', 'check_measures', 'sandbox_facts', 'evaluate_tasks', 'reference_nll',
+__all__ = ['TASKS', 'COLUMNS', 'gsm8k_splits', 'math_splits', 'mbpp_splits', 'MEASURES', 'gsm8k_doc', 'math_doc', 'mbpp_doc',
+           'Task', 'check_tasks', 'task_file', 'make_doc', 'load_docs', 'read_sources', 'doc_prompt', 'stop_text',
+           'PromptEncoder', 'find_program', 'run_programs', 'gsm8k_results', 'math_results', 'mbpp_results',
+           'evals_path', 'read_task_file', 'splits', 'EvalSettings', 'check_settings', 'need_lm_eval', 'make_tasks',
+           'lm_of', 'generate_scores', 'versions', 'check_measures', 'sandbox_facts', 'evaluate_tasks', 'reference_nll',
            'scores_table']
 
 # %% ../nbs/25_tasks.ipynb #dc276275
@@ -86,19 +87,36 @@ def task_file(
     return found[0]
 
 # %% ../nbs/25_tasks.ipynb #2e3a5bb7
+_TEXT, _TEXTS, _MAYBE = str, list[str], str|None
+COLUMNS: dict[str, dict[str, Any]] = {"gsm8k": {"question": _TEXT, "answer": _TEXT}, "math": {"problem": _TEXT, "solution": _TEXT, "answer": _MAYBE},
+           "mbpp": {"task_id": int|None, "text": _MAYBE, "prompt": _MAYBE, "code": _TEXT, "test_list": _TEXTS, "test_setup_code": _MAYBE, "test_imports": _TEXTS|None}}
+
+def make_doc(
+    task:str,               # a name in `TASKS`
+    row:Mapping[str, Any],
+    place:str,              # where the row stands, for an error
+)->dict[str, Any]:          # `instruction`, `target`, `gold`
+    "One problem of a row whose columns are of the right types."
+    if gone := [c for c, kind in COLUMNS[task].items() if c not in row and kind in (_TEXT, _TEXTS)]: raise ValueError(f"a row of {task} must have {gone[0]!r}, got columns {shown(sorted(row))} in {place}")
+    for column, kind in COLUMNS[task].items(): check_value(f"{column} in {place}", row.get(column), kind)
+    try: return TASKS[task].doc(row)
+    except (KeyError, ValueError, SyntaxError, RecursionError) as e: raise ValueError(f"a row of {task} must make a problem, {place} has: {e}") from e
+
 def load_docs(
     task:str,                 # a name in `TASKS`
     source:Source|None=None,  # registered name, file, folder, hub id or rows; None is the data set on the hub
     limit:int|None=None,      # keep at most this many, from the start
 )->list[dict[str, Any]]:      # each with `instruction`, `target`, `gold`
     "The problems of a task."
-    hub, config, split, doc = TASKS[check_tasks([task])[0]]
+    hub, config, split, _ = TASKS[check_tasks([task])[0]]
     if limit is not None and limit < 1: raise ValueError(f"limit must be at least 1, got {limit}")
     if not registered(source) and isinstance(source, (str, Path)) and Path(source).is_dir(): source = task_file(task, source)
-    rows = [r for r in _check_rows(_read(hub if source is None else source, split, config)) if task != "mbpp" or 11 <= r.get("task_id", 11) <= 510]
+    of = f" of {str(source)!r}" if isinstance(source, (str, Path)) else ""
+    try: rows = list(enumerate(_check_rows(_read(hub if source is None else source, split, config))))
+    except TypeError as e: raise TypeError(f"{e}{of}") from e
+    if task == "mbpp": rows = [(i, r) for i, r in rows if 11 <= (check_value(f"task_id in row {i}{of}", r.get("task_id"), COLUMNS["mbpp"]["task_id"]) or 11) <= 510]
     if not rows: raise ValueError(f"{task} must have rows with task_id 11 to 510, got none")
-    try: return [doc(r) for r in rows[:limit]]
-    except KeyError as e: raise ValueError(f"a row of {task} must have {e}, got columns {sorted(rows[0])}") from e
+    return [make_doc(task, r, f"row {i}{of}") for i, r in rows[:limit]]
 
 # %% ../nbs/25_tasks.ipynb #f184a363
 def read_sources(

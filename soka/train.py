@@ -40,7 +40,7 @@ from .dynamic import DynamicRank
 from .evaluate import mean_nll, token_nll
 from .fingerprint import compare, compare_weight, fingerprint, parse_fingerprint, readable, weight_fingerprint
 from .pack import PackedCollator, check_packing, pack_training
-from .peft import AdapterSettings, SoKAConfig, base_parameters, read_plan_file, soka_layers, with_gradients, with_plan, with_record
+from .peft import AdapterSettings, SoKAConfig, base_parameters, soka_layers, with_gradients, with_plan, with_record
 from .problems import base_path, load_whole, read_tokenizer, word_problems
 from .quant import bnb, features, keep_cpu_weights, quantize_layers
 from .rank import parse_budget
@@ -53,17 +53,18 @@ from .settings import (Count, CountOrZero, Modules, Name, Names, NotNegative, Pa
 # %% auto #0
 __all__ = ['METHODS_TO_TRAIN', 'QUANTIZERS', 'DTYPES', 'SCHEDULERS', 'TrainMethod', 'Quantizer', 'Dtype', 'Scheduler', 'TwoNames',
            'Ranks', 'Text', 'RunSeed', 'Threads', 'PlanTable', 'SIDE_SETTINGS', 'BATCH_SETTINGS', 'STATUSES', 'Table',
-           'RUN_FILES', 'CARD', 'TrainConfig', 'make_config', 'recipe_values', 'read_recipe', 'load_splits',
-           'this_process', 'model_path', 'compute_dtype', 'load_tokenizer', 'quantization', 'check_4bit', 'load_frozen',
-           'prepare', 'total_params', 'soka_config', 'check_model', 'check_files', 'check_ready', 'lora_config',
-           'first_batches', 'uses_gradients', 'planned', 'adapter_config', 'residual_on_quantized', 'on_residual',
-           'made_once', 'one_start', 'one_residual', 'build_model', 'rows_per_step', 'main_process', 'read_record',
-           'run_config', 'make_output', 'leftovers', 'check_output', 'base_marks', 'check_marks', 'check_same_data',
-           'schedule_arguments', 'report_arguments', 'training_arguments', 'to_nll', 'nll_metric', 'log_line', 'RunLog',
-           'make_trainer', 'versions', 'commit', 'hardware', 'peak_memory', 'layer_ranks', 'linear_work', 'left_out',
-           'describe_adapter', 'data_record', 'start_record', 'total_speed', 'end_record', 'write_record', 'rank_grid',
-           'plot_ranks', 'plot_run', 'load_code', 'nll_words', 'model_card', 'save_adapter', 'save_start', 'RunResult',
-           'load_run', 'encode_splits', 'train', 'agreed_checkpoint', 'run_log', 'start_words']
+           'RUN_FILES', 'CARD', 'plan_content', 'TrainConfig', 'make_config', 'recipe_values', 'read_recipe',
+           'load_splits', 'this_process', 'model_path', 'compute_dtype', 'load_tokenizer', 'quantization', 'check_4bit',
+           'load_frozen', 'prepare', 'total_params', 'soka_config', 'check_model', 'check_files', 'check_ready',
+           'lora_config', 'first_batches', 'uses_gradients', 'planned', 'adapter_config', 'residual_on_quantized',
+           'on_residual', 'made_once', 'one_start', 'one_residual', 'build_model', 'rows_per_step', 'main_process',
+           'read_record', 'run_config', 'make_output', 'leftovers', 'check_output', 'base_marks', 'check_marks',
+           'check_same_data', 'schedule_arguments', 'report_arguments', 'training_arguments', 'to_nll', 'nll_metric',
+           'log_line', 'RunLog', 'make_trainer', 'versions', 'commit', 'hardware', 'peak_memory', 'layer_ranks',
+           'linear_work', 'left_out', 'describe_adapter', 'data_record', 'start_record', 'total_speed', 'end_record',
+           'write_record', 'rank_grid', 'plot_ranks', 'plot_run', 'load_code', 'nll_words', 'model_card',
+           'save_adapter', 'save_start', 'RunResult', 'load_run', 'encode_splits', 'train', 'agreed_checkpoint',
+           'run_log', 'start_words']
 
 # %% ../nbs/10_train.ipynb #8e53f783
 METHODS_TO_TRAIN = ("soka", "lora", "pissa")
@@ -83,6 +84,14 @@ Threads = Annotated[int, Field(ge=1, le=1024, description="an integer from 1 to 
 PlanTable = Annotated[dict[str, Any], Field(description="the content of a plan file")]
 
 # %% ../nbs/10_train.ipynb #afa4a2c2
+def plan_content(
+    path:str,   # JSON file, from `soka plan`
+)->dict[str, Any]:
+    "The plan that a setting names by its file."
+    plan = read_json(path, "plan")
+    if not isinstance(plan, dict): raise ValueError(f"plan must be layer names with [m1, n1, m2, n2, r], got {type(plan).__name__} in {path!r}")
+    return plan
+
 @dataclass
 class TrainConfig(AdapterSettings):
     "Everything that decides a run."
@@ -137,14 +146,13 @@ class TrainConfig(AdapterSettings):
         check_fields(self)
         self.settle()
         _check_together(self)
-        if isinstance(self.plan, str) and Path(self.plan).is_file(): self.plan = read_plan_file(self.plan)   # a run is of a plan, not of a file
+        if isinstance(self.plan, str) and os.path.isfile(self.plan): self.plan = plan_content(self.plan)   # a run is of a plan, not of a file
         if self.method == "soka": self.soka_settings()
 
     def soka_settings(self)->SoKAConfig:
         "The settings of `soka.peft`, and with them its checks; a plan whose file is gone is left to `check_ready`."
         same = {f.name: getattr(self, f.name) for f in fields(AdapterSettings)}
         return SoKAConfig(**same, plan=self.plan if isinstance(self.plan, dict) else None, seed=self.seed, target_modules=self.target_modules, soka_dropout=self.dropout, task_type="CAUSAL_LM")
-
 
 # %% ../nbs/10_train.ipynb #20c1f1f4
 def _check_together(c:TrainConfig)->None:
@@ -327,7 +335,8 @@ def check_ready(
     for key in ("data", "eval_data"): check_files(key, getattr(config, key))
     if config.method != "soka": return
     if "update" in (config.source, config.rank_source): raise ValueError(f"source and rank_source must be gradient, weight or zero in training, got {config.source} and {config.rank_source}")
-    if config.plan is not None: soka_config(config, 10**12)   # its file is read and checked
+    if isinstance(config.plan, str): plan_content(config.plan)   # not there: this says so
+    if config.plan is not None: soka_config(config, 10**12)
 
 # %% ../nbs/10_train.ipynb #8bb66d78
 def lora_config(
@@ -553,7 +562,7 @@ def check_output(
     record = read_record(config.output_dir)
     if record is None:
         if found := leftovers(config.output_dir): raise ValueError(f"output_dir must be unused or hold a run with its run.json, got {config.output_dir!r}, which holds {found[0]} without one")
-        if isinstance(config.plan, str): read_plan_file(config.plan)   # not there: this says so
+        if isinstance(config.plan, str): plan_content(config.plan)   # not there: this says so
         return None
     if not config.resume: raise ValueError(f"output_dir must be unused with resume off, got {config.output_dir!r}, which holds a run")
     _check_same(record, asdict(config), config.output_dir)

@@ -641,3 +641,76 @@ def test_killed_after_the_last_checkpoint():
     same = [torch.equal(p, q) for p,q in zip(whole.model.parameters(), again.model.parameters(), strict=True) if p.requires_grad]
     assert same and all(same) and again.record["steps"] == 3 and [s["steps"] for s in again.record["sessions"]] == [[0, 3], [3, 3]]
     for key in ("log", "eval"): assert whole.record[key] == again.record[key]
+
+
+# %% ../nbs/21_safety.ipynb #40e90eff
+from soka.train import SCHEDULERS
+
+MATRIX = {**{name: dict(lr_scheduler=name) for name in SCHEDULERS}, "packing": dict(packing=True), "accumulation": dict(batch_size=2, gradient_accumulation=2),
+          "dynamic": dict(source="zero", rank_source="weight", shape=None, r=None, budget=3000, dynamic_every=1, dynamic_tolerance=0.5), "residual": dict(mode="residual", shape=None),
+          "residual on nf4": dict(mode="residual", quantize="nf4", iterations=1, shape=None), "budget": dict(r=None, budget=3000, shape=None), "nf4": dict(quantize="nf4"),
+          "lora": dict(method="lora", r=2, shape=None), "gradient": dict(source="gradient", gradient_batches=2), "first step": dict(gradient_batches=0), "pissa": dict(method="pissa", shape=None)}
+
+def matrix_run(name, folder, **more):
+    "A run of six steps with three checkpoints."
+    usual = dict(max_steps=6, save_steps=2, eval_steps=3, eval_rows=4, logging_steps=2, dropout=0.0 if "residual" in name else 0.1, lr_scheduler="constant", weight_decay=0.1, output_dir=str(folder))
+    return small_run(**{**usual, **MATRIX[name], **more})
+
+class Killed(BaseException): "What stands for a kill."
+
+def kill_at(m, place, step):
+    "Have a run die at a place of the checkpoint of a step, or of its end."
+    from soka import safety, train
+    def strike(owner, name, here, after=False):
+        old = getattr(owner, name)
+        def new(*args, **kw):
+            found = here(*args, **kw)
+            made = old(*args, **kw) if after or not found else None
+            if found: raise Killed(place)
+            return made
+        m.setattr(owner, name, new)
+    if place == "before": strike(SafeTrainer, "_save_checkpoint", lambda self, *a: self.state.global_step == step)
+    if place == "written": strike(safety, "finish", lambda folder, at, *a: at == step)
+    if place == "sealed": strike(safety, "seal", lambda folder: folder.name == f"checkpoint-{step}", after=True)
+    if place == "renamed": strike(safety, "keep_newest", lambda folder, at, limit: at == step)
+    if place == "trained": strike(train, "save_adapter", lambda *a: True)
+    if place == "adapter": strike(train, "save_adapter", lambda *a: True, after=True)
+    if place == "picture": strike(train, "write_record", lambda record, folder: record["status"] == "finished")
+
+PLACES = [(place, step) for step in (2, 4, 6) for place in ("before", "written", "sealed", "renamed")] + [(place, 6) for place in ("trained", "adapter", "picture")]
+
+def outcome(folder):
+    "What must not depend on kills."
+    record = json.loads(Path(folder, "run.json").read_text())
+    return Path(folder, "adapter", "adapter_model.safetensors").read_bytes(), *(record.get(k) for k in ("status", "steps", "log", "eval", "adapter", "dynamic", "base", "data"))
+
+
+# %% ../nbs/21_safety.ipynb #a9dc31fe
+@pytest.mark.slow
+def test_killed_everywhere():
+    import pytest
+    for name in MATRIX:
+        whole, folder = tempfile.mkdtemp(), tempfile.mkdtemp()
+        matrix_run(name, whole)
+        for place, step in PLACES:
+            with pytest.MonkeyPatch.context() as m, pytest.raises(Killed):
+                kill_at(m, place, step)
+                matrix_run(name, folder)
+        matrix_run(name, folder)
+        assert outcome(folder) == outcome(whole), name
+
+
+# %% ../nbs/21_safety.ipynb #fd3517aa
+@pytest.mark.slow
+def test_killed_in_earnest_at_the_end():
+    for name in ("constant", "packing", "dynamic", "residual on nf4", "lora"):
+        settings = dict(max_steps=6, save_steps=2, quantize="none", lr_scheduler="constant", **({"dropout": 0.} if "residual" in name else {})) | MATRIX[name]
+        code, operations = runs().run(f"{name}, whole", **settings)
+        assert code == 0, runs().log()
+        for before in (1, 4, 12, 30):   # operations that are left
+            again = f"{name}, {before} left"
+            for _ in range(2):
+                code = runs().run(again, die_at=operations - before, **settings)[0]
+                if code == 0: break     # the second session has fewer
+                assert code == -9, runs().log()
+            assert runs().run(again, **settings)[0] == 0 and runs().result(again) == runs().result(f"{name}, whole"), again

@@ -82,6 +82,7 @@ def test_read_json():
     path.unlink()
     os.mkfifo(path)
     with pytest.raises(FileNotFoundError, match="a record must be a file that exists, got '.*r.json'"): read_json(path, "a record")
+    with pytest.raises(FileNotFoundError, match="a record must be a file that exists, got '/aaa"): read_json("/" + "a"*1000, "a record")
     assert to_json({"a": [math.nan, 1., (2, math.inf)], "b": "NaN", "c": True}) == '{"a": [null, 1.0, [2, null]], "b": "NaN", "c": true}'
 
 
