@@ -40,7 +40,8 @@ from .settings import Count, check_value, kinds, parse_yaml, read_json, to_json
 from .sweep import sweep
 from .tasks import MEASURES, TASKS, EvalSettings, check_measures, evaluate_tasks, load_docs, read_sources, scores_table
 from .train import (DTYPES, SIDE_SETTINGS, TrainConfig, check_output, check_ready, compute_dtype, load_frozen, load_run, load_splits,
-                        main_process, model_path, nll_words, read_recipe, read_record, recipe_values, run_config, soka_config, train, write_record)
+                        main_process, model_path, nll_words, read_recipe, read_record, recipe_values,
+                        run_config, soka_config, train, write_record)
 
 # %% auto #0
 __all__ = ['EXTRACT_DEFAULTS', 'EXTRACT_SETTINGS', 'FORMS', 'read_flag', 'add_settings', 'given_settings', 'check_adapter',

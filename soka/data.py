@@ -92,7 +92,8 @@ MOST_CHARACTERS = 1_000_000  # of a text; a token has about four
 def _check_text(text: Any, column: str, row: int) -> None:
     "Raise unless `text` can be tokenized."
     if not isinstance(text, str): raise TypeError(f"{column} must be a text in every row, got {shown(text)} in row {row}")
-    if len(text) > MOST_CHARACTERS: raise ValueError(f"{column} must have at most {MOST_CHARACTERS:,} characters, got {len(text):,} in row {row}")
+    if len(text) > MOST_CHARACTERS:
+        raise ValueError(f"{column} must have at most {MOST_CHARACTERS:,} characters, got {len(text):,} in row {row}")
     try: text.isascii() or text.encode()
     except UnicodeEncodeError as e: raise ValueError(f"{column} must be whole characters, got {text[e.start]!r} in row {row}") from e
 
@@ -108,7 +109,8 @@ def _texts(rows: Dataset | Sequence[Mapping], column: str) -> list[str]:
 def _normalise(rows: Dataset | Sequence[Mapping], columns: tuple[str, str] | None) -> Dataset:
     "The two columns of `rows` under the names `instruction` and `output`."
     names = rows.column_names if isinstance(rows, Dataset) else list(dict.fromkeys(chain.from_iterable(rows)))
-    if columns and not set(columns) <= set(names): raise ValueError(f"columns must be in the rows, got {columns}, rows have {shown(sorted(names))}")
+    if columns and not set(columns) <= set(names):
+        raise ValueError(f"columns must be in the rows, got {columns}, rows have {shown(sorted(names))}")
     pair = tuple(columns or _find_columns(names))
     ask, out = _texts(rows, pair[0]), _texts(rows, pair[1])
     if pair == COLUMN_PAIRS[0] and "input" in names:

@@ -302,10 +302,13 @@ def check_whole(
     source: str | Path,        # where it came from
 ) -> None:                     # a `ValueError` names what is missing
     "Refuse a model whose checkpoint did not hold every weight."
-    def refuse(names, what): raise ValueError(f"a base must hold every weight of its model, {str(source)!r} has {what} for {shown(sorted(names))}, {len(names)} in all")
+    def refuse(names, what):
+        found = f"{what} for {shown(sorted(names))}, {len(names)} in all"
+        raise ValueError(f"a base must hold every weight of its model, {str(source)!r} has {found}")
     if info["missing_keys"]: refuse(info["missing_keys"], "none")
     if wrong := [k if isinstance(k, str) else k[0] for k in info["mismatched_keys"]]: refuse(wrong, "another size")
-    packed = {n: m for n, m in model.named_modules() if type(m).__name__ in ("Linear4bit", "Linear8bitLt")}   # not compared when they are quantized
+    # transformers compares no size of a weight that it quantizes
+    packed = {n: m for n, m in model.named_modules() if type(m).__name__ in ("Linear4bit", "Linear8bitLt")}
     sizes = {n: getattr(m.weight, "quant_state", None) or m.weight for n, m in packed.items()}
     if wrong := [f"{n}.weight" for n, w in sizes.items() if tuple(w.shape) != features(packed[n])]: refuse(wrong, "another size")
 

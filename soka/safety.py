@@ -265,7 +265,8 @@ class WholeLog(Trainer):
         if "loss" in logs:
             logs["loss"] = self.mean_partial()/max(1, self.state.global_step - self.since)
             self.since, self.partial = self.state.global_step, torch.zeros_like(self.partial)
-        super().log({k: None if isinstance(v, float) and not math.isfinite(v) else v for k,v in logs.items()}, *args, **kw)   # type: ignore[misc]   # JSON has no NaN
+        plain: dict[str, Any] = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k,v in logs.items()}   # JSON has no NaN
+        super().log(plain, *args, **kw)
 
 # %% ../nbs/21_safety.ipynb #874a7378
 class SafeTrainer(WholeLog):
@@ -285,7 +286,8 @@ class SafeTrainer(WholeLog):
 
     def without_step(self)->TrainOutput:
         "The end of a run whose checkpoint is of its last step."
-        self.is_in_train, self.control = False, self.callback_handler.on_train_end(self.args, self.state, self.control)   # type: ignore[has-type]
+        self.is_in_train = False
+        self.control = self.callback_handler.on_train_end(self.args, self.state, self.control)   # type: ignore[has-type]
         return TrainOutput(self.state.global_step, 0., {})
 
     def leave(self, signum:int)->None:
@@ -339,12 +341,13 @@ class Guard(TrainerCallback):
     def on_train_begin(self, args:Any, state:Any, control:Any, **kw:Any)->None:
         have = self.trainer._train_batch_size   # Trainer before 5 takes the checkpoint's
         if have != args.train_batch_size: raise NotImplementedError(f"this transformers must resume with the checkpoint's batch_size {have}, got {args.train_batch_size}")
-        if state.global_step >= state.max_steps: raise NoStepLeft(f"a run must have a step left, got {state.global_step} of {state.max_steps}")
+        done, most = state.global_step, state.max_steps
+        if done >= most: raise NoStepLeft(f"a run must have a step left, got {done} of {most} taken")
 
     def on_pre_optimizer_step(self, args:Any, state:Any, control:Any, model:Any=None, **kw:Any)->None:
         t, seen = self.trainer, self.trainer.seen
         bad = not bool(torch.stack([loss for loss,_ in seen]).isfinite().all())
-        bad = bad or t.accelerator.scaler is None and not_finite(gradients(model)) is not None   # float16's scaler skips such a step by itself
+        if t.accelerator.scaler is None: bad = bad or not_finite(gradients(model)) is not None   # float16's scaler skips such a step by itself
         spoilt = not_finite(trained(model)) is not None   # by the step before
         flags = t.accelerator.gather(torch.tensor([[t.asked.signum, bad, spoilt]], device=args.device)).amax(0).tolist()
         self.signum = flags[0]
@@ -363,7 +366,8 @@ class Guard(TrainerCallback):
 
     def complain_of_weights(self, model:nn.Module, step:int)->str:
         found = [bad for bad in gather_object([not_finite(trained(model))]) if bad]
-        return f"weights must be finite, got {found[0]} after step {step}; {self.kept()}. Lower learning_rate or weight_decay in a new output_dir"
+        return (f"weights must be finite, got {found[0]} after step {step}; {self.kept()}. "
+                "Lower learning_rate or weight_decay in a new output_dir")
 
     def kept(self)->str:
         folder = self.trainer.args.output_dir

@@ -179,7 +179,8 @@ class _Loader(yaml.SafeLoader):
         self.depth -= 1
         if node not in self.spans:
             if alias: raise ValueError(f"settings must not hold themselves, got *{shown(alias)[1:-1]} in what it stands for")
-            parts = [] if isinstance(node, yaml.ScalarNode) else [self.spans[n] for v in node.value for n in (v if isinstance(v, tuple) else (v,))]
+            inside = [] if isinstance(node, yaml.ScalarNode) else node.value   # a table's are pairs
+            parts = [self.spans[n] for v in inside for n in (v if isinstance(v, tuple) else (v,))]
             self.spans[node] = 1 + sum(values for values, _ in parts), 1 + max((depth for _, depth in parts), default=0)
         self.bound(*self.spans[node])
         return node
@@ -224,7 +225,8 @@ def read_text(
 )->str:                  # without a byte order mark, lines ended by "\n"
     "The text of a file."
     path, name = Path(path), str(path)
-    if not os.path.isfile(path): raise FileNotFoundError(f"{what} must be a file that exists, got {name!r}")   # unlike Path's, for a name that is too long, too
+    if not os.path.isfile(path):   # Path's own raises for a name that is too long
+        raise FileNotFoundError(f"{what} must be a file that exists, got {name!r}")
     if most and (size := path.stat().st_size) > most: raise ValueError(f"{what} must have at most {most:,} bytes, got {size:,} in {name!r}")
     raw = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
     try: return raw.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")

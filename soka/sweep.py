@@ -85,7 +85,8 @@ def arm_result(
     done = record is not None and record["status"] == "finished"
     out: dict[str, Any] = {"name": arm.name, "values": arm.values, "status": "finished" if done else "waiting", "nll": None, "parameters": None, "steps": None, "seconds": None, "error": None}
     if done and record:
-        out |= {"nll": record["eval"][-1]["eval_nll"] if record["eval"] else None, "parameters": record["adapter"]["trained_parameters"], "steps": record["steps"], "seconds": record["speed"]["train_seconds"]}
+        out |= {"nll": record["eval"][-1]["eval_nll"] if record["eval"] else None, "steps": record["steps"],
+                "parameters": record["adapter"]["trained_parameters"], "seconds": record["speed"]["train_seconds"]}
         if out["nll"] is None: error = "held-out NLL is not finite"
     return {**out, "status": "failed", "error": error} if error else out
 

@@ -87,9 +87,11 @@ def task_file(
     return found[0]
 
 # %% ../nbs/25_tasks.ipynb #2e3a5bb7
-_TEXT, _TEXTS, _MAYBE = str, list[str], str|None
-COLUMNS: dict[str, dict[str, Any]] = {"gsm8k": {"question": _TEXT, "answer": _TEXT}, "math": {"problem": _TEXT, "solution": _TEXT, "answer": _MAYBE},
-           "mbpp": {"task_id": int|None, "text": _MAYBE, "prompt": _MAYBE, "code": _TEXT, "test_list": _TEXTS, "test_setup_code": _MAYBE, "test_imports": _TEXTS|None}}
+COLUMNS: dict[str, dict[str, Any]] = {
+    "gsm8k": {"question": str, "answer": str},
+    "math": {"problem": str, "solution": str, "answer": str|None},
+    "mbpp": {"task_id": int|None, "text": str|None, "prompt": str|None, "code": str, "test_list": list[str],
+             "test_setup_code": str|None, "test_imports": list[str]|None}}
 
 def make_doc(
     task:str,               # a name in `TASKS`
@@ -97,10 +99,12 @@ def make_doc(
     place:str,              # where the row stands, for an error
 )->dict[str, Any]:          # `instruction`, `target`, `gold`
     "One problem of a row whose columns are of the right types."
-    if gone := [c for c, kind in COLUMNS[task].items() if c not in row and kind in (_TEXT, _TEXTS)]: raise ValueError(f"a row of {task} must have {gone[0]!r}, got columns {shown(sorted(row))} in {place}")
+    if gone := [c for c, kind in COLUMNS[task].items() if c not in row and kind in (str, list[str])]:
+        raise ValueError(f"a row of {task} must have {gone[0]!r}, got columns {shown(sorted(row))} in {place}")
     for column, kind in COLUMNS[task].items(): check_value(f"{column} in {place}", row.get(column), kind)
     try: return TASKS[task].doc(row)
-    except (KeyError, ValueError, SyntaxError, RecursionError) as e: raise ValueError(f"a row of {task} must make a problem, {place} has: {e}") from e
+    except (KeyError, ValueError, SyntaxError, RecursionError) as e:
+        raise ValueError(f"a row of {task} must make a problem, {place} has: {e}") from e
 
 def load_docs(
     task:str,                 # a name in `TASKS`
@@ -114,7 +118,8 @@ def load_docs(
     of = f" of {str(source)!r}" if isinstance(source, (str, Path)) else ""
     try: rows = list(enumerate(_check_rows(_read(hub if source is None else source, split, config))))
     except TypeError as e: raise TypeError(f"{e}{of}") from e
-    if task == "mbpp": rows = [(i, r) for i, r in rows if 11 <= (check_value(f"task_id in row {i}{of}", r.get("task_id"), COLUMNS["mbpp"]["task_id"]) or 11) <= 510]
+    def number(i:int, r:Mapping)->int: return check_value(f"task_id in row {i}{of}", r.get("task_id"), int|None) or 11
+    if task == "mbpp": rows = [(i, r) for i, r in rows if 11 <= number(i, r) <= 510]
     if not rows: raise ValueError(f"{task} must have rows with task_id 11 to 510, got none")
     return [make_doc(task, r, f"row {i}{of}") for i, r in rows[:limit]]
 

@@ -9,7 +9,6 @@ import math
 import os
 import platform
 import re
-import stat
 import subprocess
 import sys
 import tempfile
@@ -47,8 +46,8 @@ from .rank import parse_budget
 from .registry import data_path, registered
 from .safety import PART, Interrupted, SafeTrainer, Watch, check_room, checkpoints, last_checkpoint, memory_advice, one_run, read_notes
 from .start import WAITING
-from .settings import (Count, CountOrZero, Modules, Name, Names, NotNegative, Part, Positive, check_fields, check_names, check_value, read_json, read_yaml,
-                           setting, shown, to_json)
+from .settings import (Count, CountOrZero, Modules, Name, Names, NotNegative, Part, Positive, check_fields, check_names,
+                           check_value, read_json, read_yaml, setting, shown, to_json)
 
 # %% auto #0
 __all__ = ['METHODS_TO_TRAIN', 'QUANTIZERS', 'DTYPES', 'SCHEDULERS', 'TrainMethod', 'Quantizer', 'Dtype', 'Scheduler', 'TwoNames',
@@ -89,7 +88,8 @@ def plan_content(
 )->dict[str, Any]:
     "The plan that a setting names by its file."
     plan = read_json(path, "plan")
-    if not isinstance(plan, dict): raise ValueError(f"plan must be layer names with [m1, n1, m2, n2, r], got {type(plan).__name__} in {path!r}")
+    if not isinstance(plan, dict):
+        raise ValueError(f"plan must be layer names with [m1, n1, m2, n2, r], got {type(plan).__name__} in {path!r}")
     return plan
 
 @dataclass
@@ -146,7 +146,8 @@ class TrainConfig(AdapterSettings):
         check_fields(self)
         self.settle()
         _check_together(self)
-        if isinstance(self.plan, str) and os.path.isfile(self.plan): self.plan = plan_content(self.plan)   # a run is of a plan, not of a file
+        # a run is of a plan, not of a file
+        if isinstance(self.plan, str) and os.path.isfile(self.plan): self.plan = plan_content(self.plan)
         if self.method == "soka": self.soka_settings()
 
     def soka_settings(self)->SoKAConfig:
@@ -316,7 +317,8 @@ def check_model(
     if os.path.exists(name): ok = name == "base" or (Path(name)/"config.json").is_file()
     else: ok = re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", name) is not None
     if not ok: raise FileNotFoundError(f"model must be base, a hub id or a folder with config.json, got {name!r}")
-    pipes = [p.name for p in Path(name).iterdir() if p.exists() and not stat.S_ISREG(mode := p.stat().st_mode) and not stat.S_ISDIR(mode)] if os.path.isdir(name) else []
+    inside = list(Path(name).iterdir()) if os.path.isdir(name) else []
+    pipes = [p.name for p in inside if p.exists() and not (p.is_file() or p.is_dir())]
     if pipes: raise ValueError(f"model must be a folder of plain files, got {pipes[0]} in {name!r}")   # to open a named pipe takes for ever
 
 def check_files(
@@ -503,9 +505,11 @@ def main_process()->bool:
 STATUSES = ("running", "interrupted", "failed", "finished")
 Table = dict[str, Any]
 
-_PARTS: dict[str, Any] = {"status": Literal[STATUSES], "settings": Table, "settings.batch_size": Count|None, "settings.gradient_accumulation": Count|None, "hardware": Table, "hardware.processes": Count,  # type: ignore[valid-type]
-                          "adapter": Table, "adapter.plan": Table|None}
-_END: dict[str, Any] = {"steps": CountOrZero, "speed": Table, "speed.train_seconds": float|int, "adapter.trained_parameters": CountOrZero, "eval": list[Table], "log": list[Table]}
+_PARTS: dict[str, Any] = {
+    "status": Literal[STATUSES], "settings": Table, "settings.batch_size": Count|None, "settings.gradient_accumulation": Count|None,  # type: ignore[valid-type]
+    "hardware": Table, "hardware.processes": Count, "adapter": Table, "adapter.plan": Table|None}
+_END: dict[str, Any] = {"steps": CountOrZero, "speed": Table, "speed.train_seconds": float|int, "adapter.trained_parameters": CountOrZero,
+                        "eval": list[Table], "log": list[Table]}
 
 def _check_record(record:Any)->None:
     "Raise unless a record has what is read from it."
@@ -533,7 +537,8 @@ def run_config(
 )->TrainConfig:
     "The settings of a run."
     try: return make_config({**record["settings"], **changes})
-    except (TypeError, ValueError) as e: raise ValueError(f"run.json must have settings of soka train, {str(Path(folder)/'run.json')!r} has: {e}") from e
+    except (TypeError, ValueError) as e:
+        raise ValueError(f"run.json must have settings of soka train, {str(Path(folder)/'run.json')!r} has: {e}") from e
 
 # %% ../nbs/10_train.ipynb #2d272e29
 def make_output(
@@ -561,7 +566,8 @@ def check_output(
     make_output(config.output_dir)
     record = read_record(config.output_dir)
     if record is None:
-        if found := leftovers(config.output_dir): raise ValueError(f"output_dir must be unused or hold a run with its run.json, got {config.output_dir!r}, which holds {found[0]} without one")
+        if found := leftovers(name := config.output_dir):
+            raise ValueError(f"output_dir must be unused or hold a run with its run.json, got {name!r}, which holds {found[0]} without one")
         if isinstance(config.plan, str): plan_content(config.plan)   # not there: this says so
         return None
     if not config.resume: raise ValueError(f"output_dir must be unused with resume off, got {config.output_dir!r}, which holds a run")
@@ -577,7 +583,8 @@ def _lost_plan(path:str, old:dict|None, status:str)->dict:
 def _check_same_plan(old:dict, new:dict, folder:str)->None:
     for n in {**old, **new}:
         if (was := old.get(n)) != (now := new.get(n)):
-            raise ValueError(f"output_dir must be unused or hold a run of the same plan, {folder!r} has {shown(was)} for {str(n)[:200]}, got {shown(now)}")
+            differ = f"{shown(was)} for {str(n)[:200]}, got {shown(now)}"
+            raise ValueError(f"output_dir must be unused or hold a run of the same plan, {folder!r} has {differ}")
 
 def _check_same(record:dict, new:dict, folder:str)->None:
     old, free = {f.name: f.default for f in fields(TrainConfig)} | record["settings"], () if record["status"] == "finished" else BATCH_SETTINGS
@@ -589,7 +596,8 @@ def _check_same(record:dict, new:dict, folder:str)->None:
     if isinstance(old["plan"], dict) and isinstance(new["plan"], dict): _check_same_plan(old["plan"], new["plan"], folder)
     for key in new:
         if key in SIDE_SETTINGS or key in free or old.get(key) == new[key]: continue
-        raise ValueError(f"output_dir must be unused or hold a run of the same settings, {folder!r} has {key} {shown(old.get(key))}, got {shown(new[key])}")
+        differ = f"{key} {shown(old.get(key))}, got {shown(new[key])}"
+        raise ValueError(f"output_dir must be unused or hold a run of the same settings, {folder!r} has {differ}")
 
 # %% ../nbs/10_train.ipynb #565dd0db
 def _layer(modules:Mapping[str, nn.Module], name:str)->nn.Module|None:
@@ -625,11 +633,15 @@ def check_same_data(
     new:Mapping[str, Any],       # the same for the data at hand
 )->None:                         # a `ValueError` names what changed
     "Refuse other rows, or other tokens of the same rows, than a run began with."
-    for part, setting_ in (("train", "data"), ("eval", "eval_data")):
+    for part, name in (("train", "data"), ("eval", "eval_data")):
         was, now = old.get(part) or {}, new.get(part) or {}
         if not was.get("texts"): continue   # a run of an earlier version
-        if was["texts"] != now.get("texts"): raise ValueError(f"{setting_} must give the rows that the run began with, got other rows or another order: {now.get('rows')} rows with digest {now.get('texts')}, not {was.get('rows')} with {was['texts']}")
-        if was.get("encoded") != now.get("encoded"): raise ValueError(f"the tokenizer must be the one that the run began with, got other tokens for the same rows: digest {now.get('encoded')}, not {was.get('encoded')}")
+        if was["texts"] != now.get("texts"):
+            here, before = (f"{d.get('rows')} rows with digest {d.get('texts')}" for d in (now, was))
+            raise ValueError(f"{name} must give the rows that the run began with, got other rows or another order: {here}, not {before}")
+        if was.get("encoded") != now.get("encoded"):
+            here = f"digest {now.get('encoded')}, not {was.get('encoded')}"
+            raise ValueError(f"the tokenizer must be the one that the run began with, got other tokens for the same rows: {here}")
 
 # %% ../nbs/10_train.ipynb #5eaae456
 def schedule_arguments(
@@ -798,7 +810,8 @@ def linear_work(
 )->tuple[dict[str, int], dict[str, int]]:       # parameters of linear layers and of stacks of experts, by name
     "The weights that activations are multiplied by, without the output layer's."
     head = base.get_output_embeddings()
-    linear = {n: math.prod(features(m)) for n,m in base.named_modules() if m is not head and isinstance(getattr(m, "weight", None), Tensor) and readable(m)}
+    layers = {n: m for n,m in base.named_modules() if m is not head and isinstance(getattr(m, "weight", None), Tensor) and readable(m)}
+    linear = {n: math.prod(features(m)) for n,m in layers.items()}
     return linear, {n: p.numel() for n,p in base.named_parameters() if p.dim() == 3 and "conv" not in n}
 
 def left_out(
@@ -813,7 +826,8 @@ def left_out(
     total, left = sum(linear.values()) + sum(stacks.values()), sum(rest.values())
     if 2*left <= total: return ""
     largest = max(rest, key=lambda n: rest[n])
-    return f"target_modules {shown(targets)} leaves {left/total:.0%} of the linear weights as they are: {len(rest)} of them, such as {largest} with {rest[largest]:,} parameters"
+    return (f"target_modules {shown(targets)} leaves {left/total:.0%} of the linear weights as they are: "
+            f"{len(rest)} of them, such as {largest} with {rest[largest]:,} parameters")
 
 # %% ../nbs/10_train.ipynb #4bc96a51
 def describe_adapter(model:PeftModel, config:TrainConfig)->dict[str, Any]:
@@ -893,7 +907,8 @@ def plot_run(
     loss, norm, ranks = fig.subplots(1, 3, width_ratios=(3, 2.4, 3))
     steps = [e["step"] for e in record["log"]]
     loss.plot(steps, [e["loss"] for e in record["log"]], label="training loss")
-    if record["eval"]: loss.plot([e["step"] for e in record["eval"]], [_plotted(e["eval_nll"]) for e in record["eval"]], "o-", label="held-out NLL")
+    evals = record["eval"]
+    if evals: loss.plot([e["step"] for e in evals], [_plotted(e["eval_nll"]) for e in evals], "o-", label="held-out NLL")
     loss.set(xlabel="step", ylabel="nats per answer token", title="loss")
     loss.legend()
     norm.plot(steps, [_plotted(e.get("grad_norm")) for e in record["log"]], color="tab:green")
@@ -979,7 +994,8 @@ def load_run(
     "A finished run from its folder: the base as it was stored, with the adapter."
     record = read_record(folder)
     if record is None or record["status"] != "finished": raise ValueError(f"folder must hold a finished run, got {str(folder)!r}")
-    config = run_config(folder, record, method="soka", rank_pattern=None, plan=None)   # PiSSA, too, was saved for the ordinary base; the plan lies in the adapter
+    # PiSSA, too, was saved for the ordinary base; the plan lies in the adapter
+    config = run_config(folder, record, method="soka", rank_pattern=None, plan=None)
     base, tokenizer = load_frozen(config)
     adapter = str(Path(folder)/"adapter")
     model = on_residual(config, base, adapter, trainable=False) if record["settings"]["method"] == "soka" and residual_on_quantized(config) else PeftModel.from_pretrained(base, adapter)

@@ -487,7 +487,7 @@ def test_other_data_or_base_behind_the_same_name():
     def refused_for(text):
         with pytest.raises(ValueError, match=text): run(c)
     write(rows, [*problems[1:], problems[0]])                                   # another order
-    refused_for("data must give the rows that the run began with, got other rows or another order: 40 rows with digest .{16}, not 40 with")
+    refused_for("data must give the rows that the run began with, got other rows or another order: 40 rows with digest .{16}, not 40 rows with digest")
     write(rows, problems[:39])
     refused_for("data must give the rows that the run began with, got .*: 39 rows")
     write(rows, problems)
