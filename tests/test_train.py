@@ -266,13 +266,13 @@ def test_weights_left_out_are_told():
         def __init__(self):
             super().__init__()
             self.up = nn.Parameter(torch.zeros(4, 8, 16))
-    base = nn.ModuleDict({"attn": nn.Linear(8, 8, bias=False), "experts": Experts(), "norm": nn.LayerNorm(8), "head": nn.Linear(8, 1000)})
-    base.get_output_embeddings = lambda: base["head"]
-    work = linear_work(base)
-    assert work == ({"attn": 64}, {"experts.up": 512})
+    toy = nn.ModuleDict({"attn": nn.Linear(8, 8, bias=False), "experts": Experts(), "norm": nn.LayerNorm(8), "head": nn.Linear(8, 1000)})
+    toy.get_output_embeddings = lambda: toy["head"]
+    found = linear_work(toy)
+    assert found == ({"attn": 64}, {"experts.up": 512})
     line = "leaves 89% of the linear weights as they are: 1 of them, such as experts.up with 512 parameters"
-    assert left_out(work, ["attn"], "all-linear") == "target_modules 'all-linear' " + line and left_out(work, ["attn"], ["attn"]) == "target_modules ['attn'] " + line
-    assert left_out(work, ["attn", "experts.up"], "all-linear") == left_out(work, ["attn", "experts"], "all-linear") == ""
+    assert left_out(found, ["attn"], "all-linear") == "target_modules 'all-linear' " + line and left_out(found, ["attn"], ["attn"]) == "target_modules ['attn'] " + line
+    assert left_out(found, ["attn", "experts.up"], "all-linear") == left_out(found, ["attn", "experts"], "all-linear") == ""
     assert left_out(({"a": 1, "b": 9}, {}), ["a"], ["a"]) == "" and "leaves 90%" in left_out(({"a": 1, "b": 9}, {}), ["a"], "all-linear") and left_out(({}, {}), [], "all-linear") == ""
     base_, _ = load_frozen(tiny())
     assert len(linear_work(base_)[0]) == 28 and not linear_work(base_)[1] and left_out(linear_work(base_), layer_ranks(build_model(tiny())[0]), "all-linear") == ""
