@@ -17,25 +17,29 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Annotated, Any
 import torch
 from accelerate.utils import gather_object
 from peft.tuners.tuners_utils import BaseTunerLayer
+from pydantic import Field
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import TrainOutput
+from .settings import check_value, read_json
 try: import fcntl
 except ImportError: fcntl = None   # type: ignore[assignment]   # Windows
 
 # %% auto #0
-__all__ = ['MANIFEST', 'PART', 'NOTES', 'LOCK', 'digest', 'sync', 'files_in', 'seal', 'flaw', 'checkpoints', 'last_checkpoint',
-           'keep_newest', 'take_lock', 'one_run', 'Interrupted', 'stop_signals', 'trained', 'gradients', 'not_finite',
-           'find_rows', 'write_failed', 'read_notes', 'WholeLog', 'SafeTrainer', 'finish', 'NoStepLeft', 'Guard',
-           'describe_batch', 'Watch', 'no_memory', 'memory_advice', 'check_room']
+__all__ = ['MANIFEST', 'Manifest', 'PART', 'NOTES', 'LOCK', 'digest', 'sync', 'files_in', 'seal', 'flaw', 'checkpoints',
+           'last_checkpoint', 'keep_newest', 'take_lock', 'one_run', 'Interrupted', 'stop_signals', 'trained',
+           'gradients', 'not_finite', 'find_rows', 'write_failed', 'read_notes', 'WholeLog', 'SafeTrainer', 'finish',
+           'NoStepLeft', 'Guard', 'describe_batch', 'Watch', 'no_memory', 'memory_advice', 'check_room']
 
 # %% ../nbs/21_safety.ipynb #a2266b32
 MANIFEST = "manifest.json"
+Manifest = Annotated[dict[str, Annotated[list[int|str], Field(min_length=2, max_length=2)]],
+                     Field(min_length=1, description="a table of files with their size and digest")]
 PART = "checkpoint.part"       # where a checkpoint is written before it gets its name
 NOTES = "soka_state.json"      # what Trainer's own files do not hold
 
@@ -80,9 +84,9 @@ def flaw(
 )->str|None:          # None for a whole one
     "What is wrong with a checkpoint."
     folder = Path(folder)
-    try: want = json.loads((folder/MANIFEST).read_text(encoding="utf-8"))
+    try: want = check_value(MANIFEST, read_json(folder/MANIFEST, MANIFEST), Manifest)
     except FileNotFoundError: return f"no {MANIFEST}: it was not finished"
-    except (OSError, ValueError) as e: return f"{MANIFEST} cannot be read: {e}"
+    except (OSError, TypeError, ValueError) as e: return f"{MANIFEST} cannot be read: {e}"
     have = files_in(folder)
     for name, (size, sha) in want.items():
         if name not in have: return f"{name} is missing"

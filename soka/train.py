@@ -40,7 +40,7 @@ from .evaluate import mean_nll, token_nll
 from .fingerprint import compare, compare_weight, fingerprint, parse_fingerprint, readable, weight_fingerprint
 from .pack import PackedCollator, check_packing, pack_training
 from .peft import AdapterSettings, SoKAConfig, base_parameters, soka_layers, with_gradients, with_plan, with_record
-from .problems import base_path, load_whole, read_tokenizer, word_problems
+from .problems import MOST_PROBLEMS, base_path, load_whole, read_tokenizer, word_problems
 from .quant import bnb, features, keep_cpu_weights, quantize_layers
 from .rank import parse_budget
 from .registry import data_path, registered
@@ -169,6 +169,8 @@ def _check_together(c:TrainConfig)->None:
     if c.rank_pattern is not None and (c.method == "soka" or c.r is None): raise ValueError(f"rank_pattern needs method lora or pissa with r, got {c.method} with r={c.r}")
     if c.rank_source == "gradient" and not c.gradient_batches: raise ValueError(f"rank_source gradient needs gradient_batches of at least 1, got {c.gradient_batches}")
     if c.data == "problems" and c.data_rows is None: raise ValueError("data 'problems' needs data_rows, got null")
+    if c.data == "problems" and (rows := max(c.data_rows or 0, c.eval_rows)) > MOST_PROBLEMS:
+        raise ValueError(f"data 'problems' needs data_rows and eval_rows of at most {MOST_PROBLEMS:,}, got {rows}")
     if c.data != "problems" and c.eval_data is None and c.data_rows is not None and c.eval_rows >= c.data_rows:
         raise ValueError(f"eval_rows must leave rows to train on, fewer than data_rows = {c.data_rows}, got {c.eval_rows}")
 

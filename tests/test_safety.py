@@ -5,7 +5,7 @@ from soka.safety import *
 
 # %% ../nbs/21_safety.ipynb #c55cab22
 def test_flaw():
-    import json, tempfile
+    import json, os, tempfile
     from pathlib import Path
     folder = Path(tempfile.mkdtemp())/"checkpoint-1"
     (folder/"inner").mkdir(parents=True)
@@ -17,8 +17,12 @@ def test_flaw():
     assert flaw(folder) == "inner/b has other content than was written"
     (folder/"inner"/"b").unlink()
     assert flaw(folder) == "inner/b is missing"
-    (folder/"manifest.json").write_text("{")
-    assert "cannot be read" in flaw(folder)
+    for text in ("{", "[]", "{}", '{"a": 1}', '{"a": [1]}', '{"a": [[1], "x"]}', "["*10**5, "null"):
+        (folder/"manifest.json").write_text(text)
+        assert flaw(folder).startswith("manifest.json cannot be read: manifest.json must be "), text
+    (folder/"manifest.json").unlink()
+    os.mkfifo(folder/"manifest.json")            # nobody writes to it
+    assert "was not finished" in flaw(folder)
 
 
 # %% ../nbs/21_safety.ipynb #c5fa5300
@@ -632,10 +636,13 @@ def test_killed_after_the_last_checkpoint():
     from soka import train as module
     settings = dict(lr_scheduler="constant", max_steps=3, save_steps=3, dropout=0.1, eval_rows=4, eval_steps=3)
     def die(*args, **kw): raise KeyboardInterrupt
+    def full(*args, **kw): raise OSError("No space left on device")
+    def stop(model): os.kill(os.getpid(), signal.SIGTERM)
     whole, folder = small_run(**settings), tempfile.mkdtemp()
-    for _ in range(2):
-        with pytest.MonkeyPatch.context() as m, pytest.raises(KeyboardInterrupt):
-            m.setattr(module, "save_adapter", die)
+    with pytest.raises(Interrupted): small_run([At(3, stop)], output_dir=folder, **settings)   # asked in the last step
+    for fail, error in ((die, KeyboardInterrupt), (full, OSError)):
+        with pytest.MonkeyPatch.context() as m, pytest.raises(error):
+            m.setattr(module, "save_adapter", fail)
             small_run(output_dir=folder, **settings)
     again = small_run(output_dir=folder, **settings)
     same = [torch.equal(p, q) for p,q in zip(whole.model.parameters(), again.model.parameters(), strict=True) if p.requires_grad]
