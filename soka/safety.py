@@ -199,10 +199,10 @@ def trained(
     return {n: p for n,p in model.named_parameters() if p.requires_grad}
 
 def gradients(
-    model:nn.Module,     # after backward
-)->dict[str, Tensor]:    # by name
+    weights:Mapping[str, nn.Parameter],  # from `trained`, after backward
+)->dict[str, Tensor]:                    # by name
     "The gradients that there are."
-    return {n: p.grad for n,p in model.named_parameters() if p.grad is not None}
+    return {n: p.grad for n,p in weights.items() if p.grad is not None}
 
 # %% ../nbs/21_safety.ipynb #7480069c
 @torch.no_grad()
@@ -351,8 +351,9 @@ class Guard(TrainerCallback):
     def on_pre_optimizer_step(self, args:Any, state:Any, control:Any, model:Any=None, **kw:Any)->None:
         t, seen = self.trainer, self.trainer.seen
         bad = not bool(torch.stack([loss for loss,_ in seen]).isfinite().all())
-        if t.accelerator.scaler is None: bad = bad or not_finite(gradients(model)) is not None   # float16's scaler skips such a step by itself
-        spoilt = not_finite(trained(model)) is not None   # by the step before
+        weights = trained(model)
+        if t.accelerator.scaler is None: bad = bad or not_finite(gradients(weights)) is not None   # float16's scaler skips such a step by itself
+        spoilt = not_finite(weights) is not None   # by the step before
         flags = t.accelerator.gather(torch.tensor([[t.asked.signum, bad, spoilt]], device=args.device)).amax(0).tolist()
         self.signum = flags[0]
         if flags[2]: raise FloatingPointError(self.complain_of_weights(model, state.global_step))
@@ -364,7 +365,7 @@ class Guard(TrainerCallback):
         t, p = self.trainer, self.trainer.accelerator.process_index
         def words(bad): return gather_object([describe_batch(loss, x, t.train_dataset, p) for loss,x in t.seen if bad(loss)])
         found = words(lambda loss: not bool(loss.isfinite()))   # else the loss is good and its gradient is not
-        if not found: found = [f"a gradient of {bad}" for bad in [not_finite(gradients(model))] if bad] + words(lambda loss: True)
+        if not found: found = [f"a gradient of {bad}" for bad in [not_finite(gradients(trained(model)))] if bad] + words(lambda loss: True)
         return (f"loss and gradients must be finite, got {'; '.join(found)} at step {step}, which was not taken; {self.kept()}. "
                 "Look at these rows, or lower learning_rate or max_grad_norm in a new output_dir")
 

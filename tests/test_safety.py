@@ -112,12 +112,12 @@ def test_not_finite():
     from torch import nn
     m = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     m[0].requires_grad_(False)
-    assert not_finite(gradients(m)) is None is not_finite(trained(m)) and list(trained(m)) == ["1.weight", "1.bias"]
+    assert not_finite(gradients(trained(m))) is None is not_finite(trained(m)) and list(trained(m)) == ["1.weight", "1.bias"]
     m(torch.ones(1, 2)).sum().backward()
-    assert not_finite(gradients(m)) is None and list(gradients(m)) == list(trained(m))
+    assert not_finite(gradients(trained(m))) is None and list(gradients(trained(m))) == list(trained(m))
     for v in (float("nan"), float("inf")):
         m[1].bias.grad[1] = m[1].bias.data[0] = v
-        assert not_finite(gradients(m)) == not_finite(trained(m)) == f"norm {v} in 1.bias"
+        assert not_finite(gradients(trained(m))) == not_finite(trained(m)) == f"norm {v} in 1.bias"
 
 
 # %% ../nbs/21_safety.ipynb #76c3da51
