@@ -77,8 +77,10 @@ def test_demo_removes_nothing():
     for found in (names, ("adapter", "notes"), ("start",), ("checkpoint-4",), ("run.json",), ("run.png",)):
         folder = filled(*found)
         before = content(folder)
-        for change, text in ((dict(), "run.json must be JSON" if "run.json" in found else "output_dir must be unused or hold a run with its run.json"), (dict(model="no such"), "model must be base")):
-            with pytest.raises((ValueError, FileNotFoundError), match=text): demo(demo_config(str(folder), data_rows=100, eval_rows=20, max_steps=3, **change))
+        mine = "run.json must be JSON" if "run.json" in found else "output_dir must be unused or hold a run with its run.json"
+        for change, text in ((dict(), mine), (dict(model="no such"), "model must be base")):
+            with pytest.raises((ValueError, FileNotFoundError), match=text):
+                demo(demo_config(str(folder), data_rows=100, eval_rows=20, max_steps=3, **change))
             assert content(folder) == before
 
 
@@ -458,10 +460,14 @@ from soka.problems import word_problems
 class Reached(ValueError): "What a fuzzed input is let through to."
 
 NASTY = ["", " ", "null", "~", "[]", "{}", "[[]]", "true", "nan", ".nan", ".inf", "-.inf", "1e999999999", "1e39", "-1", "0", "0x10", "1_0",
-         "9"*400, "9"*5000, "1"*31 + "e9", "\u0000", "\x07", "é", "\u2028", "\ufeff", "\ud800", "😀"*50, "a"*3000, "x"*300_000, "(a+)+$", "((((((((((",
-         "*"*50, "&a [*a]", "&a {b: *a}", "*unknown", "!!python/object:os.system x", "!!binary aGk=", "<<: 1", "? [a]\n: b", "- ", "---\n---",
-         "%YAML 9.9", "\t", "'", '"', "{{", "}}", "|", ">", "# x", "../../etc/passwd", "/dev/zero", "/dev/stdin", "base", "none", "[1, 2, 3]", "{a: 1}",
-         "[" * 300, "{a: " * 300, "["*3000, '{"a":'*3000, "100%", "1e999999999%", "2026-01-01", "\r\n", "a\nb", "{instruction}", "s=4", "problems"]
+         "9"*400, "9"*5000, "1"*31 + "e9", "\u0000", "\x07", "é", "\u2028", "\ufeff", "\ud800", "😀"*50, "a"*3000, "x"*300_000, "(a+)+$",
+         "((((((((((",
+         "*"*50, "&a [*a]", "&a {b: *a}", "*unknown", "!!python/object:os.system x", "!!binary aGk=", "<<: 1", "? [a]\n: b", "- ",
+         "---\n---",
+         "%YAML 9.9", "\t", "'", '"', "{{", "}}", "|", ">", "# x", "../../etc/passwd", "/dev/zero", "/dev/stdin", "base", "none",
+         "[1, 2, 3]", "{a: 1}",
+         "[" * 300, "{a: " * 300, "["*3000, '{"a":'*3000, "100%", "1e999999999%", "2026-01-01", "\r\n", "a\nb", "{instruction}", "s=4",
+         "problems"]
 
 def mutate(rng, text, nasty=NASTY):
     "A text with a few places changed."
@@ -500,15 +506,18 @@ def written(path, text):
 # %% ../nbs/11_cli.ipynb #7ce874d0
 RECIPES = ["budget: 9000\nlearning_rate: 2e-2\nmax_steps: 20\ntarget_modules: [q_proj, v_proj]\n",
            "# a\nmethod: lora\nr: 4\nrank_pattern: [v_proj=2]\ntemplate: 'Q: {instruction} A:'\n",
-           "shape: [[8, 2, 2, 6], s=4]\nplan: {a: [2, 2, 2, 2, 1]}\nadam_beta1: 0.8\n", "extends: other.yaml\nseed: 3\ndata: [a.jsonl, b.jsonl]\n"]
+           "shape: [[8, 2, 2, 6], s=4]\nplan: {a: [2, 2, 2, 2, 1]}\nadam_beta1: 0.8\n",
+           "extends: other.yaml\nseed: 3\ndata: [a.jsonl, b.jsonl]\n"]
 SAME = "--data_rows 24 --eval_rows 4 --max_steps 1 --batch_size 4 --r 1 --threads 1 --dtype float32 --quantize none".split()
 PLAN = {f"model.layers.{k}.mlp.up_proj": [384, 1, 1, 128, 2] for k in range(3)}
-TASK_ROWS = {"mbpp": {"task_id": 11, "text": "Double.", "code": "def f(x):\n  return 2*x", "test_list": ["assert f(2) == 4"], "test_setup_code": ""},
+TASK_ROWS = {"mbpp": {"task_id": 11, "text": "Double.", "code": "def f(x):\n  return 2*x", "test_list": ["assert f(2) == 4"],
+                      "test_setup_code": ""},
              "math": {"problem": "p", "solution": "s", "answer": "3"}, "gsm8k": {"question": "q", "answer": "#### 1"}}
 
 def spoilt_file(rng, path, value, lines=False):
     "A JSON file of a value, or of one value a line, spoilt with some chance."
-    text = "".join(json.dumps(v, ensure_ascii=rng.random() < .5) + "\n" for v in value) if lines else json.dumps(value, indent=rng.choice((None, 1)))
+    alone = rng.choice((None, 1))
+    text = "".join(json.dumps(v, ensure_ascii=rng.random() < .5) + "\n" for v in value) if lines else json.dumps(value, indent=alone)
     return written(path, mutate(rng, text) if rng.random() < .5 else text)
 
 def inputs(folder, seed=17):
@@ -523,20 +532,23 @@ def inputs(folder, seed=17):
     for i in range(220):
         flags = []
         for _ in range(rng.randint(1, 2)):
-            flags += [rng.choice(("--", "--", "-", "")) + rng.choice(names).replace("_", rng.choice("_-")), rng.choice(NASTY).replace("\x00", "")]
+            flags += [rng.choice(("--", "--", "-", "")) + rng.choice(names).replace("_", rng.choice("_-")),
+                      rng.choice(NASTY).replace("\x00", "")]
         yield "flag", [rng.choice(("train", "demo", "train")), *([] if "output" in "".join(flags) else out), *flags], None
     rows = [{k: p[k] for k in ("question", "answer")} for p in word_problems(12)]
     for i in range(160):
         path = folder/f"d{i}.json{'l'*(i % 3 > 0)}"
         spoilt_file(rng, path, [swap(rng, r, few) if rng.random() < .1 else r for r in rows], i % 3 > 0)
-        yield "data", ["train", "--data", str(path), "--eval_rows", "2", "--data_rows", "10", "--threads", "1", "--output_dir", str(folder/f"out{i}")], path.name
+        yield "data", ["train", "--data", str(path), "--eval_rows", "2", "--data_rows", "10", "--threads", "1", "--output_dir",
+                       str(folder/f"out{i}")], path.name
     done = json.loads((folder/"done"/"run.json").read_text())
     for i in range(140):
         run = str(folder/f"run{i}")
         os.mkdir(run)
         spoilt_file(rng, Path(run)/"run.json", swap(rng, {**done, "settings": {**done["settings"], "output_dir": run}}, few))
         tasks = ["eval", run, "--tasks", "math", "--measures", "nll", "--data", "no.jsonl"]
-        yield "record", rng.choice((["train", *SAME, "--output_dir", run], ["evaluate", run], ["record", run, str(folder/"kept.json")], tasks)), f"run{i}"
+        yield "record", rng.choice((["train", *SAME, "--output_dir", run], ["evaluate", run], ["record", run, str(folder/"kept.json")],
+                                    tasks)), f"run{i}"
     for i in range(90):
         yield "plan", ["train", "--plan", str(spoilt_file(rng, folder/f"p{i}.json", swap(rng, PLAN, few))), *out], None
     for i in range(90):
@@ -564,8 +576,10 @@ def fault(argv, kind, name, found):
     if isinstance(found, BaseException): return repr(found)[:300]
     code, text = found
     if "every run of a sweep must finish" in text: return None   # each was let through
-    if code != 2 or text.count("\n") != 1 or not text.startswith("soka: error: ") or len(text) > 1200: return f"code {code}, not one bounded line: {text[:300]!r}"
-    if not re.search(r"\b(must|needs?|give|is for|expected|unknown argument|unrecognized|invalid choice|required)\b", text): return f"no rule: {text[:300]}"
+    if code != 2 or text.count("\n") != 1 or not text.startswith("soka: error: ") or len(text) > 1200:
+        return f"code {code}, not one bounded line: {text[:300]!r}"
+    if not re.search(r"\b(must|needs?|give|is for|expected|unknown argument|unrecognized|invalid choice|required)\b", text):
+        return f"no rule: {text[:300]}"
     if not re.search(r"\b(got|has|argument|holds?|found)\b", text): return f"no value: {text[:300]}"
     if name and name not in text and "no.jsonl" not in text: return f"no file: {text[:300]}"
 
@@ -578,7 +592,8 @@ def fuzz(picked):
         folder, let = Path(d), {}
         os.chdir(folder)
         try:
-            done = TrainConfig(data_rows=24, eval_rows=4, max_steps=1, batch_size=4, r=1, threads=1, dtype="float32", quantize="none", output_dir=str(folder/"done"))
+            done = TrainConfig(data_rows=24, eval_rows=4, max_steps=1, batch_size=4, r=1, threads=1, dtype="float32", quantize="none",
+                               output_dir=str(folder/"done"))
             with contextlib.redirect_stdout(io.StringIO()): training.train(done)
             before = getrusage(RUSAGE_SELF).ru_maxrss
             for i, (kind, argv, name) in enumerate(inputs(folder)):

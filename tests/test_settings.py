@@ -47,12 +47,15 @@ def test_parse_yaml():
     import pytest
     import tempfile
     from pathlib import Path
-    values = {"on": "on", "no": "no", "yes": "yes", "true": True, "False": False, "010": "010", "0x10": "0x10", "0": 0, "-7": -7, "1_000": 1000, "1:30": "1:30", "2026-01-01": "2026-01-01", "1e-3": 1e-3, "1E3": 1000., "7.": 7., ".5": .5,
-              "null": None, "~": None, "": None, "1%": "1%", "1e999": math.inf, "9"*31: "9"*31, "[8, 2]": [8, 2], "{a: {<<: {b: 1}, c: 2}}": {"a": {"b": 1, "c": 2}}, "'7'": "7", "-.inf": -math.inf}
+    values = {"on": "on", "no": "no", "yes": "yes", "true": True, "False": False, "010": "010", "0x10": "0x10", "0": 0, "-7": -7, "1_000": 1000,
+              "1:30": "1:30", "2026-01-01": "2026-01-01", "1e-3": 1e-3, "1E3": 1000., "7.": 7., ".5": .5,
+              "null": None, "~": None, "": None, "1%": "1%", "1e999": math.inf, "9"*31: "9"*31, "[8, 2]": [8, 2],
+              "{a: {<<: {b: 1}, c: 2}}": {"a": {"b": 1, "c": 2}}, "'7'": "7", "-.inf": -math.inf}
     for text, value in values.items(): assert parse_yaml(text) == value and type(parse_yaml(text)) is type(value), text
     assert math.isnan(parse_yaml(".nan"))
     path = Path(tempfile.mkdtemp())/"r.yaml"
-    for text, rule in (("a: [", "a recipe must be YAML, '.*r.yaml' has"), ("a: 1\na: 2", "settings must be given once, got 'a' twice"), ("["*5000, "settings must be at most 20 deep, got 21")):
+    for text, rule in (("a: [", "a recipe must be YAML, '.*r.yaml' has"), ("a: 1\na: 2", "settings must be given once, got 'a' twice"),
+                       ("["*5000, "settings must be at most 20 deep, got 21")):
         path.write_text(text)
         with pytest.raises(ValueError, match=rule) as e: read_yaml(path, "a recipe")
         assert "\n" not in str(e.value)
@@ -72,8 +75,10 @@ def test_read_json():
     import tempfile
     from pathlib import Path
     path = Path(tempfile.mkdtemp())/"r.json"
-    for raw, rule in ((b"{", "a record must be JSON, '.*r.json' has: Expecting"), (b'{"a": 1, "b": {"c": 1, "c": 2}}', "keys must be given once, got 'c' twice"), (b"["*10**5, "it must be less deep"),
-                      (b'{"a":\n"\xe4"}', "a record must be UTF-8, got byte 0xe4 in line 2 of '.*r.json'"), (b"9"*5000, "must be JSON.*limit"), (b"", "must be JSON")):
+    for raw, rule in ((b"{", "a record must be JSON, '.*r.json' has: Expecting"),
+                      (b'{"a": 1, "b": {"c": 1, "c": 2}}', "keys must be given once, got 'c' twice"), (b"["*10**5, "it must be less deep"),
+                      (b'{"a":\n"\xe4"}', "a record must be UTF-8, got byte 0xe4 in line 2 of '.*r.json'"), (b"9"*5000, "must be JSON.*limit"),
+                      (b"", "must be JSON")):
         path.write_bytes(raw)
         with pytest.raises(ValueError, match=rule) as e: read_json(path, "a record")
         assert "\n" not in str(e.value) and "r.json" in str(e.value)
@@ -92,12 +97,16 @@ def test_yaml_is_bounded():
     import pytest
     import tempfile
     from pathlib import Path
-    laughs = "\n".join(["a0: &a0 [x, x, x, x, x, x, x, x, x]", *(f"a{i}: &a{i} [" + ", ".join([f"*a{i - 1}"]*9) + "]" for i in range(1, 9)), "data: *a8"])
+    laughs = "\n".join(["a0: &a0 [x, x, x, x, x, x, x, x, x]", *(f"a{i}: &a{i} [" + ", ".join([f"*a{i - 1}"]*9) + "]" for i in range(1, 9)),
+                        "data: *a8"])
     chain = "\n".join(["a0: &a0 [x]", *(f"a{i}: &a{i} [*a{i - 1}]" for i in range(1, 400))])
     merges = "\n".join(["a0: &a0 {k: 1}", *(f"a{i}: &a{i} {{<<: [" + ", ".join([f"*a{i - 1}"]*9) + "]}" for i in range(1, 9))])
     began = time.perf_counter()
-    for text, rule in ((laughs, "settings must have at most 20,000 values, got "), (merges, "settings must have at most 20,000 values"), (chain, "settings must be at most 20 deep, got 21"),
-                       ("- a\n"*30_000, "at most 20,000 values, got 20,001"), ("a: &x [1, {b: *x}]", r"settings must not hold themselves, got \*x in what it stands for"), ("a: {b: 1, c: 2, b: 3}", "settings must be given once, got 'b' twice"), ("? [a]\n: 1", "unhashable"),
+    for text, rule in ((laughs, "settings must have at most 20,000 values, got "), (merges, "settings must have at most 20,000 values"),
+                       (chain, "settings must be at most 20 deep, got 21"),
+                       ("- a\n"*30_000, "at most 20,000 values, got 20,001"),
+                       ("a: &x [1, {b: *x}]", r"settings must not hold themselves, got \*x in what it stands for"),
+                       ("a: {b: 1, c: 2, b: 3}", "settings must be given once, got 'b' twice"), ("? [a]\n: 1", "unhashable"),
                        ("\n".join(f"k{i}: 1" for i in range(9_000)) + "\nk7: 1", "given once, got 'k7' twice")):
         with pytest.raises(ValueError, match=rule) as e: parse_yaml(text)
         assert len(str(e.value)) < 500

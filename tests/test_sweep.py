@@ -114,7 +114,9 @@ def test_damaged_summary():
     import pytest
     from pathlib import Path
     folder = Path(tempfile.mkdtemp())
-    for text, rule in (("{", "sweep.json must be JSON, '.*sweep.json' has"), ("[1]", r"sweep.json must be the record of a sweep, '.*sweep.json' has: it must be a table, got \[1\]"), ("{}", "has: settings must be a table, got None"),
+    for text, rule in (("{", "sweep.json must be JSON, '.*sweep.json' has"),
+                       ("[1]", r"sweep.json must be the record of a sweep, '.*sweep.json' has: it must be a table, got \[1\]"),
+                       ("{}", "has: settings must be a table, got None"),
                        ('{"settings": {}, "axes": {"seed": 1}}', "has: axes.seed must be .*, got 1")):
         (folder/"sweep.json").write_text(text)
         with pytest.raises(ValueError, match=rule): check_sweep(folder, {}, {"seed": [1]})
