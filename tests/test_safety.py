@@ -638,13 +638,14 @@ def test_batch_size_of_the_checkpoint():
 def test_killed_after_the_last_checkpoint():
     import pytest
     import torch
+    from soka import safety
     from soka import train as module
     settings = dict(lr_scheduler="constant", max_steps=3, save_steps=3, dropout=0.1, eval_rows=4, eval_steps=3)
     def die(*args, **kw): raise KeyboardInterrupt
     def full(*args, **kw): raise OSError("No space left on device")
     def stop(model): os.kill(os.getpid(), signal.SIGTERM)
     whole, folder = small_run(**settings), tempfile.mkdtemp()
-    with pytest.raises(Interrupted): small_run([At(3, stop)], output_dir=folder, **settings)   # asked in the last step
+    with pytest.raises(safety.Interrupted): small_run([At(3, stop)], output_dir=folder, **settings)   # asked in the last step
     for fail, error in ((die, KeyboardInterrupt), (full, OSError)):
         with pytest.MonkeyPatch.context() as m, pytest.raises(error):
             m.setattr(module, "save_adapter", fail)
@@ -686,7 +687,7 @@ def kill_at(m, place, step):
             if found: raise Killed(place)
             return made
         m.setattr(owner, name, new)
-    if place == "before": strike(SafeTrainer, "_save_checkpoint", lambda self, *a: self.state.global_step == step)
+    if place == "before": strike(safety.SafeTrainer, "_save_checkpoint", lambda self, *a: self.state.global_step == step)
     if place == "written": strike(safety, "finish", lambda folder, at, *a: at == step)
     if place == "sealed": strike(safety, "seal", lambda folder: folder.name == f"checkpoint-{step}", after=True)
     if place == "renamed": strike(safety, "keep_newest", lambda folder, at, limit: at == step)
