@@ -9,12 +9,11 @@ logging.getLogger("bitsandbytes").setLevel(logging.ERROR)   # on import it repor
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import fields, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -24,7 +23,7 @@ import torch.distributed as dist
 from datasets import disable_progress_bars
 from huggingface_hub.utils import enable_progress_bars
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 from . import __version__
 from .compare import check_work, compare_methods, compare_table, plan_work, read_comparison, read_compare, work_left
@@ -33,24 +32,25 @@ from .evaluate import answer_nll, generate_answers
 from .extract import extract, overall_error, update_table
 from .peft import WEIGHTS, base_parameters, read_plan, weight_files
 from .plan import largest_batch, memory, memory_table, open_checkpoint, parse_size, plan_map, plan_rows, plan_table, plot_plan, train_plan
-from .problems import exact_match, final_answer
+from .problems import exact_match, final_answer, load_whole, read_tokenizer
 from .registry import REGISTRY, find_data, find_entry, get_data
-from .safety import PART, Interrupted, checkpoints, one_run
+from .safety import Interrupted
 from .share import export_delta, export_lora, export_residual, form_text, inspect_adapter, inspect_text, lora_table
-from .settings import Count, check_value, kinds, parse_yaml
+from .settings import Count, check_value, kinds, parse_yaml, read_json, to_json
 from .sweep import sweep
 from .tasks import MEASURES, TASKS, EvalSettings, check_measures, evaluate_tasks, load_docs, read_sources, scores_table
 from .train import (DTYPES, SIDE_SETTINGS, TrainConfig, check_output, check_ready, compute_dtype, load_frozen, load_run, load_splits,
-                        main_process, model_path, read_recipe, read_record, recipe_values, soka_config, train, write_record)
+                        main_process, model_path, nll_words, read_recipe, read_record, recipe_values,
+                        run_config, soka_config, train, write_record)
 
 # %% auto #0
-__all__ = ['RUN_FILES', 'EXTRACT_DEFAULTS', 'EXTRACT_SETTINGS', 'FORMS', 'read_flag', 'add_settings', 'given_settings',
-           'check_adapter', 'check_new_folder', 'merge', 'answer_held_out', 'evaluate_run', 'Subject', 'run_settings',
-           'load_subject', 'clear_run', 'demo_config', 'in_fresh_process', 'demo', 'demo_text', 'without_folder',
-           'portable_record', 'compact_json', 'train_command', 'given_axes', 'sweep_command', 'compare_command',
-           'recipe_settings', 'plan_command', 'extract_command', 'merge_command', 'check_export', 'export_command',
-           'inspect_command', 'data_table', 'data_command', 'evaluate_command', 'eval_command', 'write_scores',
-           'record_command', 'demo_command', 'OneLineParser', 'make_parser', 'quiet', 'parse', 'main']
+__all__ = ['EXTRACT_DEFAULTS', 'EXTRACT_SETTINGS', 'FORMS', 'read_flag', 'add_settings', 'given_settings', 'check_adapter',
+           'check_new_folder', 'merge', 'answer_held_out', 'evaluate_run', 'Subject', 'run_settings', 'load_subject',
+           'demo_config', 'in_fresh_process', 'demo', 'demo_text', 'without_folder', 'portable_record', 'compact_json',
+           'train_command', 'given_axes', 'sweep_command', 'compare_command', 'recipe_settings', 'plan_command',
+           'extract_command', 'merge_command', 'check_export', 'export_command', 'inspect_command', 'data_table',
+           'data_command', 'evaluate_command', 'eval_command', 'write_scores', 'record_command', 'demo_command',
+           'one_line', 'OneLineParser', 'make_parser', 'quiet', 'parse', 'main']
 
 # %% ../nbs/11_cli.ipynb #320924c2
 def read_flag(
@@ -100,11 +100,7 @@ def check_adapter(
     if not path.is_dir(): raise FileNotFoundError(f"adapter must be a folder that exists, got {str(folder)!r}")
     for name, there in (("adapter_config.json", (path/"adapter_config.json").is_file()), (WEIGHTS, weight_files(path))):
         if not there: raise FileNotFoundError(f"adapter folder must hold {name}, got none in {str(folder)!r}")
-    try:
-        config = json.loads((path/"adapter_config.json").read_text(encoding="utf-8"))
-        if not isinstance(config, dict): raise ValueError(f"no object but {type(config).__name__}")
-        return config
-    except (ValueError, RecursionError) as e: raise ValueError(f"adapter_config.json must be JSON, {str(folder)!r} has: {e}") from e
+    return check_value("adapter_config.json", read_json(path/"adapter_config.json", "adapter_config.json"), dict[str, Any])
 
 # %% ../nbs/11_cli.ipynb #895b8c9a
 def check_new_folder(folder:str|Path)->None:
@@ -126,12 +122,12 @@ def merge(
     if not (name := base or config.get("base_model_name_or_path")): raise ValueError("base must be given where the adapter names none, got None")
     check_new_folder(out)
     source, revision = model_path(name), None if base else config.get("revision")
-    model = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype="auto" if dtype == "auto" else compute_dtype(dtype))
+    model = load_whole(source, revision=revision, dtype="auto" if dtype == "auto" else compute_dtype(dtype))
     if getattr(model, "is_quantized", False): raise ValueError(f"base must be a float checkpoint, got {name!r}, which is quantized")
-    tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
+    tokenizer = read_tokenizer(source, revision)   # before anything is written
     merged: Any = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
     tokenizer.save_pretrained(str(out))
-    merged.save_pretrained(str(out))       # last: what is there without it looks like no model
+    merged.save_pretrained(str(out))               # last: what is there without it looks like no model
     return merged
 
 # %% ../nbs/11_cli.ipynb #c5d44ede
@@ -153,7 +149,7 @@ def evaluate_run(
 )->dict[str, float|None]:     # `nll` in nats per answer token, `exact_match` in [0, 1]
     "Likelihood and exact match of a finished run on its held-out rows."
     result = load_run(folder)
-    config = TrainConfig(**result.record["settings"])
+    config = run_config(folder, result.record)
     rows = load_splits(config)[1]
     if rows is None: raise ValueError(f"the run must have held-out rows, got eval_rows=0 in {str(folder)!r}")
     data = encode_rows(rows, result.tokenizer, config.template, config.max_length, verbose=False).dataset
@@ -170,8 +166,8 @@ class Subject(NamedTuple):
 # %% ../nbs/11_cli.ipynb #86210259
 def run_settings(name:str|Path)->TrainConfig|None:
     "The settings of a finished run's folder; None where the name is no such folder."
-    record = read_record(name) if (Path(name)/"run.json").is_file() else None
-    return None if record is None or record["status"] != "finished" else TrainConfig(**record["settings"])
+    record = read_record(name)
+    return None if record is None or record["status"] != "finished" else run_config(name, record)
 
 # %% ../nbs/11_cli.ipynb #0863abf6
 def load_subject(
@@ -188,17 +184,6 @@ def load_subject(
     frozen, tokenizer = load_frozen(replace(config, model=model))
     names = {"model": model, "adapter": name if adapter else None, "quantize": config.quantize}
     return Subject(PeftModel.from_pretrained(frozen, name).eval() if adapter else frozen, tokenizer, names)
-
-# %% ../nbs/11_cli.ipynb #110f32d3
-RUN_FILES = ("run.json", "run.png", "adapter", "start", PART)
-
-# %% ../nbs/11_cli.ipynb #bccda734
-def clear_run(folder:str|Path)->None:
-    "Remove what a run wrote, and nothing else."
-    with one_run(folder) if Path(folder).is_dir() else nullcontext():   # not under a run at work
-        for path in [Path(folder)/n for n in RUN_FILES] + list(checkpoints(folder).values()):
-            if path.is_dir(): shutil.rmtree(path)
-            else: path.unlink(missing_ok=True)
 
 # %% ../nbs/11_cli.ipynb #d054f2af
 def demo_config(
@@ -223,7 +208,6 @@ def demo(
 )->dict[str, float]:       # exact match `before`, `after` and `reloaded`, in [0, 1]
     "Train on the embedded base and show what changed."
     check_ready(config)
-    clear_run(config.output_dir)
     check_output(config)
     if config.threads: torch.set_num_threads(config.threads)
     base, tokenizer = load_frozen(config)
@@ -265,7 +249,7 @@ def portable_record(
 )->dict[str, Any]:             # the same without settings that do not change what is learned
     "A run's record without what belongs to one machine's folders."
     settings = {k: without_folder(v) for k,v in record["settings"].items() if k not in SIDE_SETTINGS}
-    return {**record, "settings": settings}
+    return {**{k: v for k,v in record.items() if k != "base"}, "settings": settings}   # entries of the base serve a run that goes on
 
 # %% ../nbs/11_cli.ipynb #fa1db62d
 def compact_json(
@@ -273,7 +257,7 @@ def compact_json(
     depth:int=0,  # of nesting, spaces to indent by
 )->str:           # without a line break at the end
     "JSON whose short lists and objects stay on one line."
-    flat, pad = json.dumps(value), "\n" + " "*(depth + 1)
+    flat, pad = to_json(value), "\n" + " "*(depth + 1)
     if not isinstance(value, (dict, list)) or len(flat) <= 110: return flat
     if isinstance(value, list): return "[" + ",".join(pad + compact_json(v, depth + 1) for v in value) + pad[:-1] + "]"
     return "{" + ",".join(f"{pad}{json.dumps(k)}: {compact_json(v, depth + 1)}" for k,v in value.items()) + pad[:-1] + "}"
@@ -284,7 +268,7 @@ def train_command(args:argparse.Namespace)->None:
     config = read_recipe(args.recipe, **given_settings(args))
     record = train(config).record
     if not main_process(): return
-    if record["eval"]: print(f"held-out NLL {record['eval'][0]['eval_nll']:.4f} before, {record['eval'][-1]['eval_nll']:.4f} after")
+    if record["eval"]: print(f"held-out NLL {nll_words(record)}")
     print(f"adapter in {Path(config.output_dir)/'adapter'}, record and picture beside it")
 
 # %% ../nbs/11_cli.ipynb #18685df7
@@ -426,7 +410,7 @@ def data_command(args:argparse.Namespace)->None:
 def evaluate_command(args:argparse.Namespace)->None:
     "Print the scores of a run."
     scores = evaluate_run(args.run, args.max_new_tokens)
-    if args.json: return print(json.dumps(scores))
+    if args.json: return print(to_json(scores))
     print(f"held-out NLL {scores['nll']:.4f} nats per answer token")
     if scores["exact_match"] is not None: print(f"right answers {scores['exact_match']:.1%}")
 
@@ -479,9 +463,17 @@ def demo_command(args:argparse.Namespace)->None:
     demo(demo_config(**given_settings(args)))
 
 # %% ../nbs/11_cli.ipynb #f5c0d68a
+def one_line(
+    text:str,
+    most:int=1000,   # characters; what a message echoes may be a whole file
+)->str:
+    "A message as one line."
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[:most - 100]} ... {line[-80:]}"
+
 class OneLineParser(argparse.ArgumentParser):
     "A parser whose errors are one line."
-    def error(self, message:str)->NoReturn: self.exit(2, f"soka: error: {message}\n")
+    def error(self, message:str)->NoReturn: self.exit(2, f"soka: error: {one_line(message)}\n")
 
 # %% ../nbs/11_cli.ipynb #7b81786e
 def make_parser()->argparse.ArgumentParser:
@@ -617,7 +609,7 @@ def main(
     except KeyboardInterrupt: return 130
     except Exception as e:
         if args.debug: raise
-        print(f"soka: error: {' '.join(str(e).split()) or type(e).__name__}", file=sys.stderr)
+        print(f"soka: error: {one_line(str(e)) or type(e).__name__}", file=sys.stderr)
         return 2
     if dist.is_available() and dist.is_initialized(): dist.destroy_process_group()   # its threads must end before Python does
     return 0

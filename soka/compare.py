@@ -27,13 +27,13 @@ from peft.tuners.lora.loraga import preprocess_loraga
 from pydantic import AfterValidator, Field
 from scipy.special import stdtrit
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, get_cosine_schedule_with_warmup
+from transformers import AutoTokenizer, get_cosine_schedule_with_warmup
 from .data import Collator, encode_rows, format_prompt, load_rows, prompt_ids
 from .dynamic import recompress_model
 from .evaluate import batch_nll, generate_answers
 from .kron import rearrange
 from .peft import SoKAConfig, base_weight, loss_gradients, soka_layers, with_gradients
-from .problems import exact_match, word_problems
+from .problems import exact_match, load_whole, word_problems
 from .quant import quantize_layers
 from .registry import find_entry, registered
 from .settings import (Count, CountOrZero, Name, Part, Positive, Seed, check_names, check_value, make, read_yaml)
@@ -336,7 +336,7 @@ METHODS: dict[str, Method] = {
 # %% ../nbs/28_compare.ipynb #0ab8b8f4
 @lru_cache(maxsize=2)
 def _load(path:str)->tuple[Any, Any]:
-    model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+    model = load_whole(path, dtype=torch.float32)
     model.config.use_cache = False
     return model, AutoTokenizer.from_pretrained(path)
 

@@ -14,13 +14,14 @@ import torch
 from peft import PeftModel, get_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+from transformers import BitsAndBytesConfig
 from .core import KronTerms
 from .kpsvd import KPSVD, kpsvd
 from .kron import KronShape
 from .peft import (LayerPlan, SoKAConfig, SoKALayer, base_weight, find_plan, pattern, read_plan, settle_targets,
                        soka_layers, supported, write_plan)
 from .plan import Checkpoint, open_checkpoint, read_weight
+from .problems import load_whole
 from .quant import (QUANT_TYPES, bnb, dense_weight, keep_cpu_weights, kind, quantize_linear, set_dense_weight,
                         stored_dtype)
 from .rank import affordable, listed_shapes, sketched
@@ -177,7 +178,7 @@ def opened(
     checkpoint = open_checkpoint(str(model))
     dtype = getattr(checkpoint.model.config, "dtype", None) or torch.float32
     q = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type=form.quant_type, bnb_4bit_use_double_quant=form.double_quant, bnb_4bit_compute_dtype=dtype)
-    loaded = AutoModelForCausalLM.from_pretrained(checkpoint.folder, dtype=dtype, quantization_config=q, device_map="auto" if torch.cuda.is_available() else "cpu")
+    loaded = load_whole(checkpoint.folder, dtype=dtype, quantization_config=q, device_map="auto" if torch.cuda.is_available() else "cpu")
     keep_cpu_weights(loaded)
     return loaded, checkpoint
 

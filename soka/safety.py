@@ -7,32 +7,39 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Annotated, Any
 import torch
 from accelerate.utils import gather_object
+from peft.tuners.tuners_utils import BaseTunerLayer
+from pydantic import Field
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback
+from transformers.trainer_utils import TrainOutput
+from .settings import check_value, read_json
 try: import fcntl
 except ImportError: fcntl = None   # type: ignore[assignment]   # Windows
 
 # %% auto #0
-__all__ = ['MANIFEST', 'PART', 'NOTES', 'LOCK', 'digest', 'sync', 'files_in', 'seal', 'flaw', 'checkpoints', 'last_checkpoint',
-           'keep_newest', 'take_lock', 'one_run', 'Interrupted', 'stop_signals', 'bad_gradients', 'bad_parameter',
-           'find_rows', 'write_failed', 'read_notes', 'WholeLog', 'SafeTrainer', 'finish', 'Guard', 'describe_batch',
-           'no_memory', 'memory_advice', 'check_room']
+__all__ = ['MANIFEST', 'Manifest', 'PART', 'NOTES', 'LOCK', 'digest', 'sync', 'files_in', 'seal', 'flaw', 'checkpoints',
+           'last_checkpoint', 'keep_newest', 'take_lock', 'one_run', 'Interrupted', 'stop_signals', 'trained',
+           'gradients', 'not_finite', 'find_rows', 'write_failed', 'read_notes', 'WholeLog', 'SafeTrainer', 'finish',
+           'NoStepLeft', 'Guard', 'describe_batch', 'Watch', 'no_memory', 'memory_advice', 'check_room']
 
 # %% ../nbs/21_safety.ipynb #a2266b32
 MANIFEST = "manifest.json"
+Manifest = Annotated[dict[str, Annotated[list[int|str], Field(min_length=2, max_length=2)]],
+                     Field(min_length=1, description="a table of files with their size and digest")]
 PART = "checkpoint.part"       # where a checkpoint is written before it gets its name
 NOTES = "soka_state.json"      # what Trainer's own files do not hold
 
@@ -77,12 +84,9 @@ def flaw(
 )->str|None:          # None for a whole one
     "What is wrong with a checkpoint."
     folder = Path(folder)
-    try: want = json.loads((folder/MANIFEST).read_text(encoding="utf-8"))
-    except RecursionError: want = None
+    try: want = check_value(MANIFEST, read_json(folder/MANIFEST, MANIFEST), Manifest)
     except FileNotFoundError: return f"no {MANIFEST}: it was not finished"
-    except (OSError, ValueError) as e: return f"{MANIFEST} cannot be read: {e}"
-    whole = isinstance(want, dict) and want and all(isinstance(v, list) and list(map(type, v)) == [int, str] for v in want.values())
-    if not whole: return f"{MANIFEST} cannot be read: it must give size and digest of every file"
+    except (OSError, TypeError, ValueError) as e: return f"{MANIFEST} cannot be read: {e}"
     have = files_in(folder)
     for name, (size, sha) in want.items():
         if name not in have: return f"{name} is missing"
@@ -188,19 +192,29 @@ def stop_signals(
     finally: restore()
 
 # %% ../nbs/21_safety.ipynb #c4c91625
-def bad_gradients(
-    model:nn.Module,  # after backward
-)->bool:
-    "Is any gradient infinite or not a number?"
-    grads = [p.grad for p in model.parameters() if p.grad is not None]
-    return bool(grads) and not bool(torch.stack(torch._foreach_norm(grads)).isfinite().all())
+def trained(
+    model:nn.Module,
+)->dict[str, nn.Parameter]:
+    "The parameters that are trained, by name."
+    return {n: p for n,p in model.named_parameters() if p.requires_grad}
+
+def gradients(
+    weights:Mapping[str, nn.Parameter],  # from `trained`, after backward
+)->dict[str, Tensor]:                    # by name
+    "The gradients that there are."
+    return {n: p.grad for n,p in weights.items() if p.grad is not None}
 
 # %% ../nbs/21_safety.ipynb #7480069c
-def bad_parameter(
-    model:nn.Module,  # after backward
-)->str:               # name of a parameter
-    "The first parameter with a bad gradient."
-    return next(n for n,p in model.named_parameters() if p.grad is not None and not bool(p.grad.isfinite().all()))
+@torch.no_grad()
+def not_finite(
+    tensors:Mapping[str, Tensor],  # by name
+)->str|None:                       # None where all are finite
+    "Norm and name of the first tensor whose norm is infinite or not a number."
+    if not tensors: return None
+    norms = torch.stack(torch._foreach_norm(list(tensors.values())))
+    if bool(norms.isfinite().all()): return None
+    i = int(norms.isfinite().logical_not().nonzero()[0])
+    return f"norm {float(norms[i])} in {list(tensors)[i]}"
 
 # %% ../nbs/21_safety.ipynb #1f7a5284
 def find_rows(
@@ -255,7 +269,8 @@ class WholeLog(Trainer):
         if "loss" in logs:
             logs["loss"] = self.mean_partial()/max(1, self.state.global_step - self.since)
             self.since, self.partial = self.state.global_step, torch.zeros_like(self.partial)
-        super().log(logs, *args, **kw)
+        plain: dict[str, Any] = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k,v in logs.items()}   # JSON has no NaN
+        super().log(plain, *args, **kw)
 
 # %% ../nbs/21_safety.ipynb #874a7378
 class SafeTrainer(WholeLog):
@@ -267,9 +282,17 @@ class SafeTrainer(WholeLog):
         "As `Trainer` does; a signal becomes `Interrupted`."
         self.take_up(resume_from_checkpoint)
         if not any(isinstance(c, Guard) for c in self.callback_handler.callbacks): self.add_callback(Guard(self))
-        with stop_signals(repeat=self.args.world_size == 1) as self.asked: done = super().train(resume_from_checkpoint, **kw)
+        with stop_signals(repeat=self.args.world_size == 1) as self.asked:
+            try: done = super().train(resume_from_checkpoint, **kw)
+            except NoStepLeft: done = self.without_step()
         if self.asked.signum: self.leave(self.asked.signum)
         return done
+
+    def without_step(self)->TrainOutput:
+        "The end of a run whose checkpoint is of its last step."
+        self.is_in_train = False
+        self.control = self.callback_handler.on_train_end(self.args, self.state, self.control)   # type: ignore[has-type]
+        return TrainOutput(self.state.global_step, 0., {})
 
     def leave(self, signum:int)->None:
         step, folder = self.state.global_step, self.args.output_dir
@@ -312,6 +335,9 @@ def finish(
     keep_newest(folder, step, limit)
 
 # %% ../nbs/21_safety.ipynb #955b101d
+class NoStepLeft(Exception):
+    "A run goes on from the checkpoint of its last step."
+
 class Guard(TrainerCallback):
     "Looks at every step before the optimizer does, and ends a run between two steps."
     def __init__(self, trainer:SafeTrainer)->None: self.trainer, self.signum = trainer, 0
@@ -319,13 +345,18 @@ class Guard(TrainerCallback):
     def on_train_begin(self, args:Any, state:Any, control:Any, **kw:Any)->None:
         have = self.trainer._train_batch_size   # Trainer before 5 takes the checkpoint's
         if have != args.train_batch_size: raise NotImplementedError(f"this transformers must resume with the checkpoint's batch_size {have}, got {args.train_batch_size}")
+        done, most = state.global_step, state.max_steps
+        if done >= most: raise NoStepLeft(f"a run must have a step left, got {done} of {most} taken")
 
     def on_pre_optimizer_step(self, args:Any, state:Any, control:Any, model:Any=None, **kw:Any)->None:
         t, seen = self.trainer, self.trainer.seen
         bad = not bool(torch.stack([loss for loss,_ in seen]).isfinite().all())
-        bad = bad or t.accelerator.scaler is None and bad_gradients(model)   # float16's scaler skips such a step by itself
-        flags = t.accelerator.gather(torch.tensor([[t.asked.signum, bad]], device=args.device)).amax(0).tolist()
+        weights = trained(model)
+        if t.accelerator.scaler is None: bad = bad or not_finite(gradients(weights)) is not None   # float16's scaler skips such a step by itself
+        spoilt = not_finite(weights) is not None   # by the step before
+        flags = t.accelerator.gather(torch.tensor([[t.asked.signum, bad, spoilt]], device=args.device)).amax(0).tolist()
         self.signum = flags[0]
+        if flags[2]: raise FloatingPointError(self.complain_of_weights(model, state.global_step))
         if flags[1]: raise FloatingPointError(self.complain(model, state.global_step + 1))
         seen.clear()
 
@@ -334,14 +365,25 @@ class Guard(TrainerCallback):
         t, p = self.trainer, self.trainer.accelerator.process_index
         def words(bad): return gather_object([describe_batch(loss, x, t.train_dataset, p) for loss,x in t.seen if bad(loss)])
         found = words(lambda loss: not bool(loss.isfinite()))   # else the loss is good and its gradient is not
-        if not found: found = [f"a bad gradient of {bad_parameter(model)}"]*bad_gradients(model) + words(lambda loss: True)
-        last = last_checkpoint(t.args.output_dir)
-        kept = f"{Path(last).name} in {t.args.output_dir} is good" if last else "there is no checkpoint yet"
-        return (f"loss and gradients must be finite, got {'; '.join(found)} at step {step}, which was not taken; {kept}. "
+        if not found: found = [f"a gradient of {bad}" for bad in [not_finite(gradients(trained(model)))] if bad] + words(lambda loss: True)
+        return (f"loss and gradients must be finite, got {'; '.join(found)} at step {step}, which was not taken; {self.kept()}. "
                 "Look at these rows, or lower learning_rate or max_grad_norm in a new output_dir")
 
-    def on_step_end(self, args:Any, state:Any, control:Any, **kw:Any)->None:
+    def complain_of_weights(self, model:nn.Module, step:int)->str:
+        found = [bad for bad in gather_object([not_finite(trained(model))]) if bad]
+        return (f"weights must be finite, got {found[0]} after step {step}; {self.kept()}. "
+                "Lower learning_rate or weight_decay in a new output_dir")
+
+    def kept(self)->str:
+        folder = self.trainer.args.output_dir
+        last = last_checkpoint(folder)
+        return f"{Path(last).name} in {folder} is good" if last else "there is no checkpoint yet"
+
+    def on_step_end(self, args:Any, state:Any, control:Any, model:Any=None, **kw:Any)->None:
         if self.signum: control.should_save = True
+        if not (control.should_save or control.should_training_stop): return   # the next step looks
+        spoilt = torch.tensor([not_finite(trained(model)) is not None], device=args.device)
+        if bool(self.trainer.accelerator.gather(spoilt).any()): raise FloatingPointError(self.complain_of_weights(model, state.global_step))
 
     def on_save(self, args:Any, state:Any, control:Any, **kw:Any)->None:
         if self.signum: self.trainer.leave(self.signum)
@@ -356,6 +398,37 @@ def describe_batch(
     "A batch in words: its loss and its rows."
     rows = find_rows(data, inputs["input_ids"].cpu(), inputs["attention_mask"].cpu()) if data is not None else []
     return f"loss {float(loss):.4g} on rows {', '.join(map(str, rows))} (from 0, process {process})"
+
+# %% ../nbs/21_safety.ipynb #1f3f7e40
+class Watch(TrainerCallback):
+    "Names the adapted layers that no gradient has reached after a few steps."
+    def __init__(
+        self,
+        tell:Callable[[str], Any]=print,  # gets the line
+        steps:int=5,                      # after which it is said
+    )->None:
+        self.tell, self.steps, self.seen = tell, steps, 0
+        self.silent:list[str] = []        # names, at last
+
+    def on_pre_optimizer_step(self, args:Any, state:Any, control:Any, model:Any=None, **kw:Any)->None:
+        if self.seen >= self.steps: return
+        layers = {n: [p for p in m.parameters() if p.requires_grad] for n,m in model.named_modules() if isinstance(m, BaseTunerLayer)}
+        layers = {n: ps for n,ps in layers.items() if ps and (n in self.silent or not self.seen)}
+        grads = [(n, p.grad) for n,ps in layers.items() for p in ps if p.grad is not None]
+        norms: Any = torch.stack(torch._foreach_norm([g for _,g in grads])) if grads else torch.zeros(0)
+        reached = {n for (n, _), size in zip(grads, getattr(norms, "full_tensor", lambda: norms)().tolist()) if size}
+        self.silent, self.seen = [n for n in layers if n not in reached], self.seen + 1
+
+    def on_step_end(self, args:Any, state:Any, control:Any, **kw:Any)->None:
+        if self.seen == self.steps or self.seen < self.steps and state.global_step == state.max_steps: self.say(state)
+
+    def say(self, state:Any)->None:
+        "Tell of layers without gradient in any process."
+        found, steps, self.seen = gather_object([self.silent]), self.seen, self.steps + 1   # once
+        self.silent = [n for n in self.silent if all(n in others for others in found)]
+        if not self.silent or not state.is_world_process_zero: return
+        names = ", ".join(self.silent[:3]) + ", ..."*(len(self.silent) > 3)
+        self.tell(f"no gradient has reached {len(self.silent)} of the adapted layers in {steps} steps, so they do not train: {names}")
 
 # %% ../nbs/21_safety.ipynb #65a611f8
 def no_memory(

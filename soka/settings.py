@@ -5,10 +5,14 @@
 # %% auto #0
 __all__ = ['Count', 'CountOrZero', 'Seed', 'Number', 'Positive', 'NotNegative', 'Part', 'Share', 'Line', 'Name', 'Names',
            'Module', 'Regex', 'ModulesOrNone', 'Modules', 'Word', 'Words', 'Side', 'ShapeName', 'OneShape', 'Shape',
-           'as_number', 'check_regex', 'rule_of', 'shown', 'check_value', 'kinds', 'check_fields', 'check_names',
-           'make', 'setting', 'parse_yaml', 'read_yaml']
+           'MOST_VALUES', 'DEEPEST', 'MOST_BYTES', 'as_number', 'check_regex', 'rule_of', 'shown', 'check_value',
+           'kinds', 'check_fields', 'check_names', 'make', 'setting', 'once', 'parse_yaml', 'read_text', 'read_yaml',
+           'parse_json', 'read_json', 'to_json']
 
 # %% ../nbs/29_settings.ipynb #8a58e499
+import json
+import math
+import os
 import re
 import reprlib
 from collections.abc import Iterable, Mapping
@@ -156,14 +160,46 @@ def setting(
     return field(default=default, metadata={"group": group, "help": help})
 
 # %% ../nbs/29_settings.ipynb #89fde4c5
+MOST_VALUES, DEEPEST = 20_000, 20   # in a recipe; the longest has about forty values, and a plan in it six a layer
+
 class _Loader(yaml.SafeLoader):
-    "YAML 1.2's plain values, and every key once."
+    "YAML 1.2's plain values, every key once, and no more values or depth than a recipe needs."
     yaml_implicit_resolvers: dict = {}
+
+    def __init__(self, text:str)->None:
+        super().__init__(text)
+        self.depth, self.made = 0, 0
+        self.spans: dict[Any, tuple[int, int]] = {}   # values and depth of each node
+
+    def compose_node(self, parent:Any, index:Any)->Any:
+        self.depth, self.made = self.depth + 1, self.made + 1
+        self.bound(self.made, self.depth)
+        alias = self.peek_event().anchor if self.check_event(yaml.AliasEvent) else None
+        node: Any = super().compose_node(parent, index)
+        self.depth -= 1
+        if node not in self.spans:
+            if alias: raise ValueError(f"settings must not hold themselves, got *{shown(alias)[1:-1]} in what it stands for")
+            inside = [] if isinstance(node, yaml.ScalarNode) else node.value   # a table's are pairs
+            parts = [self.spans[n] for v in inside for n in (v if isinstance(v, tuple) else (v,))]
+            self.spans[node] = 1 + sum(values for values, _ in parts), 1 + max((depth for _, depth in parts), default=0)
+        self.bound(*self.spans[node])
+        return node
+
+    def bound(self, values:int, depth:int)->None:
+        if values > MOST_VALUES: raise ValueError(f"settings must have at most {MOST_VALUES:,} values, got {values:,}")
+        if depth > DEEPEST: raise ValueError(f"settings must be at most {DEEPEST} deep, got {depth}")
 
     def construct_mapping(self, node:Any, deep:bool=False)->dict:
         keys = [self.construct_object(k, deep=True) for k, _ in node.value if not k.tag.endswith(":merge")]
-        if twice := [k for k in keys if keys.count(k) > 1]: raise ValueError(f"settings must be given once, got {shown(twice[0])} twice")
+        once(k for k in keys if isinstance(k, (str, int, float, NoneType)))   # another kind of key is refused by PyYAML
         return super().construct_mapping(node, deep)
+
+def once(keys:Iterable[Any], what:str="settings")->None:
+    "Refuse a key that comes twice."
+    seen: set = set()
+    for k in keys:
+        if k in seen: raise ValueError(f"{what} must be given once, got {shown(k)} twice")
+        seen.add(k)
 
 _INT = r"[-+]?(0|[1-9][0-9_]{0,29})"
 _FLOAT = rf"([-+]?\.[0-9]{{1,30}}|{_INT}(\.[0-9]{{0,30}})?)([eE][-+]?[0-9]{{1,3}})?$|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$"
@@ -179,11 +215,59 @@ def parse_yaml(
     try: return yaml.load(text, _Loader)
     except (yaml.YAMLError, RecursionError) as e: raise ValueError(" ".join(str(e).split())) from e
 
+# %% ../nbs/29_settings.ipynb #ef80eda8
+MOST_BYTES = 1_000_000   # of a recipe
+
+def read_text(
+    path:str|Path,       # file
+    what:str,            # what an error calls it
+    most:int|None=None,  # bytes it may have
+)->str:                  # without a byte order mark, lines ended by "\n"
+    "The text of a file."
+    path, name = Path(path), str(path)
+    if not os.path.isfile(path):   # Path's own raises for a name that is too long
+        raise FileNotFoundError(f"{what} must be a file that exists, got {name!r}")
+    if most and (size := path.stat().st_size) > most: raise ValueError(f"{what} must have at most {most:,} bytes, got {size:,} in {name!r}")
+    raw = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    try: return raw.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as e:
+        raise ValueError(f"{what} must be UTF-8, got byte 0x{raw[e.start]:02x} in line {raw[:e.start].count(10) + 1} of {name!r}") from e
+
 def read_yaml(
     path:str|Path,  # file
     what:str,       # what an error calls it
 )->Any:
     "The content of a YAML file."
-    if not Path(path).is_file(): raise FileNotFoundError(f"{what} must be a file that exists, got {str(path)!r}")
-    try: return parse_yaml(Path(path).read_text(encoding="utf-8"))
+    text = read_text(path, what, MOST_BYTES)
+    try: return parse_yaml(text)
     except ValueError as e: raise ValueError(f"{what} must be YAML, {str(path)!r} has: {e}") from e
+
+def parse_json(
+    text:str,
+)->Any:        # or a `ValueError` of one line
+    "The value of a JSON text in which every key comes once."
+    def table(pairs:list)->dict:
+        if len(made := dict(pairs)) < len(pairs): once((k for k, _ in pairs), "keys")
+        return made
+    try: return json.loads(text, object_pairs_hook=table)
+    except RecursionError as e: raise ValueError(f"it must be less deep, got {e}") from e
+
+def read_json(
+    path:str|Path,  # file
+    what:str,       # what an error calls it
+)->Any:
+    "The content of a JSON file."
+    text = read_text(path, what)
+    try: return parse_json(text)
+    except ValueError as e: raise ValueError(f"{what} must be JSON, {str(path)!r} has: {e}") from e
+
+def to_json(
+    value:Any,             # of dicts, lists, texts and numbers
+    indent:int|None=None,
+)->str:
+    "JSON without the NaN and Infinity that Python would write and others cannot read: null stands for them."
+    def plain(v:Any)->Any:
+        if isinstance(v, Mapping): return {k: plain(x) for k, x in v.items()}
+        if isinstance(v, (list, tuple)): return [plain(x) for x in v]
+        return None if isinstance(v, float) and not math.isfinite(v) else v
+    return json.dumps(plain(value), indent=indent, allow_nan=False)

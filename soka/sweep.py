@@ -6,8 +6,6 @@
 from __future__ import annotations
 import gc
 import itertools
-import json
-import math
 import os
 import re
 import statistics
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 import torch
 from matplotlib.figure import Figure
+from .settings import check_value, read_json, to_json
 from .train import SIDE_SETTINGS, TrainConfig, check_output, check_ready, main_process, make_config, read_record, recipe_values, train
 
 # %% auto #0
@@ -86,8 +85,9 @@ def arm_result(
     done = record is not None and record["status"] == "finished"
     out: dict[str, Any] = {"name": arm.name, "values": arm.values, "status": "finished" if done else "waiting", "nll": None, "parameters": None, "steps": None, "seconds": None, "error": None}
     if done and record:
-        out |= {"nll": record["eval"][-1]["eval_nll"], "parameters": record["adapter"]["trained_parameters"], "steps": record["steps"], "seconds": record["speed"]["train_seconds"]}
-        if not math.isfinite(out["nll"]): error, out["nll"] = f"held-out NLL is {out['nll']}", None
+        out |= {"nll": record["eval"][-1]["eval_nll"] if record["eval"] else None, "steps": record["steps"],
+                "parameters": record["adapter"]["trained_parameters"], "seconds": record["speed"]["train_seconds"]}
+        if out["nll"] is None: error = "held-out NLL is not finite"
     return {**out, "status": "failed", "error": error} if error else out
 
 # %% ../nbs/27_sweep.ipynb #a5872094
@@ -193,8 +193,13 @@ def check_sweep(
 )->None:
     "Raise if the folder holds another sweep."
     path = Path(folder)/"sweep.json"
-    if not path.is_file(): return
-    old = json.loads(path.read_text(encoding="utf-8"))
+    if not os.path.lexists(path): return
+    old = read_json(path, "sweep.json")
+    try:
+        check_value("it", old, dict[str, Any])
+        for key in ("settings", "axes"): check_value(key, old.get(key), dict[str, Any])
+        for key, values in old["axes"].items(): check_value(f"axes.{key}", values, list[Any])
+    except (TypeError, ValueError) as e: raise ValueError(f"sweep.json must be the record of a sweep, {str(path)!r} has: {e}") from e
     def refuse(what:str, was:Any, now:Any)->None:
         raise ValueError(f"output_dir must be unused or hold the same sweep, {str(folder)!r} has {what} {was!r}, got {now!r}")
     if list(old["axes"]) != list(axes): refuse("swept settings", list(old["axes"]), list(axes))
@@ -216,7 +221,7 @@ def write_summary(
     best = best_group(groups) if status != "running" else None
     summary = {"status": status, "settings": dict(settings), "axes": {k: list(v) for k, v in axes.items()}, "arms": list(results), "groups": groups, "best": best}
     part = Path(folder)/"sweep.tmp"
-    part.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    part.write_text(to_json(summary, 1) + "\n", encoding="utf-8")
     os.replace(part, Path(folder)/"sweep.json")
     return summary
 

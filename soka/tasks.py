@@ -23,12 +23,12 @@ from .data import Source, _check_rows, _read, encode_rows, format_prompt, prompt
 from .evaluate import answer_nll, left_pad
 from .grade import last_boxed, math_scores, number_scores
 from .registry import registered
-from .settings import shown
 from .sandbox import Job, check_programs, find_mode, mbpp_job, run_source
+from .settings import check_value, shown
 
 # %% auto #0
-__all__ = ['TASKS', 'FENCE', 'gsm8k_splits', 'math_splits', 'mbpp_splits', 'MEASURES', 'texts_of', 'gsm8k_doc', 'math_doc',
-           'mbpp_doc', 'Task', 'check_tasks', 'task_file', 'task_number', 'read_doc', 'load_docs', 'read_sources',
+__all__ = ['TASKS', 'COLUMNS', 'FENCE', 'gsm8k_splits', 'math_splits', 'mbpp_splits', 'MEASURES', 'texts_of', 'gsm8k_doc',
+           'math_doc', 'mbpp_doc', 'Task', 'check_tasks', 'task_file', 'make_doc', 'load_docs', 'read_sources',
            'doc_prompt', 'stop_text', 'PromptEncoder', 'fenced_blocks', 'find_program', 'run_programs', 'gsm8k_results',
            'math_results', 'mbpp_results', 'evals_path', 'read_task_file', 'splits', 'EvalSettings', 'check_settings',
            'need_lm_eval', 'make_tasks', 'lm_of', 'generate_scores', 'versions', 'check_measures', 'sandbox_facts',
@@ -98,23 +98,24 @@ def task_file(
     return found[0]
 
 # %% ../nbs/25_tasks.ipynb #2e3a5bb7
-def task_number(
-    row:Mapping[str, Any],   # of MBPP
-)->int:                      # 11 where there is none: every task counts
-    "The number of a task."
-    number = row.get("task_id", 11)
-    if type(number) is not int: raise ValueError(f"task_id of an MBPP row must be an integer, got {shown(number)}")
-    return number
+COLUMNS: dict[str, dict[str, Any]] = {
+    "gsm8k": {"question": str, "answer": str},
+    "math": {"problem": str, "solution": str, "answer": str|None},
+    "mbpp": {"task_id": int|None, "text": str|None, "prompt": str|None, "code": str, "test_list": list[str],
+             "test_setup_code": str|None, "test_imports": list[str]|None}}
 
-def read_doc(
-    doc:Callable[[Mapping[str, Any]], dict[str, Any]],   # of the task
+def make_doc(
+    task:str,               # a name in `TASKS`
     row:Mapping[str, Any],
-    where:str,                                           # for the message
-)->dict[str, Any]:
-    "One problem, or a `ValueError` that says which row is none."
-    try: return doc(row)
-    except KeyError as e: raise ValueError(f"{where} must have {e}, got columns {sorted(row)}") from e
-    except ValueError as e: raise ValueError(f"{e}; {where}") from e
+    place:str,              # where the row stands, for an error
+)->dict[str, Any]:          # `instruction`, `target`, `gold`
+    "One problem of a row whose columns are of the right types."
+    if gone := [c for c, kind in COLUMNS[task].items() if c not in row and kind in (str, list[str])]:
+        raise ValueError(f"a row of {task} must have {gone[0]!r}, got columns {shown(sorted(row))} in {place}")
+    for column, kind in COLUMNS[task].items(): check_value(f"{column} in {place}", row.get(column), kind)
+    try: return TASKS[task].doc(row)
+    except (KeyError, ValueError, SyntaxError, RecursionError) as e:
+        raise ValueError(f"a row of {task} must make a problem, {place} has: {e}") from e
 
 def load_docs(
     task:str,                 # a name in `TASKS`
@@ -122,13 +123,17 @@ def load_docs(
     limit:int|None=None,      # keep at most this many, from the start
 )->list[dict[str, Any]]:      # each with `instruction`, `target`, `gold`
     "The problems of a task."
-    hub, config, split, doc = TASKS[check_tasks([task])[0]]
+    hub, config, split, _ = TASKS[check_tasks([task])[0]]
     if limit is not None and limit < 1: raise ValueError(f"limit must be at least 1, got {limit}")
     if not registered(source) and isinstance(source, (str, Path)) and Path(source).is_dir(): source = task_file(task, source)
-    rows = list(_check_rows(_read(hub if source is None else source, split, config)))
-    if task == "mbpp": rows = [r for r in rows if 11 <= task_number(r) <= 510]
+    of = f" of {str(source)!r}" if isinstance(source, (str, Path)) else ""
+    try: rows = list(enumerate(_check_rows(_read(hub if source is None else source, split, config))))
+    except TypeError as e: raise TypeError(f"{e}{of}") from e
+    def number(i:int, r:Mapping)->int: return check_value(f"task_id in row {i}{of}", r.get("task_id"), int|None) or 11
+    if task == "mbpp": rows = [(i, r) for i, r in rows if 11 <= number(i, r) <= 510]
     if not rows: raise ValueError(f"{task} must have rows with task_id 11 to 510, got none")
-    return [read_doc(doc, r, f"row {i} of {task}") for i, r in enumerate(rows[:limit], 1)]
+    return [make_doc(task, r, f"row {i}{of}") for i, r in rows[:limit]]
+
 
 # %% ../nbs/25_tasks.ipynb #f184a363
 def read_sources(

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import timedelta
@@ -32,34 +32,38 @@ from pydantic import Field
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm
-from transformers import (AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedTokenizerBase, PrinterCallback,
+from transformers import (BitsAndBytesConfig, PreTrainedTokenizerBase, PrinterCallback,
                           Trainer, TrainerCallback, TrainingArguments, set_seed)
 from .data import Collator, DataReport, check_tokenizer, encode_rows, format_prompt, heldout_split, load_rows
 from .dynamic import DynamicRank
 from .evaluate import mean_nll, token_nll
+from .fingerprint import compare, compare_weight, fingerprint, parse_fingerprint, readable, weight_fingerprint
 from .pack import PackedCollator, check_packing, pack_training
-from .peft import AdapterSettings, SoKAConfig, base_parameters, read_plan_file, soka_layers, with_gradients, with_plan, with_record
-from .problems import base_path, word_problems
+from .peft import AdapterSettings, SoKAConfig, base_parameters, soka_layers, with_gradients, with_plan, with_record
+from .problems import MOST_PROBLEMS, base_path, load_whole, read_tokenizer, word_problems
 from .quant import bnb, features, keep_cpu_weights, quantize_layers
 from .rank import parse_budget
 from .registry import data_path, registered
-from .safety import Interrupted, SafeTrainer, check_room, last_checkpoint, memory_advice, one_run, read_notes
+from .safety import PART, Interrupted, SafeTrainer, Watch, check_room, checkpoints, last_checkpoint, memory_advice, one_run, read_notes
 from .start import WAITING
-from .settings import (Count, CountOrZero, Modules, Name, Names, NotNegative, Part, Positive, check_fields, check_names, read_yaml, setting)
+from .settings import (Count, CountOrZero, Modules, Name, Names, NotNegative, Part, Positive, check_fields, check_names,
+                           check_value, read_json, read_yaml, setting, shown, to_json)
 
 # %% auto #0
 __all__ = ['METHODS_TO_TRAIN', 'QUANTIZERS', 'DTYPES', 'SCHEDULERS', 'TrainMethod', 'Quantizer', 'Dtype', 'Scheduler', 'TwoNames',
-           'Ranks', 'Text', 'RunSeed', 'Threads', 'PlanTable', 'SIDE_SETTINGS', 'BATCH_SETTINGS', 'CARD', 'TrainConfig',
-           'make_config', 'recipe_values', 'read_recipe', 'load_splits', 'this_process', 'model_path', 'compute_dtype',
-           'load_tokenizer', 'quantization', 'check_4bit', 'load_frozen', 'prepare', 'total_params', 'soka_config',
-           'check_model', 'check_files', 'check_ready', 'lora_config', 'first_batches', 'uses_gradients', 'planned',
-           'adapter_config', 'residual_on_quantized', 'on_residual', 'made_once', 'one_start', 'one_residual',
-           'build_model', 'rows_per_step', 'main_process', 'read_record', 'make_output', 'check_output',
-           'schedule_arguments', 'report_arguments', 'training_arguments', 'to_nll', 'nll_metric', 'log_line', 'RunLog',
-           'make_trainer', 'versions', 'commit', 'hardware', 'peak_memory', 'layer_ranks', 'describe_adapter',
-           'start_record', 'total_speed', 'end_record', 'write_record', 'rank_grid', 'plot_ranks', 'plot_run',
-           'load_code', 'model_card', 'save_adapter', 'save_start', 'RunResult', 'load_run', 'encode_splits', 'train',
-           'agreed_checkpoint', 'run_log', 'start_words']
+           'Ranks', 'Text', 'RunSeed', 'Threads', 'PlanTable', 'SIDE_SETTINGS', 'BATCH_SETTINGS', 'STATUSES', 'Table',
+           'RUN_FILES', 'CARD', 'plan_content', 'TrainConfig', 'make_config', 'recipe_values', 'read_recipe',
+           'load_splits', 'this_process', 'model_path', 'compute_dtype', 'load_tokenizer', 'quantization', 'check_4bit',
+           'load_frozen', 'prepare', 'total_params', 'soka_config', 'check_model', 'check_files', 'check_ready',
+           'lora_config', 'first_batches', 'uses_gradients', 'planned', 'adapter_config', 'residual_on_quantized',
+           'on_residual', 'made_once', 'one_start', 'one_residual', 'build_model', 'rows_per_step', 'main_process',
+           'read_record', 'run_config', 'make_output', 'leftovers', 'check_output', 'base_marks', 'check_marks',
+           'check_same_data', 'schedule_arguments', 'report_arguments', 'training_arguments', 'to_nll', 'nll_metric',
+           'log_line', 'RunLog', 'make_trainer', 'versions', 'commit', 'hardware', 'peak_memory', 'layer_ranks',
+           'linear_work', 'left_out', 'describe_adapter', 'data_record', 'start_record', 'total_speed', 'end_record',
+           'write_record', 'rank_grid', 'plot_ranks', 'plot_run', 'load_code', 'nll_words', 'model_card',
+           'save_adapter', 'save_start', 'RunResult', 'load_run', 'encode_splits', 'train', 'agreed_checkpoint',
+           'run_log', 'start_words']
 
 # %% ../nbs/10_train.ipynb #8e53f783
 METHODS_TO_TRAIN = ("soka", "lora", "pissa")
@@ -79,6 +83,15 @@ Threads = Annotated[int, Field(ge=1, le=1024, description="an integer from 1 to 
 PlanTable = Annotated[dict[str, Any], Field(description="the content of a plan file")]
 
 # %% ../nbs/10_train.ipynb #afa4a2c2
+def plan_content(
+    path:str,   # JSON file, from `soka plan`
+)->dict[str, Any]:
+    "The plan that a setting names by its file."
+    plan = read_json(path, "plan")
+    if not isinstance(plan, dict):
+        raise ValueError(f"plan must be layer names with [m1, n1, m2, n2, r], got {type(plan).__name__} in {path!r}")
+    return plan
+
 @dataclass
 class TrainConfig(AdapterSettings):
     "Everything that decides a run."
@@ -133,14 +146,14 @@ class TrainConfig(AdapterSettings):
         check_fields(self)
         self.settle()
         _check_together(self)
-        if isinstance(self.plan, str) and Path(self.plan).is_file(): self.plan = read_plan_file(self.plan)   # a run is of a plan, not of a file
+        # a run is of a plan, not of a file
+        if isinstance(self.plan, str) and os.path.isfile(self.plan): self.plan = plan_content(self.plan)
         if self.method == "soka": self.soka_settings()
 
     def soka_settings(self)->SoKAConfig:
         "The settings of `soka.peft`, and with them its checks; a plan whose file is gone is left to `check_ready`."
         same = {f.name: getattr(self, f.name) for f in fields(AdapterSettings)}
         return SoKAConfig(**same, plan=self.plan if isinstance(self.plan, dict) else None, seed=self.seed, target_modules=self.target_modules, soka_dropout=self.dropout, task_type="CAUSAL_LM")
-
 
 # %% ../nbs/10_train.ipynb #20c1f1f4
 def _check_together(c:TrainConfig)->None:
@@ -156,6 +169,8 @@ def _check_together(c:TrainConfig)->None:
     if c.rank_pattern is not None and (c.method == "soka" or c.r is None): raise ValueError(f"rank_pattern needs method lora or pissa with r, got {c.method} with r={c.r}")
     if c.rank_source == "gradient" and not c.gradient_batches: raise ValueError(f"rank_source gradient needs gradient_batches of at least 1, got {c.gradient_batches}")
     if c.data == "problems" and c.data_rows is None: raise ValueError("data 'problems' needs data_rows, got null")
+    if c.data == "problems" and (rows := max(c.data_rows or 0, c.eval_rows)) > MOST_PROBLEMS:
+        raise ValueError(f"data 'problems' needs data_rows and eval_rows of at most {MOST_PROBLEMS:,}, got {rows}")
     if c.data != "problems" and c.eval_data is None and c.data_rows is not None and c.eval_rows >= c.data_rows:
         raise ValueError(f"eval_rows must leave rows to train on, fewer than data_rows = {c.data_rows}, got {c.eval_rows}")
 
@@ -178,7 +193,7 @@ def recipe_values(
     if path.resolve() in seen: raise ValueError(f"a recipe must not extend itself, got {path}")
     if not isinstance(values, dict): raise ValueError(f"a recipe must be keys with values, got {type(values).__name__} in {path}")
     over = values.pop("extends", None)
-    if not isinstance(over, str|None): raise TypeError(f"extends must be the path of a recipe, got {over!r} in {path}")
+    if not isinstance(over, str|None): raise TypeError(f"extends must be the path of a recipe, got {shown(over)} in {path}")
     return {**(recipe_values(path.parent/over, (*seen, path.resolve())) if over else {}), **values}
 
 # %% ../nbs/10_train.ipynb #39131cc1
@@ -232,7 +247,7 @@ def load_tokenizer(
     config:TrainConfig,         # settings
 )->PreTrainedTokenizerBase:     # one that passes `check_tokenizer`
     "The base's tokenizer."
-    tokenizer = AutoTokenizer.from_pretrained(model_path(config.model), revision=config.revision)
+    tokenizer = read_tokenizer(model_path(config.model), config.revision)
     check_tokenizer(tokenizer)
     return tokenizer
 
@@ -263,7 +278,7 @@ def load_frozen(
 )->tuple[Any, PreTrainedTokenizerBase]:      # model and tokenizer
     "The base, stored and frozen as the settings say, and its tokenizer."
     tokenizer, dtype = load_tokenizer(config), compute_dtype(config.dtype)
-    model = AutoModelForCausalLM.from_pretrained(model_path(config.model), revision=config.revision, dtype=dtype,
+    model = load_whole(model_path(config.model), revision=config.revision, dtype=dtype,
         quantization_config=quantization(config, dtype), device_map={"": this_process().device})
     keep_cpu_weights(model)
     check_4bit(model)
@@ -304,6 +319,9 @@ def check_model(
     if os.path.exists(name): ok = name == "base" or (Path(name)/"config.json").is_file()
     else: ok = re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", name) is not None
     if not ok: raise FileNotFoundError(f"model must be base, a hub id or a folder with config.json, got {name!r}")
+    inside = list(Path(name).iterdir()) if os.path.isdir(name) else []
+    pipes = [p.name for p in inside if p.exists() and not (p.is_file() or p.is_dir())]
+    if pipes: raise ValueError(f"model must be a folder of plain files, got {pipes[0]} in {name!r}")   # to open a named pipe takes for ever
 
 def check_files(
     key:str,                          # the setting
@@ -321,7 +339,8 @@ def check_ready(
     for key in ("data", "eval_data"): check_files(key, getattr(config, key))
     if config.method != "soka": return
     if "update" in (config.source, config.rank_source): raise ValueError(f"source and rank_source must be gradient, weight or zero in training, got {config.source} and {config.rank_source}")
-    if config.plan is not None: soka_config(config, 10**12)   # its file is read and checked
+    if isinstance(config.plan, str): plan_content(config.plan)   # not there: this says so
+    if config.plan is not None: soka_config(config, 10**12)
 
 # %% ../nbs/10_train.ipynb #8bb66d78
 def lora_config(
@@ -452,9 +471,10 @@ def build_model(
     config:TrainConfig,                        # settings
     data:Any=None,                             # encoded training rows, for source gradient
     checkpoint:str|None=None,                  # where a run goes on from
+    loaded:tuple[Any, PreTrainedTokenizerBase]|None=None,  # from `load_frozen`; None loads them
 )->tuple[PeftModel, PreTrainedTokenizerBase]:  # model with adapter, tokenizer
     "The base with the adapter of `method`, ready to train."
-    base, tokenizer = load_frozen(config)
+    base, tokenizer = loaded or load_frozen(config)
     set_seed(config.seed)   # LoRA's start is random, and every process must draw the same
     if checkpoint and config.method == "soka" and config.source != "weight":
         return PeftModel.from_pretrained(base, checkpoint, is_trainable=True), tokenizer
@@ -484,12 +504,43 @@ def main_process()->bool:
     return int(os.environ.get("RANK", 0)) == 0
 
 # %% ../nbs/10_train.ipynb #b4b79b85
+STATUSES = ("running", "interrupted", "failed", "finished")
+Table = dict[str, Any]
+
+_PARTS: dict[str, Any] = {
+    "status": Literal[STATUSES], "settings": Table, "settings.batch_size": Count|None, "settings.gradient_accumulation": Count|None,  # type: ignore[valid-type]
+    "hardware": Table, "hardware.processes": Count, "adapter": Table, "adapter.plan": Table|None}
+_END: dict[str, Any] = {"steps": CountOrZero, "speed": Table, "speed.train_seconds": float|int, "adapter.trained_parameters": CountOrZero,
+                        "eval": list[Table], "log": list[Table]}
+
+def _check_record(record:Any)->None:
+    "Raise unless a record has what is read from it."
+    check_value("it", record, Table)
+    for path, kind in {**_PARTS, **(_END if record.get("status") == "finished" else {})}.items():
+        part, _, key = path.rpartition(".")
+        check_value(path, (record[part] if part else record).get(key), kind)
+    for e in record["eval"] if record["status"] == "finished" else (): check_value("eval_nll", e.get("eval_nll"), float|None)
+
 def read_record(
     folder:str|Path,   # output folder of a run
 )->dict[str, Any]|None:
     "The run's record; None where there is none."
     path = Path(folder)/"run.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    if not os.path.lexists(path): return None
+    record = read_json(path, "run.json")
+    try: _check_record(record)
+    except (TypeError, ValueError) as e: raise ValueError(f"run.json must be the record of a run, {str(path)!r} has: {e}") from e
+    return record
+
+def run_config(
+    folder:str|Path,         # output folder of a run
+    record:Mapping[str, Any],   # its record
+    **changes:Any,           # settings
+)->TrainConfig:
+    "The settings of a run."
+    try: return make_config({**record["settings"], **changes})
+    except (TypeError, ValueError) as e:
+        raise ValueError(f"run.json must have settings of soka train, {str(Path(folder)/'run.json')!r} has: {e}") from e
 
 # %% ../nbs/10_train.ipynb #2d272e29
 def make_output(
@@ -504,6 +555,12 @@ def make_output(
     except OSError as e: raise ValueError(f"output_dir must be a folder that can be written, got {name!r}: {e.strerror}") from e
 
 # %% ../nbs/10_train.ipynb #aa42f633
+RUN_FILES = ("adapter", "start", "run.png", PART)   # what a run writes beside its record and checkpoints
+
+def leftovers(folder:str|Path)->list[str]:
+    "What stands in a folder as a run would write it."
+    return [n for n in RUN_FILES if os.path.lexists(Path(folder)/n)] + [p.name for p in checkpoints(folder).values()]
+
 def check_output(
     config:TrainConfig,  # settings
 )->str|None:             # status of the run with these settings that the folder holds: finished, running, interrupted or failed
@@ -511,7 +568,9 @@ def check_output(
     make_output(config.output_dir)
     record = read_record(config.output_dir)
     if record is None:
-        if isinstance(config.plan, str): read_plan_file(config.plan)   # not there: this says so
+        if found := leftovers(name := config.output_dir):
+            raise ValueError(f"output_dir must be unused or hold a run with its run.json, got {name!r}, which holds {found[0]} without one")
+        if isinstance(config.plan, str): plan_content(config.plan)   # not there: this says so
         return None
     if not config.resume: raise ValueError(f"output_dir must be unused with resume off, got {config.output_dir!r}, which holds a run")
     _check_same(record, asdict(config), config.output_dir)
@@ -526,18 +585,65 @@ def _lost_plan(path:str, old:dict|None, status:str)->dict:
 def _check_same_plan(old:dict, new:dict, folder:str)->None:
     for n in {**old, **new}:
         if (was := old.get(n)) != (now := new.get(n)):
-            raise ValueError(f"output_dir must be unused or hold a run of the same plan, {folder!r} has {was} for {n}, got {now}")
+            differ = f"{shown(was)} for {str(n)[:200]}, got {shown(now)}"
+            raise ValueError(f"output_dir must be unused or hold a run of the same plan, {folder!r} has {differ}")
 
 def _check_same(record:dict, new:dict, folder:str)->None:
     old, free = {f.name: f.default for f in fields(TrainConfig)} | record["settings"], () if record["status"] == "finished" else BATCH_SETTINGS
     if free and (was := rows_per_step(old, record["hardware"]["processes"])) != (now := rows_per_step(new, this_process().num_processes)):
         raise ValueError(f"batch_size x gradient_accumulation x processes must stay {was}, as {folder!r} began, got {now}")
-    if isinstance(old["plan"], str): old["plan"] = record["adapter"]["plan"]   # earlier versions kept the file's name
+    old = {k: v for k, v in old.items() if k in new}
+    if isinstance(old["plan"], str): old["plan"] = record["adapter"].get("plan")   # earlier versions kept the file's name
     if isinstance(new["plan"], str): new = {**new, "plan": _lost_plan(new["plan"], old["plan"], record["status"])}
     if isinstance(old["plan"], dict) and isinstance(new["plan"], dict): _check_same_plan(old["plan"], new["plan"], folder)
     for key in new:
         if key in SIDE_SETTINGS or key in free or old.get(key) == new[key]: continue
-        raise ValueError(f"output_dir must be unused or hold a run of the same settings, {folder!r} has {key} {old.get(key)!r}, got {new[key]!r}")
+        differ = f"{key} {shown(old.get(key))}, got {shown(new[key])}"
+        raise ValueError(f"output_dir must be unused or hold a run of the same settings, {folder!r} has {differ}")
+
+# %% ../nbs/10_train.ipynb #565dd0db
+def _layer(modules:Mapping[str, nn.Module], name:str)->nn.Module|None:
+    "The layer whose weight a parameter is, if its kind can be read."
+    m: Any = modules.get(name.removesuffix(".weight"))
+    return m if m is not None and m.weight.dim() == 2 and readable(m) else None
+
+def _rows(p:Tensor)->Tensor: return p.detach().reshape(p.shape[0] if p.dim() > 1 else 1, -1)
+
+def base_marks(
+    base:nn.Module,    # from `load_frozen`
+)->dict[str, str]:     # fingerprint by name of a parameter
+    "A few entries of every weight of a base, embeddings and norms as well."
+    modules = dict(base.named_modules())
+    here = {n: p for n,p in base.named_parameters() if p.device.type != "meta"}
+    made = {n: weight_fingerprint(_rows(p)) if (m := _layer(modules, n)) is None else fingerprint(m) for n,p in here.items()}
+    return {n: str(f) for n,f in made.items() if f is not None}
+
+def check_marks(
+    marks:Mapping[str, str],  # of a base, from `base_marks`
+    base:nn.Module,           # the base at hand
+)->None:                      # a `ValueError` names the first weight that differs
+    "Refuse another base than the one that a run began with."
+    modules, parameters = dict(base.named_modules()), dict(base.named_parameters())
+    for name, text in marks.items():
+        if name not in parameters: why = "is not there"
+        elif (m := _layer(modules, name)) is not None: why = compare(parse_fingerprint(text), m)
+        else: why = compare_weight(parse_fingerprint(text), _rows(parameters[name]))
+        if why: raise ValueError(f"the base must be the one that the run began with, got one whose {name} {why}")
+
+def check_same_data(
+    old:Mapping[str, Any],       # part `data` of the record that the run has
+    new:Mapping[str, Any],       # the same for the data at hand
+)->None:                         # a `ValueError` names what changed
+    "Refuse other rows, or other tokens of the same rows, than a run began with."
+    for part, name in (("train", "data"), ("eval", "eval_data")):
+        was, now = old.get(part) or {}, new.get(part) or {}
+        if not was.get("texts"): continue   # a run of an earlier version
+        if was["texts"] != now.get("texts"):
+            here, before = (f"{d.get('rows')} rows with digest {d.get('texts')}" for d in (now, was))
+            raise ValueError(f"{name} must give the rows that the run began with, got other rows or another order: {here}, not {before}")
+        if was.get("encoded") != now.get("encoded"):
+            here = f"digest {now.get('encoded')}, not {was.get('encoded')}"
+            raise ValueError(f"the tokenizer must be the one that the run began with, got other tokens for the same rows: {here}")
 
 # %% ../nbs/10_train.ipynb #5eaae456
 def schedule_arguments(
@@ -596,8 +702,9 @@ def log_line(
     logs:Mapping[str, Any],  # what `Trainer` logs
 )->str:                      # empty where there is nothing to show
     "One log entry in words."
-    if "loss" in logs: return f"loss {float(logs['loss']):.4f}  gradient norm {float(logs.get('grad_norm', math.nan)):.3f}"
-    return f"held-out NLL {logs['eval_nll']:.4f} nats per answer token" if "eval_nll" in logs else ""
+    def number(key:str, digits:int)->str: return "not finite" if logs.get(key) is None else f"{float(logs[key]):.{digits}f}"
+    if "loss" in logs: return f"loss {number('loss', 4)}  gradient norm {number('grad_norm', 3)}"
+    return f"held-out NLL {number('eval_nll', 4)} nats per answer token" if "eval_nll" in logs else ""
 
 # %% ../nbs/10_train.ipynb #cc63841e
 class RunLog(TrainerCallback):
@@ -648,6 +755,7 @@ def make_trainer(
                       compute_metrics=nll_metric, preprocess_logits_for_metrics=to_nll)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(log := RunLog())
+    trainer.add_callback(Watch(tqdm.write))
     trainer.note = lambda: {"sessions": log.sessions(trainer.state)}
     if config.packing: pack_training(trainer, PackedCollator(tokenizer, config.max_length))
     if config.dynamic_every: trainer.add_callback(DynamicRank(config.dynamic_every, tolerance=config.dynamic_tolerance, seed=config.seed))
@@ -698,6 +806,31 @@ def layer_ranks(
     if (plan := getattr(with_record(config), "plan", None)) is not None: return {n: p[-1] for n,p in plan.items()}
     return {n: m.r["default"] for n,m in inner.named_modules() if hasattr(m, "lora_A") and "default" in m.r}
 
+# %% ../nbs/10_train.ipynb #64482161
+def linear_work(
+    base:Any,                                   # from `load_frozen`
+)->tuple[dict[str, int], dict[str, int]]:       # parameters of linear layers and of stacks of experts, by name
+    "The weights that activations are multiplied by, without the output layer's."
+    head = base.get_output_embeddings()
+    layers = {n: m for n,m in base.named_modules() if m is not head and isinstance(getattr(m, "weight", None), Tensor) and readable(m)}
+    linear = {n: math.prod(features(m)) for n,m in layers.items()}
+    return linear, {n: p.numel() for n,p in base.named_parameters() if p.dim() == 3 and "conv" not in n}
+
+def left_out(
+    work:tuple[Mapping[str, int], Mapping[str, int]],  # from `linear_work`
+    adapted:Iterable[str],                             # names of layers
+    targets:Any,                                       # setting `target_modules`
+)->str:                                                # empty where most of the work is adapted, or leaving it was asked for
+    "A line on targets that leave more than half of the linear work as it is."
+    (linear, stacks), names = work, set(adapted)
+    may = {**linear, **stacks} if targets == "all-linear" else stacks   # a list of names asks for those alone, and no name reaches a stack
+    rest = {n: k for n,k in may.items() if not names & {n, n.rpartition(".")[0]}}
+    total, left = sum(linear.values()) + sum(stacks.values()), sum(rest.values())
+    if 2*left <= total: return ""
+    largest = max(rest, key=lambda n: rest[n])
+    return (f"target_modules {shown(targets)} leaves {left/total:.0%} of the linear weights as they are: "
+            f"{len(rest)} of them, such as {largest} with {rest[largest]:,} parameters")
+
 # %% ../nbs/10_train.ipynb #4bc96a51
 def describe_adapter(model:PeftModel, config:TrainConfig)->dict[str, Any]:
     "Size and ranks of the adapter."
@@ -706,11 +839,14 @@ def describe_adapter(model:PeftModel, config:TrainConfig)->dict[str, Any]:
             "plan": getattr(with_record(model.peft_config["default"]), "plan", None)}
 
 # %% ../nbs/10_train.ipynb #20fb66ec
+def data_record(reports:Sequence[DataReport|None])->dict[str, dict]:
+    "The reports on rows to train and to evaluate on."
+    return {n: r._asdict() for n,r in zip(("train", "eval"), reports) if r}
+
 def start_record(config:TrainConfig, model:PeftModel, reports:Sequence[DataReport|None])->dict[str, Any]:
     "What is known before the first step."
-    names = ("train", "eval")
     return {"status": "running", "settings": asdict(config), "dtype": str(compute_dtype(config.dtype)).removeprefix("torch."), "versions": versions(),
-            "commit": commit(), "hardware": hardware(), "data": {n: r._asdict() for n,r in zip(names, reports) if r}, "adapter": describe_adapter(model, config)}
+            "commit": commit(), "hardware": hardware(), "data": data_record(reports), "adapter": describe_adapter(model, config)}
 
 # %% ../nbs/10_train.ipynb #4f686895
 def total_speed(sessions:Sequence[Mapping[str, Any]])->dict[str, Any]:
@@ -737,7 +873,7 @@ def end_record(
 def write_record(record:dict, folder:str|Path)->None:
     "Write `run.json` in one piece: a reader never sees half a file."
     path = Path(folder)/"run.json"
-    path.with_suffix(".tmp").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    path.with_suffix(".tmp").write_text(to_json(record, 1) + "\n", encoding="utf-8")
     os.replace(path.with_suffix(".tmp"), path)
 
 # %% ../nbs/10_train.ipynb #19abdc68
@@ -763,6 +899,8 @@ def plot_ranks(
     ax.figure.colorbar(image, ax=ax, label="terms", ticks=MaxNLocator(integer=True))
 
 # %% ../nbs/10_train.ipynb #a1206a73
+def _plotted(v:float|None)->float: return math.nan if v is None else v
+
 def plot_run(
     record:Mapping[str, Any],  # from `run.json`
 )->Figure:
@@ -771,10 +909,11 @@ def plot_run(
     loss, norm, ranks = fig.subplots(1, 3, width_ratios=(3, 2.4, 3))
     steps = [e["step"] for e in record["log"]]
     loss.plot(steps, [e["loss"] for e in record["log"]], label="training loss")
-    if record["eval"]: loss.plot([e["step"] for e in record["eval"]], [e["eval_nll"] for e in record["eval"]], "o-", label="held-out NLL")
+    evals = record["eval"]
+    if evals: loss.plot([e["step"] for e in evals], [_plotted(e["eval_nll"]) for e in evals], "o-", label="held-out NLL")
     loss.set(xlabel="step", ylabel="nats per answer token", title="loss")
     loss.legend()
-    norm.plot(steps, [e.get("grad_norm", math.nan) for e in record["log"]], color="tab:green")
+    norm.plot(steps, [_plotted(e.get("grad_norm")) for e in record["log"]], color="tab:green")
     norm.set(xlabel="step", ylabel="norm", title="gradient norm before clipping")
     plot_ranks(ranks, record["adapter"]["ranks"])
     return fig
@@ -809,10 +948,15 @@ def load_code(config:TrainConfig)->str:
     return "\n".join([*soka, *lines, "model = PeftModel.from_pretrained(base, \"THIS FOLDER\")"])
 
 # %% ../nbs/10_train.ipynb #f8246b53
+def nll_words(record:Mapping[str, Any])->str:
+    "Held-out NLL before and after a run that evaluated."
+    before, after = ("not finite" if e["eval_nll"] is None else f"{e['eval_nll']:.4f}" for e in (record["eval"][0], record["eval"][-1]))
+    return f"{before} before, {after} after"
+
 def model_card(record:Mapping[str, Any], config:TrainConfig)->str:
     "The text of the adapter's README.md."
     a, evals, used = record["adapter"], record["eval"], [r for r in record["adapter"]["ranks"].values() if r]
-    result = f"Held-out NLL per answer token: {evals[0]['eval_nll']:.4f} before, {evals[-1]['eval_nll']:.4f} after.\n" if evals else ""
+    result = f"Held-out NLL per answer token: {nll_words(record)}.\n" if evals else ""
     return CARD.format(base=config.model, method=config.method, title={"soka": "SoKA", "lora": "LoRA", "pissa": "PiSSA"}[config.method],
         trained=a["trained_parameters"], share=a["share"], layers=len(used), quantize=config.quantize, ranks=f"{min(used)} to {max(used)}",
         data=config.data, rows=record["data"]["train"]["rows"], steps=record["steps"], result=result, code=load_code(config))
@@ -852,7 +996,8 @@ def load_run(
     "A finished run from its folder: the base as it was stored, with the adapter."
     record = read_record(folder)
     if record is None or record["status"] != "finished": raise ValueError(f"folder must hold a finished run, got {str(folder)!r}")
-    config = make_config({**record["settings"], "method": "soka", "rank_pattern": None, "plan": None})   # PiSSA, too, was saved for the ordinary base; the plan lies in the adapter
+    # PiSSA, too, was saved for the ordinary base; the plan lies in the adapter
+    config = run_config(folder, record, method="soka", rank_pattern=None, plan=None)
     base, tokenizer = load_frozen(config)
     adapter = str(Path(folder)/"adapter")
     model = on_residual(config, base, adapter, trainable=False) if record["settings"]["method"] == "soka" and residual_on_quantized(config) else PeftModel.from_pretrained(base, adapter)
@@ -888,10 +1033,15 @@ def _train(config:TrainConfig, callbacks:Sequence[TrainerCallback], began:float)
         return load_run(config.output_dir)
     if config.threads: torch.set_num_threads(config.threads)
     sets, reports = encode_splits(config, load_tokenizer(config))
+    old = read_record(config.output_dir) or {}   # before the first process writes another
     checkpoint = agreed_checkpoint(config.output_dir)
-    model, tokenizer = build_model(config, sets[0], checkpoint)
-    record = start_record(config, model, reports)
-    if main_process(): _announce(record, config, checkpoint, model)
+    if checkpoint: check_same_data(old.get("data", {}), data_record(reports))
+    loaded = load_frozen(config)
+    if checkpoint: check_marks(old.get("base", {}), loaded[0])
+    marks, work = base_marks(loaded[0]), linear_work(loaded[0])
+    model, tokenizer = build_model(config, sets[0], checkpoint, loaded)
+    record = {**start_record(config, model, reports), "base": marks}
+    if main_process(): _announce(record, config, checkpoint, model, left_out(work, record["adapter"]["ranks"], config.target_modules))
     trainer = make_trainer(config, model, tokenizer, sets, fresh=checkpoint is None)
     for c in callbacks: trainer.add_callback(c)
     log = run_log(trainer)
@@ -919,14 +1069,15 @@ def start_words(config:TrainConfig, model:PeftModel)->str:
     if any(m in WAITING for m in model.modules()): return "first step"
     return {"gradient": f"gradients of the first {config.gradient_batches} batches", "weight": "weights", "zero": "random"}[config.source]
 
-def _announce(record:dict, config:TrainConfig, checkpoint:str|None, model:PeftModel)->None:
+def _announce(record:dict, config:TrainConfig, checkpoint:str|None, model:PeftModel, note:str)->None:
     a = record["adapter"]
     print(f"{a['method']}: {a['trained_parameters']:,} trained parameters, {a['share']:.3%} of {a['base_parameters']:,}")
     if checkpoint: print(f"resuming from {checkpoint}")
     elif config.method == "soka": print(f"start: {start_words(config, model)}")
-    if config.method == "pissa": save_start(model, config)
+    if note: print(note)
     check_room(config.output_dir, a["trained_parameters"])
-    write_record(record, config.output_dir)
+    write_record(record, config.output_dir)   # first: what else is in the folder is this run's
+    if config.method == "pissa": save_start(model, config)
 
 # %% ../nbs/10_train.ipynb #fceebc45
 def _fit(trainer:Trainer, config:TrainConfig, record:dict, checkpoint:str|None)->None:
@@ -948,6 +1099,8 @@ def _run(trainer:Trainer, config:TrainConfig, record:dict, checkpoint:str|None)-
     model: Any = trainer.model
     record = end_record(record, trainer, run_log(trainer))
     dynamic = next((c for c in trainer.callback_handler.callbacks if isinstance(c, DynamicRank)), None)
+    watch = next(c for c in trainer.callback_handler.callbacks if isinstance(c, Watch))
+    if watch.silent: record |= {"no_gradient": watch.silent}
     if dynamic: record |= {"adapter": describe_adapter(model, config), "dynamic": dynamic.history}
     state = trainer.accelerator.get_state_dict(trainer.model_wrapped) if trainer.is_fsdp_enabled else None   # gathered from all processes
     if main_process():

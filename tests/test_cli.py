@@ -78,8 +78,7 @@ def test_demo():
     import pytest
     folder = Path(tempfile.mkdtemp())/"demo"
     config = demo_config(str(folder), data_rows=100, eval_rows=20, max_steps=3)
-    (folder/"checkpoint-99").mkdir(parents=True)
-    for name in ("run.json", "mine.txt"): (folder/name).write_text("{}")   # an earlier run is replaced, other files stay
+    (folder/"mine").mkdir(parents=True)
     out = io.StringIO()
     with contextlib.redirect_stdout(out): scores = demo(config)
     assert scores["after"] == scores["reloaded"] and 0 <= scores["before"] <= 1 and "right answers before    0.0% of 20" in out.getvalue()
@@ -87,7 +86,28 @@ def test_demo():
         m.setitem(demo.__globals__, "in_fresh_process", lambda folder: {"exact_match": 0.5})
         with pytest.raises(RuntimeError, match="the reloaded adapter must score as before saving, 0.0%, got 50.0%"): demo(config)
     assert json.loads((folder/"run.json").read_text())["exact_match"]["after"] == 0
-    assert (folder/"mine.txt").exists() and not (folder/"checkpoint-99").exists() and (folder/"adapter").is_dir()
+    assert (folder/"mine").is_dir() and (folder/"adapter").is_dir()
+
+
+# %% ../nbs/11_cli.ipynb #0321511e
+def test_demo_removes_nothing():
+    import pytest
+    names = ("adapter", "start", "checkpoint-4", "checkpoint-x", "run.json", "run.png", "notes")
+    def filled(*names):
+        folder = Path(tempfile.mkdtemp())
+        for n in names:
+            (folder/n).parent.mkdir(exist_ok=True)
+            (folder/n).write_text("mine") if "." in n else (folder/n).mkdir() or (folder/n/"weights").write_text("mine")
+        return folder
+    def content(folder): return {p.relative_to(folder): p.read_text() for p in folder.rglob("*") if p.is_file()}
+    for found in (names, ("adapter", "notes"), ("start",), ("checkpoint-4",), ("run.json",), ("run.png",)):
+        folder = filled(*found)
+        before = content(folder)
+        mine = "run.json must be JSON" if "run.json" in found else "output_dir must be unused or hold a run with its run.json"
+        for change, text in ((dict(), mine), (dict(model="no such"), "model must be base")):
+            with pytest.raises((ValueError, FileNotFoundError), match=text):
+                demo(demo_config(str(folder), data_rows=100, eval_rows=20, max_steps=3, **change))
+            assert content(folder) == before
 
 
 # %% ../nbs/11_cli.ipynb #bc76795d
@@ -452,6 +472,179 @@ threads: 1 | null
             text = refused("compare", recipe)
             assert (shown(value) in text or "target_rank" in text) and (key in text or "model" in text), (path, value, text)
     assert not out.exists()
+
+
+# %% ../nbs/11_cli.ipynb #929f7b6f
+import json
+import os
+import random
+import re
+import time
+import soka.train as training
+from soka.problems import word_problems
+
+class Reached(ValueError): "What a fuzzed input is let through to."
+
+NASTY = ["", " ", "null", "~", "[]", "{}", "[[]]", "true", "nan", ".nan", ".inf", "-.inf", "1e999999999", "1e39", "-1", "0", "0x10", "1_0",
+         "9"*400, "9"*5000, "1"*31 + "e9", "\u0000", "\x07", "é", "\u2028", "\ufeff", "\ud800", "😀"*50, "a"*3000, "x"*300_000, "(a+)+$",
+         "((((((((((",
+         "*"*50, "&a [*a]", "&a {b: *a}", "*unknown", "!!python/object:os.system x", "!!binary aGk=", "<<: 1", "? [a]\n: b", "- ",
+         "---\n---",
+         "%YAML 9.9", "\t", "'", '"', "{{", "}}", "|", ">", "# x", "../../etc/passwd", "/dev/zero", "/dev/stdin", "base", "none",
+         "[1, 2, 3]", "{a: 1}",
+         "[" * 300, "{a: " * 300, "["*3000, '{"a":'*3000, "100%", "1e999999999%", "2026-01-01", "\r\n", "a\nb", "{instruction}", "s=4",
+         "problems"]
+
+def mutate(rng, text, nasty=NASTY):
+    "A text with a few places changed."
+    for _ in range(rng.randint(1, 3)):
+        i, j = sorted(rng.randrange(len(text) + 1) for _ in range(2))
+        j = min(j, i + rng.choice((0, 1, 1, 4, 40)))
+        way = rng.randrange(6)
+        if way == 0: text = text[:i] + text[j:]
+        elif way == 1: text = text[:i] + rng.choice(nasty) + text[j:]
+        elif way == 2: text = text[:i] + chr(ord(text[i:i + 1] or "a") ^ 1 << rng.randrange(7)) + text[i + 1:]
+        elif way == 3: text = text[:j] + text[i:]
+        elif way == 4: text = text[:i]
+        else: text = text[:i] + chr(rng.choice((0, 9, 13, 34, 0x7f, 0xe9, 0xdc80, 0xdcff, 0x2028, 0x1f600))) + text[i:]
+    return text or "x"
+
+def swap(rng, value, nasty):
+    "A JSON value with one part replaced, left out or renamed."
+    if isinstance(value, dict) and value and rng.random() < .85:
+        key, made = rng.choice(list(value)), dict(value)
+        way = rng.random()
+        if way < .15: made.pop(key)
+        elif way < .25: made[rng.choice(nasty)] = made.pop(key)
+        else: made[key] = swap(rng, made[key], nasty)
+        return made
+    if isinstance(value, list) and value and rng.random() < .7:
+        i = rng.randrange(len(value))
+        return [*value[:i], swap(rng, value[i], nasty), *value[i + 1:]]
+    plain = [None, True, -1, 0, 1.5, 1e308, float("nan"), float("inf"), 10**30, "", "x", [], {}, [1], {"a": 1}, [[[]]]]
+    return rng.choice([*plain, rng.choice(nasty), rng.choice(nasty)])
+
+def written(path, text):
+    path.write_bytes(text.replace("\ud800", "?").encode("utf-8", "surrogateescape"))
+    return path
+
+
+# %% ../nbs/11_cli.ipynb #7ce874d0
+RECIPES = ["budget: 9000\nlearning_rate: 2e-2\nmax_steps: 20\ntarget_modules: [q_proj, v_proj]\n",
+           "# a\nmethod: lora\nr: 4\nrank_pattern: [v_proj=2]\ntemplate: 'Q: {instruction} A:'\n",
+           "shape: [[8, 2, 2, 6], s=4]\nplan: {a: [2, 2, 2, 2, 1]}\nadam_beta1: 0.8\n",
+           "extends: other.yaml\nseed: 3\ndata: [a.jsonl, b.jsonl]\n"]
+SAME = "--data_rows 24 --eval_rows 4 --max_steps 1 --batch_size 4 --r 1 --threads 1 --dtype float32 --quantize none".split()
+PLAN = {f"model.layers.{k}.mlp.up_proj": [384, 1, 1, 128, 2] for k in range(3)}
+TASK_ROWS = {"mbpp": {"task_id": 11, "text": "Double.", "code": "def f(x):\n  return 2*x", "test_list": ["assert f(2) == 4"],
+                      "test_setup_code": ""},
+             "math": {"problem": "p", "solution": "s", "answer": "3"}, "gsm8k": {"question": "q", "answer": "#### 1"}}
+
+def spoilt_file(rng, path, value, lines=False):
+    "A JSON file of a value, or of one value a line, spoilt with some chance."
+    alone = rng.choice((None, 1))
+    text = "".join(json.dumps(v, ensure_ascii=rng.random() < .5) + "\n" for v in value) if lines else json.dumps(value, indent=alone)
+    return written(path, mutate(rng, text) if rng.random() < .5 else text)
+
+def inputs(folder, seed=17):
+    "Kind, arguments, and what an error must name, of a thousand commands."
+    rng, names, out = random.Random(seed), list(TrainConfig.__dataclass_fields__), ["--output_dir", str(folder/"out")]
+    few = [v for v in NASTY if len(v) < 4000]
+    written(folder/"other.yaml", "epochs: 2\n")
+    for i in range(300):
+        made = f"{rng.choice(names)}: {rng.choice(NASTY)}\n{rng.choice(names)}: {rng.choice(NASTY)}\n"
+        path = written(folder/f"r{i}.yaml", mutate(rng, rng.choice(RECIPES)) if i % 2 else made)
+        yield "recipe", ["train" if i % 5 else "sweep", str(path), *out, *([] if i % 5 else ["--seed", "1", "2"])], None
+    for i in range(220):
+        flags = []
+        for _ in range(rng.randint(1, 2)):
+            flags += [rng.choice(("--", "--", "-", "")) + rng.choice(names).replace("_", rng.choice("_-")),
+                      rng.choice(NASTY).replace("\x00", "")]
+        yield "flag", [rng.choice(("train", "demo", "train")), *([] if "output" in "".join(flags) else out), *flags], None
+    rows = [{k: p[k] for k in ("question", "answer")} for p in word_problems(12)]
+    for i in range(160):
+        path = folder/f"d{i}.json{'l'*(i % 3 > 0)}"
+        spoilt_file(rng, path, [swap(rng, r, few) if rng.random() < .1 else r for r in rows], i % 3 > 0)
+        yield "data", ["train", "--data", str(path), "--eval_rows", "2", "--data_rows", "10", "--threads", "1", "--output_dir",
+                       str(folder/f"out{i}")], path.name
+    done = json.loads((folder/"done"/"run.json").read_text())
+    for i in range(140):
+        run = str(folder/f"run{i}")
+        os.mkdir(run)
+        spoilt_file(rng, Path(run)/"run.json", swap(rng, {**done, "settings": {**done["settings"], "output_dir": run}}, few))
+        tasks = ["eval", run, "--tasks", "math", "--measures", "nll", "--data", "no.jsonl"]
+        yield "record", rng.choice((["train", *SAME, "--output_dir", run], ["evaluate", run], ["record", run, str(folder/"kept.json")],
+                                    tasks)), f"run{i}"
+    for i in range(90):
+        yield "plan", ["train", "--plan", str(spoilt_file(rng, folder/f"p{i}.json", swap(rng, PLAN, few))), *out], None
+    for i in range(90):
+        task = ("mbpp", "math", "gsm8k")[i % 3]
+        path = spoilt_file(rng, folder/f"t{i}.jsonl", [swap(rng, r, few) if rng.random() < .5 else r for r in [TASK_ROWS[task]]*4], True)
+        yield "task", ["eval", "base", "--tasks", task, "--measures", "nll", "--data", str(path), "--threads", "1"], path.name
+
+
+# %% ../nbs/11_cli.ipynb #505d9798
+def answer(argv, stubs):
+    "What a command says: None if it was let through, an exception if one came out of it."
+    err, out = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as m, contextlib.redirect_stderr(err), contextlib.redirect_stdout(out):
+        def reached(*args, **kw): raise Reached("reached")
+        for where, name in stubs: m.setitem(where, name, reached)
+        try: code = main(argv)
+        except SystemExit as e: code = e.code
+        except BaseException as e: return e
+    text = err.getvalue()
+    return None if code == 0 or text == "soka: error: reached\n" else (code, text)
+
+def fault(argv, kind, name, found):
+    "What is wrong with an answer; None for a good one."
+    if found is None: return None
+    if isinstance(found, BaseException): return repr(found)[:300]
+    code, text = found
+    if "every run of a sweep must finish" in text: return None   # each was let through
+    if code != 2 or text.count("\n") != 1 or not text.startswith("soka: error: ") or len(text) > 1200:
+        return f"code {code}, not one bounded line: {text[:300]!r}"
+    if not re.search(r"\b(must|needs?|give|is for|expected|unknown argument|unrecognized|invalid choice|required)\b", text):
+        return f"no rule: {text[:300]}"
+    if not re.search(r"\b(got|has|argument|holds?|found)\b", text): return f"no value: {text[:300]}"
+    if name and name not in text and "no.jsonl" not in text: return f"no file: {text[:300]}"
+
+def fuzz(picked):
+    "Run the inputs with such numbers; what is wrong with any of them."
+    from resource import RUSAGE_SELF, getrusage
+    here, there = main.__globals__, vars(training)
+    door, bad, home = [(there, "load_tokenizer"), (here, "load_frozen"), (there, "load_frozen")], [], os.getcwd()
+    with tempfile.TemporaryDirectory() as d:
+        folder, let = Path(d), {}
+        os.chdir(folder)
+        try:
+            done = TrainConfig(data_rows=24, eval_rows=4, max_steps=1, batch_size=4, r=1, threads=1, dtype="float32", quantize="none",
+                               output_dir=str(folder/"done"))
+            with contextlib.redirect_stdout(io.StringIO()): training.train(done)
+            before = getrusage(RUSAGE_SELF).ru_maxrss
+            for i, (kind, argv, name) in enumerate(inputs(folder)):
+                if i not in picked: continue
+                began, found = time.perf_counter(), answer(argv, door[1:] if kind == "data" else door)
+                why, took = fault(argv, kind, name, found), time.perf_counter() - began
+                if why or took > 30: bad.append((i, kind, why, took))
+                let.setdefault(kind, set()).add(found is None)
+            if (grown := getrusage(RUSAGE_SELF).ru_maxrss - before) > 400_000: bad.append(("kB of memory", grown))
+        finally: os.chdir(home)
+    return bad, let
+
+
+# %% ../nbs/11_cli.ipynb #4a0f291d
+def test_spoilt_inputs():
+    bad, let = fuzz(range(0, 1000, 29))
+    assert not bad and len(let) == 6, bad
+
+
+# %% ../nbs/11_cli.ipynb #8ed06599
+@pytest.mark.slow
+def test_a_thousand_spoilt_inputs():
+    bad, let = fuzz(range(1000))
+    assert not bad, bad
+    assert all(found == {True, False} for found in let.values()) and set(let) == {"recipe", "flag", "data", "record", "plan", "task"}
 
 
 # %% ../nbs/11_cli.ipynb #afff8db3

@@ -193,6 +193,19 @@ def test_report_line():
     assert line == "1,200 rows, 50,000 tokens, 9,000 of them in answers; 3 answers cut, 1 rows dropped"
 
 
+# %% ../nbs/07_data.ipynb #6be90be6
+def test_digests():
+    rows = load_rows([{"question": f"{i}?", "answer": "é"*(1 + i % 3)} for i in range(30)])
+    one = encode_rows(rows, tiny_tokenizer(), "plain", 64, verbose=False).report
+    def other(rows, tokenizer=tiny_tokenizer()): return encode_rows(rows, tokenizer, "plain", 64, verbose=False).report
+    swapped, shorter = rows.select([1, 0, *range(2, 30)]), rows.select(range(29))
+    assert one == other(rows) == other(rows.select(range(30))) and len(one.texts) == len(one.encoded) == 16
+    others = [other(swapped), other(shorter)]
+    assert len({one.texts, *(r.texts for r in others)}) == 3 == len({one.encoded, *(r.encoded for r in others)})
+    spaced = other(rows, spaced_tokenizer())
+    assert spaced.texts == one.texts and spaced.encoded != one.encoded
+
+
 # %% ../nbs/07_data.ipynb #1ae9d485
 def test_collator():
     import torch
@@ -257,7 +270,7 @@ def test_template_errors():
 
 # %% ../nbs/07_data.ipynb #9f43d707
 def test_file_errors():
-    import tempfile
+    import os, tempfile
     from pathlib import Path
     import pytest
     folder, good = Path(tempfile.mkdtemp()), '{"text": "a", "code": "b"}\n'
@@ -265,9 +278,25 @@ def test_file_errors():
         ("a.jsonl", good + "\n" + good + "{oops\n", "a.jsonl must hold JSON, line 4 has: Expecting property name"),
         ("a.json", '[\n{"text": "a"},\n{"text" "b"}]', "a.json must hold JSON, line 3 has: Expecting ':' delimiter"),
         ("b.jsonl", "\n\n", "at least one row, got none in .*b.jsonl"), ("b.json", "[]", "at least one row, got none in .*b.json"),
-        ("c.jsonl", good + "[1]\n", "a row must be an object, got list in row 1"), ("c.txt", good, "end in .json or .jsonl, got '.*c.txt'")):
-        (folder/name).write_text(content)
-        with pytest.raises((ValueError, TypeError), match=text): load_rows(folder/name)
+        ("c.jsonl", good + "[1]\n", "a row must be an object, got list in row 1 of '.*c.jsonl'"),
+        ("c.txt", good, "end in .json or .jsonl, got '.*c.txt'"),
+        ("d.jsonl", good + '{"text": "a", "code": "b", "text": "c"}',
+         "d.jsonl must hold JSON, line 2 has: keys must be given once, got 'text' twice"),
+        ("e.jsonl", good + "["*10**5, "e.jsonl must hold JSON, line 2 has: it must be less deep"),
+        ("f.jsonl", good + "9"*5000, "f.jsonl must hold JSON, line 2 has: .*limit"),
+        ("g.jsonl", good + '{"text": "\\ud800", "code": "b"}', r"text must be whole characters, got '\\ud800' in row 1 of '.*g.jsonl'"),
+        ("h.jsonl", good + good.replace("a", "\udcff"), "rows must be UTF-8, got byte 0xff in line 2 of '.*h.jsonl'"),
+        ("i.jsonl", good.replace('"b"', '{"b": 1}'), r"code must be a text in every row, got {'b': 1} in row 0 of '.*i.jsonl'"),
+        ("j.jsonl", good.replace("b", "b"*1_000_001), "code must have at most 1,000,000 characters, got 1,000,001 in row 0 of '.*j.jsonl'"),
+        ("k.jsonl", '{"instruction": "a", "output": "b", "input": [1]}', r"input must be a text in every row, got \[1\] in row 0")):
+        (folder/name).write_bytes(content.encode("utf-8", "surrogateescape"))
+        with pytest.raises((ValueError, TypeError), match=text) as e: load_rows(folder/name)
+        assert len(str(e.value)) < 500
+    for raw in (b"\xef\xbb\xbf" + good.encode().replace(b"\n", b"\r\n")*2, good.encode().replace(b"\n", b"\r")*2):
+        (folder/"l.jsonl").write_bytes(raw)
+        assert load_rows(folder/"l.jsonl")["output"][:] == ["b", "b"]
+    os.mkfifo(folder/"pipe.jsonl")
+    with pytest.raises(FileNotFoundError, match="source must be a file that exists, got '.*pipe.jsonl'"): load_rows(folder/"pipe.jsonl")
 
 
 # %% ../nbs/07_data.ipynb #920e1242
@@ -309,7 +338,7 @@ def test_encode_errors():
     n = len(prompt_ids(t, [format_prompt("1+1?1+1?", "plain")])[0])
     with pytest.raises(ValueError, match=f"shorter than max_length={n} tokens, got at least {n} in all 2 rows"):
         encode_rows(rows, t, "plain", n)
-    assert encode_rows(rows, t, "plain", n + 1, verbose=False).report == DataReport(1, n + 1, 1, 1, 1)
+    assert encode_rows(rows, t, "plain", n + 1, verbose=False).report[:5] == (1, n + 1, 1, 1, 1)
     with pytest.raises(ValueError, match="must give a text back"): encode_rows(rows, LlamaTokenizer())
 
 

@@ -73,6 +73,58 @@ def test_no_question_is_followed_by_a_worked_sentence():
     assert not any(q in t for q in questions for t in base_text(200))
 
 
+# %% ../nbs/08_problems.ipynb #2ba504fb
+def test_a_base_with_a_gap_is_refused():
+    import json, shutil, tempfile
+    import pytest
+    import torch
+    from pathlib import Path
+    from safetensors.torch import load_file, save_file
+    from transformers import BitsAndBytesConfig
+    def base(change):
+        "A copy of the base with other tensors."
+        folder = Path(tempfile.mkdtemp())/"base"
+        shutil.copytree(base_path(), folder)
+        change(tensors := load_file(folder/"model.safetensors"))
+        save_file(tensors, folder/"model.safetensors", metadata={"format": "pt"})
+        return folder
+    up, norm = "model.layers.1.mlp.up_proj.weight", "model.norm.weight"
+    def shorten(t): t[up] = t[up][:-1].clone()
+    def rename(t): t[up.replace("up", "uq")] = t.pop(up)   # one bit of the header
+    four = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32)
+    for change, text in ((lambda t: t.pop(up), f"has none for .'{up}'., 1 in all"), (rename, f"has none for .'{up}'"),
+                         (lambda t: t.pop(norm), f"has none for .'{norm}'"),
+                         (lambda t: t.pop("model.embed_tokens.weight"), "embed_tokens.weight"), (shorten, f"has another size for .'{up}'")):
+        folder = base(change)
+        for quantize in (None, four):
+            with pytest.raises(ValueError, match=f"a base must hold every weight of its model, '.*base' {text}" if "has" in text else text):
+                load_whole(folder, quantization_config=quantize)
+    folder = base(lambda t: None)
+    assert load_whole(folder, quantization_config=four).is_quantized
+    names = sorted(tensors := load_file(folder/"model.safetensors"))
+    for i, half in enumerate((names[:20], names[20:])):
+        save_file({k: tensors[k] for k in half}, folder/f"model-{i}.safetensors", metadata={"format": "pt"})
+    (folder/"model.safetensors").unlink()
+    def index(names):
+        where = {k: f"model-{int(names.index(k) > 19)}.safetensors" for k in names}
+        (folder/"model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": where}))
+    index(names)
+    load_whole(folder)
+    index(names[:20])   # half an index
+    with pytest.raises(ValueError, match=f"has none for .*, {len(names) - 20} in all"): load_whole(folder)
+    (folder/"model-1.safetensors").write_bytes(b"\xff"*8 + (folder/"model-1.safetensors").read_bytes()[8:])
+    index(names)
+    with pytest.raises(ValueError, match="a base must be whole safetensors files, '.*base' has: "): load_whole(folder)
+    config = (folder/"config.json").read_text()
+    for bad in (config.replace('"hidden_size": 128', '"hidden_size": "much"'), config.replace('"hidden_size": 128', '"hidden_size": -1')):
+        assert bad != config
+        (folder/"config.json").write_text(bad)
+        with pytest.raises(ValueError, match="a base must be a model that transformers can load, '.*base' has: "): load_whole(folder)
+    for bad in ("{", "[]", '{"model": {"type": "BPE"}}'):
+        (folder/"tokenizer.json").write_text(bad)
+        with pytest.raises(ValueError, match="a base must have a tokenizer, '.*base' has: "): read_tokenizer(folder)
+
+
 # %% ../nbs/08_problems.ipynb #c0d0b427
 def test_tokenizer_round_trip():
     _, tok = load_base(None)
@@ -108,6 +160,7 @@ def test_problems_bad_input():
     for n, kind in ((0, ValueError), (2.5, TypeError)):
         with pytest.raises(kind, match=f"n must be .*, got {n}"): word_problems(n)
         with pytest.raises(kind, match=f"n must be .*, got {n}"): base_text(n)
+    with pytest.raises(ValueError, match="n must be at most 1,000,000, got 1000000000"): word_problems(10**9)
     with pytest.raises(ValueError, match="split must be 'train' or 'test', got 'dev'"): word_problems(3, split="dev")
     with pytest.raises(ValueError, match="kinds must be some of .*, got \\['divide'\\]"): word_problems(3, kinds=["divide"])
     with pytest.raises(ValueError, match="kinds must be some of .*, got \\[\\]"): word_problems(3, kinds=[])

@@ -5,7 +5,7 @@ from soka.safety import *
 
 # %% ../nbs/21_safety.ipynb #c55cab22
 def test_flaw():
-    import json, tempfile
+    import json, os, tempfile
     from pathlib import Path
     folder = Path(tempfile.mkdtemp())/"checkpoint-1"
     (folder/"inner").mkdir(parents=True)
@@ -17,11 +17,12 @@ def test_flaw():
     assert flaw(folder) == "inner/b has other content than was written"
     (folder/"inner"/"b").unlink()
     assert flaw(folder) == "inner/b is missing"
-    (folder/"manifest.json").write_text("{")
-    assert "cannot be read" in flaw(folder)
-    for text in ("[]", "{}", "null", "3", '{"a": 3}', '{"a": [1]}', '{"a": ["1", "b"]}', '{"a": [1, 2]}', "["*99_999):
+    for text in ("{", "[]", "{}", '{"a": 1}', '{"a": [1]}', '{"a": [[1], "x"]}', "["*10**5, "null", "3", '{"a": 3}', '{"a": ["1", "b"]}', '{"a": [1, 2]}'):
         (folder/"manifest.json").write_text(text)
-        assert flaw(folder) == "manifest.json cannot be read: it must give size and digest of every file", text
+        assert flaw(folder).startswith("manifest.json cannot be read: manifest.json must be "), text
+    (folder/"manifest.json").unlink()
+    os.mkfifo(folder/"manifest.json")            # nobody writes to it
+    assert "was not finished" in flaw(folder)
 
 
 # %% ../nbs/21_safety.ipynb #c5fa5300
@@ -62,8 +63,6 @@ def test_one_run():
         with pytest.raises(ValueError, match=f"output_dir must be used by one run at a time, got '{folder}', in use by process {os.getpid()} on "), one_run(folder): pass
         assert os.listdir(folder) == ["run.lock"]
     assert os.listdir(folder) == []
-    from soka.cli import clear_run
-    with one_run(folder), pytest.raises(ValueError, match="one run at a time"): clear_run(folder)
     hold = "import fcntl, sys, time; f = open(sys.argv[1], 'a+'); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); time.sleep(60)"
     other = subprocess.Popen([sys.executable, "-c", hold, f"{folder}/run.lock"], stdout=subprocess.PIPE)
     other.stdout.readline()
@@ -108,16 +107,17 @@ def test_stop_signals():
 
 
 # %% ../nbs/21_safety.ipynb #32d1fed0
-def test_bad_gradients():
+def test_not_finite():
     import torch
     from torch import nn
     m = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
-    assert not bad_gradients(m)
+    m[0].requires_grad_(False)
+    assert not_finite(gradients(trained(m))) is None is not_finite(trained(m)) and list(trained(m)) == ["1.weight", "1.bias"]
     m(torch.ones(1, 2)).sum().backward()
-    assert not bad_gradients(m)
+    assert not_finite(gradients(trained(m))) is None and list(gradients(trained(m))) == list(trained(m))
     for v in (float("nan"), float("inf")):
-        m[1].bias.grad[1] = v
-        assert bad_gradients(m) and bad_parameter(m) == "1.bias"
+        m[1].bias.grad[1] = m[1].bias.data[0] = v
+        assert not_finite(gradients(trained(m))) == not_finite(trained(m)) == f"norm {v} in 1.bias"
 
 
 # %% ../nbs/21_safety.ipynb #76c3da51
@@ -460,10 +460,14 @@ from transformers import TrainerCallback
 
 def small_run(callbacks=(), **settings):
     "A run in this process, without its lines."
+    with contextlib.redirect_stdout(io.StringIO()): return run_here(callbacks, **settings)
+
+def run_here(callbacks=(), **settings):
+    "A run in this process."
     from soka.train import TrainConfig, train
     small = dict(data_rows=24, eval_rows=0, max_steps=4, batch_size=4, save_steps=2, logging_steps=1, threads=1, dtype="float32", r=1, shape="low-rank",
                  target_modules=["q_proj"], quantize="none", output_dir=tempfile.mkdtemp())
-    with contextlib.redirect_stdout(io.StringIO()): return train(TrainConfig(**{**small, **settings}), callbacks)
+    return train(TrainConfig(**{**small, **settings}), callbacks)
 
 class At(TrainerCallback):
     "Does something before a step."
@@ -537,7 +541,56 @@ def test_loss_that_is_not_finite():
 def test_gradient_that_is_not_finite():
     import pytest
     def spoil(model): next(p for p in model.parameters() if p.requires_grad).register_hook(lambda g: g*float("inf"))
-    with pytest.raises(FloatingPointError, match=r"got a bad gradient of .*soka_terms.*; loss \d.* on rows .* at step 1, .*there is no checkpoint yet"): small_run([At(1, spoil)])
+    with pytest.raises(FloatingPointError,
+                       match=r"got a gradient of norm nan in .*soka_terms.*; loss \d.* on rows .* at step 1, .*there is no checkpoint yet"):
+        small_run([At(1, spoil)])
+
+
+# %% ../nbs/21_safety.ipynb #3b7caf3d
+def test_no_nan_in_a_log():
+    import json
+    import pytest
+    from soka import safety
+    seen = []
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr(safety.Trainer, "log", lambda self, logs, *args, **kw: seen.append(logs))
+        WholeLog.log(object.__new__(WholeLog), {"eval_nll": float("nan"), "grad_norm": float("inf"), "epoch": 1.})
+    assert seen == [{"eval_nll": None, "grad_norm": None, "epoch": 1.}]
+
+
+# %% ../nbs/21_safety.ipynb #aa1f2331
+def test_weights_that_are_not_finite():
+    import json
+    import pytest
+    class Spoil(At):
+        def on_step_begin(self, *args, **kw): pass
+        def on_step_end(self, args, state, control, model=None, **kw):
+            if state.global_step == self.step: next(p for p in model.parameters() if p.requires_grad).data.view(-1)[0] = float("inf")
+    for step, kept in ((1, "there is no checkpoint yet"), (3, "checkpoint-2 in .* is good"), (4, "checkpoint-2 in .* is good")):
+        folder = tempfile.mkdtemp()
+        with pytest.raises(FloatingPointError,
+                           match=rf"weights must be finite, got norm inf in .*soka_terms.* after step {step}; {kept}. Lower"):
+            small_run([Spoil(step, None)], output_dir=folder)
+        assert list(checkpoints(folder)) == ([2] if step > 2 else []) and json.loads(Path(folder, "run.json").read_text())["status"] == "failed"
+
+
+# %% ../nbs/21_safety.ipynb #2977515a
+def test_layers_without_gradient_are_named():
+    import contextlib, io
+    import pytest
+    import torch
+    def idle(model):
+        "Calls one layer around its adapter, as a fused kernel does."
+        layer = model.base_model.model.model.layers[2].self_attn.q_proj
+        layer.forward = lambda x: layer.base_layer(x)
+    for settings, where in ((dict(), "5 steps"), (dict(max_steps=2), "2 steps"), (dict(method="lora", shape=None), "5 steps")):
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out): record = run_here([At(1, idle)], **{"max_steps": 7, **settings}).record
+        layer = "base_model.model.model.layers.2.self_attn.q_proj"
+        line = f"no gradient has reached 1 of the adapted layers in {where}, so they do not train: {layer}"
+        assert out.getvalue().count("no gradient") == 1 and line in out.getvalue().splitlines() and record["no_gradient"] == [layer]
+    with contextlib.redirect_stdout(out := io.StringIO()): record = run_here(max_steps=7, dynamic_every=2, source="zero").record
+    assert "no gradient" not in out.getvalue() and "no_gradient" not in record
 
 
 # %% ../nbs/21_safety.ipynb #0b7a4134
@@ -579,3 +632,106 @@ def test_batch_size_of_the_checkpoint():
     import pytest
     with pytest.raises(NotImplementedError, match="must resume with the checkpoint's batch_size 8, got 4"):
         Guard(SimpleNamespace(_train_batch_size=8)).on_train_begin(SimpleNamespace(train_batch_size=4), None, None)
+
+
+# %% ../nbs/21_safety.ipynb #6fb18025
+def test_killed_after_the_last_checkpoint():
+    import pytest
+    import torch
+    from soka import safety
+    from soka import train as module
+    settings = dict(lr_scheduler="constant", max_steps=3, save_steps=3, dropout=0.1, eval_rows=4, eval_steps=3)
+    def die(*args, **kw): raise KeyboardInterrupt
+    def full(*args, **kw): raise OSError("No space left on device")
+    def stop(model): os.kill(os.getpid(), signal.SIGTERM)
+    whole, folder = small_run(**settings), tempfile.mkdtemp()
+    with pytest.raises(safety.Interrupted): small_run([At(3, stop)], output_dir=folder, **settings)   # asked in the last step
+    for fail, error in ((die, KeyboardInterrupt), (full, OSError)):
+        with pytest.MonkeyPatch.context() as m, pytest.raises(error):
+            m.setattr(module, "save_adapter", fail)
+            small_run(output_dir=folder, **settings)
+    again = small_run(output_dir=folder, **settings)
+    same = [torch.equal(p, q) for p,q in zip(whole.model.parameters(), again.model.parameters(), strict=True) if p.requires_grad]
+    assert same and all(same) and again.record["steps"] == 3 and [s["steps"] for s in again.record["sessions"]] == [[0, 3], [3, 3]]
+    for key in ("log", "eval"): assert whole.record[key] == again.record[key]
+
+
+# %% ../nbs/21_safety.ipynb #40e90eff
+from soka.train import SCHEDULERS
+
+MATRIX = {**{name: dict(lr_scheduler=name) for name in SCHEDULERS}, "packing": dict(packing=True),
+          "accumulation": dict(batch_size=2, gradient_accumulation=2),
+          "dynamic": dict(source="zero", rank_source="weight", shape=None, r=None, budget=3000, dynamic_every=1, dynamic_tolerance=0.5),
+          "residual": dict(mode="residual", shape=None),
+          "residual on nf4": dict(mode="residual", quantize="nf4", iterations=1, shape=None),
+          "budget": dict(r=None, budget=3000, shape=None), "nf4": dict(quantize="nf4"),
+          "lora": dict(method="lora", r=2, shape=None), "gradient": dict(source="gradient", gradient_batches=2),
+          "first step": dict(gradient_batches=0), "pissa": dict(method="pissa", shape=None)}
+
+def matrix_run(name, folder, **more):
+    "A run of six steps with three checkpoints."
+    usual = dict(max_steps=6, save_steps=2, eval_steps=3, eval_rows=4, logging_steps=2, dropout=0.0 if "residual" in name else 0.1,
+                 lr_scheduler="constant", weight_decay=0.1, output_dir=str(folder))
+    return small_run(**{**usual, **MATRIX[name], **more})
+
+class Killed(BaseException): "What stands for a kill."
+
+def kill_at(m, place, step):
+    "Have a run die at a place of the checkpoint of a step, or of its end."
+    from soka import safety, train
+    def strike(owner, name, here, after=False):
+        old = getattr(owner, name)
+        def new(*args, **kw):
+            found = here(*args, **kw)
+            made = old(*args, **kw) if after or not found else None
+            if found: raise Killed(place)
+            return made
+        m.setattr(owner, name, new)
+    if place == "before": strike(safety.SafeTrainer, "_save_checkpoint", lambda self, *a: self.state.global_step == step)
+    if place == "written": strike(safety, "finish", lambda folder, at, *a: at == step)
+    if place == "sealed": strike(safety, "seal", lambda folder: folder.name == f"checkpoint-{step}", after=True)
+    if place == "renamed": strike(safety, "keep_newest", lambda folder, at, limit: at == step)
+    if place == "trained": strike(train, "save_adapter", lambda *a: True)
+    if place == "adapter": strike(train, "save_adapter", lambda *a: True, after=True)
+    if place == "picture": strike(train, "write_record", lambda record, folder: record["status"] == "finished")
+
+PLACES = [*((place, step) for step in (2, 4, 6) for place in ("before", "written", "sealed", "renamed")),
+          *((place, 6) for place in ("trained", "adapter", "picture"))]
+
+def outcome(folder):
+    "What must not depend on kills."
+    record = json.loads(Path(folder, "run.json").read_text())
+    said = [record.get(k) for k in ("status", "steps", "log", "eval", "adapter", "dynamic", "base", "data")]
+    return Path(folder, "adapter", "adapter_model.safetensors").read_bytes(), said
+
+
+# %% ../nbs/21_safety.ipynb #a9dc31fe
+@pytest.mark.slow
+def test_killed_everywhere():
+    import pytest
+    for name in MATRIX:
+        whole, folder = tempfile.mkdtemp(), tempfile.mkdtemp()
+        matrix_run(name, whole)
+        for place, step in PLACES:
+            with pytest.MonkeyPatch.context() as m, pytest.raises(Killed):
+                kill_at(m, place, step)
+                matrix_run(name, folder)
+        matrix_run(name, folder)
+        assert outcome(folder) == outcome(whole), name
+
+
+# %% ../nbs/21_safety.ipynb #fd3517aa
+@pytest.mark.slow
+def test_killed_in_earnest_at_the_end():
+    for name in ("constant", "packing", "dynamic", "residual on nf4", "lora"):
+        settings = dict(max_steps=6, save_steps=2, quantize="none", lr_scheduler="constant",
+                        **({"dropout": 0.} if "residual" in name else {})) | MATRIX[name]
+        code, operations = runs().run(f"{name}, whole", **settings)
+        assert code == 0, runs().log()
+        for before in (1, 4, 12, 30):   # operations that are left
+            again = f"{name}, {before} left"
+            for _ in range(2):
+                code = runs().run(again, die_at=operations - before, **settings)[0]
+                if code == 0: break     # the second session has fewer
+                assert code == -9, runs().log()
+            assert runs().run(again, **settings)[0] == 0 and runs().result(again) == runs().result(f"{name}, whole"), again

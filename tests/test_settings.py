@@ -47,15 +47,71 @@ def test_parse_yaml():
     import pytest
     import tempfile
     from pathlib import Path
-    values = {"on": "on", "no": "no", "yes": "yes", "true": True, "False": False, "010": "010", "0x10": "0x10", "0": 0, "-7": -7, "1_000": 1000, "1:30": "1:30", "2026-01-01": "2026-01-01", "1e-3": 1e-3, "1E3": 1000., "7.": 7., ".5": .5,
-              "null": None, "~": None, "": None, "1%": "1%", "1e999": math.inf, "9"*31: "9"*31, "[8, 2]": [8, 2], "{a: {<<: {b: 1}, c: 2}}": {"a": {"b": 1, "c": 2}}, "'7'": "7", "-.inf": -math.inf}
+    values = {"on": "on", "no": "no", "yes": "yes", "true": True, "False": False, "010": "010", "0x10": "0x10", "0": 0, "-7": -7, "1_000": 1000,
+              "1:30": "1:30", "2026-01-01": "2026-01-01", "1e-3": 1e-3, "1E3": 1000., "7.": 7., ".5": .5,
+              "null": None, "~": None, "": None, "1%": "1%", "1e999": math.inf, "9"*31: "9"*31, "[8, 2]": [8, 2],
+              "{a: {<<: {b: 1}, c: 2}}": {"a": {"b": 1, "c": 2}}, "'7'": "7", "-.inf": -math.inf}
     for text, value in values.items(): assert parse_yaml(text) == value and type(parse_yaml(text)) is type(value), text
     assert math.isnan(parse_yaml(".nan"))
     path = Path(tempfile.mkdtemp())/"r.yaml"
-    for text, rule in (("a: [", "a recipe must be YAML, '.*r.yaml' has"), ("a: 1\na: 2", "settings must be given once, got 'a' twice"), ("["*5000, "must be YAML")):
+    for text, rule in (("a: [", "a recipe must be YAML, '.*r.yaml' has"), ("a: 1\na: 2", "settings must be given once, got 'a' twice"),
+                       ("["*5000, "settings must be at most 20 deep, got 21")):
         path.write_text(text)
         with pytest.raises(ValueError, match=rule) as e: read_yaml(path, "a recipe")
         assert "\n" not in str(e.value)
     path.write_bytes(b"a: \xff")
-    with pytest.raises(ValueError, match="must be YAML.*utf-8"): read_yaml(path, "a recipe")
+    with pytest.raises(ValueError, match="a recipe must be UTF-8, got byte 0xff in line 1 of '.*r.yaml'"): read_yaml(path, "a recipe")
+    path.write_bytes(b"\xef\xbb\xbfa: 1\r\nb: [2,\r\n 3]\r\n")
+    assert read_yaml(path, "a recipe") == {"a": 1, "b": [2, 3]}
     with pytest.raises(FileNotFoundError, match="a recipe must be a file that exists, got 'no.yaml'"): read_yaml("no.yaml", "a recipe")
+
+
+# %% ../nbs/29_settings.ipynb #cea401e8
+def test_read_json():
+    import json
+    import math
+    import os
+    import pytest
+    import tempfile
+    from pathlib import Path
+    path = Path(tempfile.mkdtemp())/"r.json"
+    for raw, rule in ((b"{", "a record must be JSON, '.*r.json' has: Expecting"),
+                      (b'{"a": 1, "b": {"c": 1, "c": 2}}', "keys must be given once, got 'c' twice"), (b"["*10**5, "it must be less deep"),
+                      (b'{"a":\n"\xe4"}', "a record must be UTF-8, got byte 0xe4 in line 2 of '.*r.json'"), (b"9"*5000, "must be JSON.*limit"),
+                      (b"", "must be JSON")):
+        path.write_bytes(raw)
+        with pytest.raises(ValueError, match=rule) as e: read_json(path, "a record")
+        assert "\n" not in str(e.value) and "r.json" in str(e.value)
+    path.write_bytes(b'\xef\xbb\xbf{"a": [1,\r\n2]}')
+    assert read_json(path, "a record") == {"a": [1, 2]}
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(FileNotFoundError, match="a record must be a file that exists, got '.*r.json'"): read_json(path, "a record")
+    with pytest.raises(FileNotFoundError, match="a record must be a file that exists, got '/aaa"): read_json("/" + "a"*1000, "a record")
+    assert to_json({"a": [math.nan, 1., (2, math.inf)], "b": "NaN", "c": True}) == '{"a": [null, 1.0, [2, null]], "b": "NaN", "c": true}'
+
+
+# %% ../nbs/29_settings.ipynb #57691f06
+def test_yaml_is_bounded():
+    import time
+    import pytest
+    import tempfile
+    from pathlib import Path
+    laughs = "\n".join(["a0: &a0 [x, x, x, x, x, x, x, x, x]", *(f"a{i}: &a{i} [" + ", ".join([f"*a{i - 1}"]*9) + "]" for i in range(1, 9)),
+                        "data: *a8"])
+    chain = "\n".join(["a0: &a0 [x]", *(f"a{i}: &a{i} [*a{i - 1}]" for i in range(1, 400))])
+    merges = "\n".join(["a0: &a0 {k: 1}", *(f"a{i}: &a{i} {{<<: [" + ", ".join([f"*a{i - 1}"]*9) + "]}" for i in range(1, 9))])
+    began = time.perf_counter()
+    for text, rule in ((laughs, "settings must have at most 20,000 values, got "), (merges, "settings must have at most 20,000 values"),
+                       (chain, "settings must be at most 20 deep, got 21"),
+                       ("- a\n"*30_000, "at most 20,000 values, got 20,001"),
+                       ("a: &x [1, {b: *x}]", r"settings must not hold themselves, got \*x in what it stands for"),
+                       ("a: {b: 1, c: 2, b: 3}", "settings must be given once, got 'b' twice"), ("? [a]\n: 1", "unhashable"),
+                       ("\n".join(f"k{i}: 1" for i in range(9_000)) + "\nk7: 1", "given once, got 'k7' twice")):
+        with pytest.raises(ValueError, match=rule) as e: parse_yaml(text)
+        assert len(str(e.value)) < 500
+    assert time.perf_counter() - began < 60
+    assert parse_yaml("a: &x [1, 2]\nb: *x\nc: {<<: {d: 1}}") == {"a": [1, 2], "b": [1, 2], "c": {"d": 1}}
+    path = Path(tempfile.mkdtemp())/"r.yaml"
+    path.write_text("a: " + "x"*10**6)
+    with pytest.raises(ValueError, match="a recipe must have at most 1,000,000 bytes, got 1,000,003 in"): read_yaml(path, "a recipe")

@@ -105,7 +105,21 @@ def test_an_nll_that_is_not_finite_is_a_failure():
         record["eval"][-1]["eval_nll"] = float("nan")
         write_record(record, config.output_dir)
     made, text = hushed(tiny(max_steps=1), {"learning_rate": [.01]}, diverged)
-    assert made["arms"][0]["error"] == "held-out NLL is nan" and made["arms"][0]["nll"] is None and "failed  -" in text
+    assert made["arms"][0]["error"] == "held-out NLL is not finite" and made["arms"][0]["nll"] is None and "failed  -" in text
+
+
+# %% ../nbs/27_sweep.ipynb #3ca7117c
+def test_damaged_summary():
+    import os, tempfile
+    import pytest
+    from pathlib import Path
+    folder = Path(tempfile.mkdtemp())
+    for text, rule in (("{", "sweep.json must be JSON, '.*sweep.json' has"),
+                       ("[1]", r"sweep.json must be the record of a sweep, '.*sweep.json' has: it must be a table, got \[1\]"),
+                       ("{}", "has: settings must be a table, got None"),
+                       ('{"settings": {}, "axes": {"seed": 1}}', "has: axes.seed must be .*, got 1")):
+        (folder/"sweep.json").write_text(text)
+        with pytest.raises(ValueError, match=rule): check_sweep(folder, {}, {"seed": [1]})
 
 
 # %% ../nbs/27_sweep.ipynb #b70d28fd

@@ -34,6 +34,29 @@ def test_rows_become_docs():
         with pytest.raises(ValueError, match=says): bad()
 
 
+# %% ../nbs/25_tasks.ipynb #e38f4502
+def test_rows_of_other_types():
+    import pytest
+    import tempfile
+    path = Path(tempfile.mkdtemp())/"rows.jsonl"
+    good = {"mbpp": MBPP_ROW, "math": {"problem": "p", "solution": "s", "answer": "3"}, "gsm8k": {"question": "q", "answer": "#### 1"}}
+    for task, change, says in (("mbpp", {"test_list": "assert f(2)"}, r"test_list in row 1 of '.*rows.jsonl' must be .*, got 'assert f\(2\)'"),
+                               ("mbpp", {"code": None}, "code in row 1 of '.*' must be a text, got None"),
+                               ("mbpp", {"test_list": [1]}, "test_list in row 1"),
+                               ("mbpp", {"task_id": "eleven"}, "task_id in row 1 of '.*' must be an integer, got 'eleven'"),
+                               ("mbpp", {"test_setup_code": ["x"]}, "test_setup_code in row 1"),
+                               ("mbpp", {"text": None}, "a row of mbpp must make a problem, row 1 of '.*' has: 'prompt'"),
+                               ("mbpp", {"code": "def f(:"}, "a row of mbpp must make a problem, row 1"),
+                               ("mbpp", {"text": 5}, "text in row 1"),
+                               ("math", {"solution": 7}, "solution in row 1 of '.*' must be a text, got 7"),
+                               ("math", {"answer": [3]}, "answer in row 1"),
+                               ("gsm8k", {"answer": 3}, "answer in row 1 of '.*' must be a text, got 3")):
+        path.write_text(json.dumps(good[task]) + "\n" + json.dumps({**good[task], **change}))
+        with pytest.raises((TypeError, ValueError), match=says): load_docs(task, path)
+    path.write_text("[1]")
+    with pytest.raises(TypeError, match="a row must be an object, got int in row 0 of '.*rows.jsonl'"): load_docs("mbpp", path)
+
+
 # %% ../nbs/25_tasks.ipynb #96d7789d
 def test_prompts_are_those_of_training():
     import torch

@@ -60,6 +60,23 @@ def test_load_frozen():
         assert not any(p.requires_grad for p in model.parameters()) and not getattr(model.model.layers[0].mlp.up_proj, "support_avx512bf16_for_cpu", False)
 
 
+# %% ../nbs/10_train.ipynb #5744384e
+def test_a_gap_in_the_base_ends_a_run():
+    import shutil
+    import pytest
+    from safetensors.torch import load_file, save_file
+    from soka.problems import base_path
+    folder = Path(tempfile.mkdtemp())/"model"
+    shutil.copytree(base_path(), folder)
+    tensors = load_file(folder/"model.safetensors")
+    tensors.pop("model.layers.1.mlp.up_proj.weight")
+    save_file(tensors, folder/"model.safetensors", metadata={"format": "pt"})
+    for quantize in ("nf4", "none"):
+        with pytest.raises(ValueError,
+                           match="a base must hold every weight of its model, '.*model' has none for .'model.layers.1.mlp.up_proj.weight'"):
+            load_frozen(TrainConfig(model=str(folder), quantize=quantize, dtype="float32"))
+
+
 # %% ../nbs/10_train.ipynb #60b5cc5d
 def test_methods_at_one_budget():
     for method, quantize in (("soka", "nf4"), ("lora", "nf4"), ("pissa", "nf4"), ("pissa", "none")):
@@ -242,6 +259,30 @@ def test_start_is_told():
     assert start_words(c, build_model(c)[0]) == "first step" and start_words(tiny(source="zero"), build_model(tiny(source="zero"))[0]) == "random"
 
 
+# %% ../nbs/10_train.ipynb #3aed64a9
+def test_weights_left_out_are_told():
+    from types import SimpleNamespace
+    import torch
+    from torch import nn
+    class Experts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.up = nn.Parameter(torch.zeros(4, 8, 16))
+    toy = nn.ModuleDict({"attn": nn.Linear(8, 8, bias=False), "experts": Experts(), "norm": nn.LayerNorm(8), "head": nn.Linear(8, 1000)})
+    toy.get_output_embeddings = lambda: toy["head"]
+    found = linear_work(toy)
+    assert found == ({"attn": 64}, {"experts.up": 512})
+    line = "leaves 89% of the linear weights as they are: 1 of them, such as experts.up with 512 parameters"
+    assert left_out(found, ["attn"], "all-linear") == "target_modules 'all-linear' " + line
+    assert left_out(found, ["attn"], ["attn"]) == "target_modules ['attn'] " + line
+    assert left_out(found, ["attn", "experts.up"], "all-linear") == left_out(found, ["attn", "experts"], "all-linear") == ""
+    assert left_out(({"a": 1, "b": 9}, {}), ["a"], ["a"]) == "" and "leaves 90%" in left_out(({"a": 1, "b": 9}, {}), ["a"], "all-linear")
+    assert left_out(({}, {}), [], "all-linear") == ""
+    base_, _ = load_frozen(tiny())
+    assert len(linear_work(base_)[0]) == 28 and not linear_work(base_)[1]
+    assert left_out(linear_work(base_), layer_ranks(build_model(tiny())[0]), "all-linear") == ""
+
+
 # %% ../nbs/10_train.ipynb #3a93b11d
 def test_dynamic_run_resumes_and_loads():
     import pytest
@@ -359,7 +400,7 @@ def test_setting_errors():
         (dict(dynamic_tolerance=1.), ValueError, r"dynamic_tolerance must be in \[0, 1\), got 1.0"),
         (dict(dynamic_every=5, source="weight"), ValueError, "dynamic_every needs method soka with a source other than weight, got method soka with source weight"),
         (dict(dynamic_every=5, method="lora", r=1, source="zero"), ValueError, "got method lora with source zero"),
-        (dict(plan="p", rank_source="weight"), ValueError, "give plan or rank_source, not both, got 'p' and 'weight'"), (dict(plan={"a": [1, 1, 1]}), ValueError, r"plan entry must be five integers .*, got \[1, 1, 1\] for a"), (dict(rank_source="gradient", gradient_batches=0), ValueError, "rank_source gradient needs gradient_batches of at least 1, got 0"), (dict(data_rows=None), ValueError, "data 'problems' needs data_rows"), (dict(batch_size=1.5), TypeError, "batch_size must be an integer from 1 to 10..9, got 1.5"),
+        (dict(plan="p", rank_source="weight"), ValueError, "give plan or rank_source, not both, got 'p' and 'weight'"), (dict(plan={"a": [1, 1, 1]}), ValueError, r"plan entry must be five integers .*, got \[1, 1, 1\] for a"), (dict(rank_source="gradient", gradient_batches=0), ValueError, "rank_source gradient needs gradient_batches of at least 1, got 0"), (dict(data_rows=None), ValueError, "data 'problems' needs data_rows"), (dict(data_rows=10**9), ValueError, "needs data_rows and eval_rows of at most 1,000,000, got 1000000000"), (dict(batch_size=1.5), TypeError, "batch_size must be an integer from 1 to 10..9, got 1.5"),
         (dict(rank_pattern=["v_proj=2"], r=1), ValueError, "rank_pattern needs method lora or pissa with r, got soka with r=1"),
         (dict(rank_pattern=["v_proj=2"], method="lora", budget=9), ValueError, "got lora with r=None"), (dict(columns=["text"]), ValueError, r"columns must be two names, got \['text'\]"),
         (dict(rank_pattern=["v_proj:2"], method="lora", r=1), ValueError, r"rank_pattern must be names with ranks as v_proj=2, got \['v_proj:2'\]"), (dict(resume=1), TypeError, "resume must be true or false, got 1"), (dict(r=True), TypeError, "r must be an integer from 1 to 10..9, got True"),
@@ -387,19 +428,33 @@ def test_recipe_errors():
 
 # %% ../nbs/10_train.ipynb #492c05fb
 def test_check_ready():
-    import json
+    import json, os
     import pytest
     folder = Path(tempfile.mkdtemp())
     (folder/"a.jsonl").write_text("")
-    for name, plan in (("words", "much"), ("list", [1]), ("sides", {"a": [1, 2, 3]}), ("ranks", {"a": [2, 2, 2, 2, 5]}), ("good", {"a": [2, 2, 2, 2, 4]})): (folder/f"{name}.json").write_text(json.dumps(plan))
+    for name, plan in (("words", "much"), ("list", [1]), ("sides", {"a": [1, 2, 3]}), ("ranks", {"a": [2, 2, 2, 2, 5]}),
+                       ("good", {"a": [2, 2, 2, 2, 4]})): (folder/f"{name}.json").write_text(json.dumps(plan))
     (folder/"none.json").write_text("{")
+    (folder/"piped").mkdir()
+    (folder/"piped"/"config.json").write_text("{}")
+    os.mkfifo(folder/"piped"/"tokenizer.json")
     check_ready(TrainConfig())
     check_ready(TrainConfig(model="meta-llama/Llama-2-7b-hf", data=["gsm8k", str(folder/"a.jsonl")], plan=str(folder/"good.json")))
-    for bad, kind, text in ((dict(model=str(folder)), FileNotFoundError, "model must be base, a hub id or a folder with config.json, got"), (dict(model=str(folder/"a.jsonl")), FileNotFoundError, "model must be"), (dict(model="../no/folder"), FileNotFoundError, "model must be"),
-        (dict(model="no such"), FileNotFoundError, "model must be"), (dict(data="no.jsonl"), FileNotFoundError, "data must be a file that exists, got 'no.jsonl'"), (dict(data=["gsm8k", "no.json"]), FileNotFoundError, "data must be a file that exists, got 'no.json'"),
-        (dict(eval_data="no.jsonl"), FileNotFoundError, "eval_data must be a file that exists"), (dict(source="update"), ValueError, "source and rank_source must be gradient, weight or zero in training, got update and None"),
-        (dict(plan="no.json"), FileNotFoundError, "plan must be a file that exists, got 'no.json'"), (dict(plan=str(folder/"none.json")), ValueError, "plan must be JSON"), (dict(plan=str(folder/"words.json")), ValueError, "plan must be layer names"),
-        (dict(plan=str(folder/"list.json")), ValueError, "plan must be layer names"), (dict(plan=str(folder/"sides.json")), ValueError, r"plan entry must be five integers .*, got \[1, 2, 3\] for a"), (dict(plan=str(folder/"ranks.json")), ValueError, "plan must have r in 0..4, got 5 for a")):
+    for bad, kind, text in ((dict(model=str(folder)), FileNotFoundError, "model must be base, a hub id or a folder with config.json, got"),
+                            (dict(model=str(folder/"piped")), ValueError, "model must be a folder of plain files, got tokenizer.json in '.*piped'"),
+                            (dict(model=str(folder/"a.jsonl")), FileNotFoundError, "model must be"),
+                            (dict(model="../no/folder"), FileNotFoundError, "model must be"),
+        (dict(model="no such"), FileNotFoundError, "model must be"),
+        (dict(data="no.jsonl"), FileNotFoundError, "data must be a file that exists, got 'no.jsonl'"),
+        (dict(data=["gsm8k", "no.json"]), FileNotFoundError, "data must be a file that exists, got 'no.json'"),
+        (dict(eval_data="no.jsonl"), FileNotFoundError, "eval_data must be a file that exists"),
+        (dict(source="update"), ValueError, "source and rank_source must be gradient, weight or zero in training, got update and None"),
+        (dict(plan="no.json"), FileNotFoundError, "plan must be a file that exists, got 'no.json'"),
+        (dict(plan=str(folder/"none.json")), ValueError, "plan must be JSON"),
+        (dict(plan=str(folder/"words.json")), ValueError, "plan must be layer names"),
+        (dict(plan=str(folder/"list.json")), ValueError, "plan must be layer names"),
+        (dict(plan=str(folder/"sides.json")), ValueError, r"plan entry must be five integers .*, got \[1, 2, 3\] for a"),
+        (dict(plan=str(folder/"ranks.json")), ValueError, "plan must have r in 0..4, got 5 for a")):
         with pytest.raises(kind, match=text): check_ready(TrainConfig(**bad))
 
 
@@ -428,6 +483,111 @@ def test_output_errors():
     file.write_text("")
     with pytest.raises(ValueError, match="output_dir must be a folder that can be written, got '.*file'"): check_output(tiny(output_dir=str(file)))
     with pytest.raises(ValueError, match="folder must hold a finished run"): load_run(file.parent)
+
+
+# %% ../nbs/10_train.ipynb #49421b78
+def test_other_data_or_base_behind_the_same_name():
+    import json, shutil
+    import pytest
+    from safetensors.torch import load_file, save_file
+    from soka.problems import base_path, word_problems
+    folder = Path(tempfile.mkdtemp())
+    model, rows, held = folder/"model", folder/"rows.jsonl", folder/"held.jsonl"
+    shutil.copytree(base_path(), model)
+    def write(path, problems): path.write_text("".join(json.dumps(p) + "\n" for p in problems))
+    write(rows, problems := word_problems(40))
+    write(held, word_problems(8, split="test"))
+    settings = dict(model=str(model), data=str(rows), eval_data=str(held), quantize="nf4", gradient_batches=0, columns=["question", "answer"])
+    whole, c = run(tiny(**settings)), tiny(**settings)
+    with pytest.raises(KeyboardInterrupt): run(c, [Stop()])
+    def refused_for(text):
+        with pytest.raises(ValueError, match=text): run(c)
+    write(rows, [*problems[1:], problems[0]])                                   # another order
+    refused_for("data must give the rows that the run began with, got other rows or another order: 40 rows with digest .{16}, not 40 rows with digest")
+    write(rows, problems[:39])
+    refused_for("data must give the rows that the run began with, got .*: 39 rows")
+    write(rows, problems)
+    write(held, word_problems(8, seed=1, split="test"))
+    refused_for("eval_data must give the rows that the run began with")
+    write(held, word_problems(8, split="test"))
+    words = (model/"tokenizer.json").read_text()
+    made = json.loads(words)
+    made["model"]["merges"] = made["model"]["merges"][:-20]                     # the last pieces are no longer made
+    (model/"tokenizer.json").write_text(json.dumps(made))
+    refused_for("the tokenizer must be the one that the run began with, got other tokens for the same rows")
+    (model/"tokenizer.json").write_text(words)
+    tensors = load_file(model/"model.safetensors")
+    for name in ("model.embed_tokens.weight", "model.layers.1.post_attention_layernorm.weight", "model.layers.0.mlp.up_proj.weight"):
+        save_file({**tensors, name: tensors[name]*0.5}, model/"model.safetensors", metadata={"format": "pt"})
+        refused_for(f"the base must be the one that the run began with, got one whose {name} differs by")
+    save_file(tensors, model/"model.safetensors", metadata={"format": "pt"})
+    again = run(c)
+    for key in ("log", "eval", "data", "base"): assert again.record[key] == whole.record[key]
+    assert len(again.record["base"]) == 38
+    with pytest.raises(ValueError, match="got one whose other.weight is not there"):
+        check_marks({"other.weight": again.record["base"]["model.norm.weight"]}, again.model)
+
+
+# %% ../nbs/10_train.ipynb #d0811010
+def test_damaged_records():
+    import json, math, os
+    import pytest
+    c = tiny(eval_rows=0, max_steps=1, quantize="none")
+    record = json.loads(json.dumps(run(c).record))
+    path = Path(c.output_dir)/"run.json"
+    def without(key): return {k: v for k,v in record.items() if k != key}
+    for bad, text in (("", "run.json must be JSON, '.*run.json' has"), ('{"status": "fin', "run.json must be JSON"),
+                      ("[]", r"'.*run.json' has: it must be a table, got \[\]"),
+                      ("{}", "run.json must be the record of a run, '.*run.json' has: status must be one of running, interrupted"),
+                      (json.dumps({**record, "status": "done"}), "has: status must be one of .*, got 'done'"),
+                      (json.dumps(without("settings")), "has: settings must be a table, got None"),
+                      (json.dumps(without("hardware")), "has: hardware must be"),
+                      (json.dumps({**record, "hardware": {"processes": "2"}}), "has: hardware.processes must be an integer from 1 to"),
+                      (json.dumps({**record, "settings": {**record["settings"], "batch_size": 0}}), "has: settings.batch_size must be"),
+                      (json.dumps(without("eval")), "has: eval must be"),
+                      (json.dumps({**record, "eval": [{"eval_nll": "low"}]}), "has: eval_nll must be"),
+                      (json.dumps({**record, "adapter": [1]}), "has: adapter must be a table"), ("["*10**5, "it must be less deep")):
+        path.write_text(bad)
+        for use in (lambda: run(c), lambda: load_run(c.output_dir), lambda: check_output(c)):
+            with pytest.raises(ValueError, match=text) as e: use()
+            assert "run.json'" in str(e.value) and len(str(e.value)) < 600
+        assert path.read_text() == bad
+    path.write_text(json.dumps({**record, "settings": {**record["settings"], "colour": "red"}}))
+    with pytest.raises(ValueError,
+                       match="run.json must have settings of soka train, '.*run.json' has: a setting must be a field of TrainConfig, got 'colour'"):
+        load_run(c.output_dir)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(FileNotFoundError, match="run.json must be a file that exists"): run(c)
+    os.unlink(path)
+    write_record({**record, "eval": [{"step": 1, "eval_nll": math.nan}], "log": [{"step": 1, "loss": 1., "grad_norm": math.inf}]}, c.output_dir)
+    assert "NaN" not in path.read_text() and "Infinity" not in path.read_text()
+    odd = read_record(c.output_dir)
+    assert odd["eval"][0]["eval_nll"] is None and nll_words(odd) == "not finite before, not finite after" and plot_run(odd)
+    assert log_line({"loss": 1., "grad_norm": None}) == "loss 1.0000  gradient norm not finite"
+    assert log_line({"eval_nll": None}) == "held-out NLL not finite nats per answer token"
+
+
+# %% ../nbs/10_train.ipynb #c9d4fcd0
+def test_used_folders():
+    import os
+    import pytest
+    def content(folder): return {p.relative_to(folder): p.read_bytes() for p in sorted(Path(folder).rglob("*")) if p.is_file()}
+    for name in ("checkpoint-2", "adapter", "start", "run.png", "checkpoint.part"):
+        c = tiny(eval_rows=0)
+        (Path(c.output_dir)/name).mkdir(parents=True)
+        (Path(c.output_dir)/name/"mine.txt").write_text("mine")
+        before = content(c.output_dir)
+        for resume in (True, False):
+            with pytest.raises(ValueError,
+                               match=f"output_dir must be unused or hold a run with its run.json, got '.*run', which holds {name} without one"):
+                run(tiny(eval_rows=0, resume=resume, seed=3, output_dir=c.output_dir))
+        assert content(c.output_dir) == before
+    c = tiny(eval_rows=0)
+    with pytest.raises(KeyboardInterrupt): run(c, [Stop()])
+    (Path(c.output_dir)/"run.json").unlink()                     # lost: the checkpoint is nobody's
+    for change in (dict(), dict(resume=False), dict(learning_rate=.1)):
+        with pytest.raises(ValueError, match="which holds checkpoint-2 without one"): run(tiny(eval_rows=0, output_dir=c.output_dir, **change))
 
 
 # %% ../nbs/10_train.ipynb #dc838a00
