@@ -9,7 +9,7 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -49,9 +49,9 @@ from .start import start as start_layers
 
 # %% auto #0
 __all__ = ['SOKA_TYPE', 'StartSource', 'Mode', 'RankSource', 'Criterion', 'Bias', 'Budget', 'Layers', 'Texts', 'Tokens',
-           'PRESETS', 'Preset', 'NOTE', 'HEADS', 'WEIGHTS', 'PICKLE', 'FLOATS', 'RECORD', 'COLUMNS', 'TASK_HEADS',
-           'start', 'add_peft_type', 'LayerPlan', 'read_plan', 'write_plan', 'read_plan_file', 'check_plan',
-           'share_of_base', 'AdapterSettings', 'check_together', 'check_records', 'as_shape', 'add_note',
+           'PRESETS', 'Preset', 'NOTE', 'HEADS', 'WEIGHTS', 'PICKLE', 'FLOATS', 'RECORD', 'NO_TOTALS', 'COLUMNS',
+           'TASK_HEADS', 'start', 'add_peft_type', 'LayerPlan', 'read_plan', 'write_plan', 'read_plan_file',
+           'check_plan', 'share_of_base', 'AdapterSettings', 'check_together', 'check_records', 'as_shape', 'add_note',
            'plan_tensors', 'bare_name', 'new_tensors', 'check_tensors', 'check_weights', 'check_folder', 'check_source',
            'with_record', 'SoKAConfig', 'reader_of', 'base_features', 'base_weight', 'supported', 'base_of', 'targeted',
            'find_targets', 'shared_with', 'check_in_memory', 'check_targets', 'start_entries', 'fingerprints',
@@ -371,6 +371,7 @@ class SoKAConfig(AdapterSettings, PeftConfig):
     base_fingerprint: Optional[Texts] = field(default=None, metadata={"help": "Layer name -> a few entries of its weight; another base is refused."})
     check_base: bool = field(default=True, metadata={"help": "False loads the adapter onto any base with the same layers."})
     soka_version: Optional[Line] = field(default=None, metadata={"help": "Version that made the adapter."})
+    starts: Any = field(default=None, init=False, repr=False, compare=False, metadata={"help": "Layer name -> terms to start from, set by with_gradients and the like; never saved."})
 
     def __post_init__(self)->None:
         super().__post_init__()
@@ -384,6 +385,13 @@ class SoKAConfig(AdapterSettings, PeftConfig):
         self.shape, self.shape_pattern = as_shape(self.shape), {k: as_shape(v) for k,v in self.shape_pattern.items()}
         for name in ("target_modules", "exclude_modules"):
             if isinstance(getattr(self, name), list): setattr(self, name, set(getattr(self, name)))
+
+    def to_dict(self)->dict:
+        "What adapter_config.json holds."
+        plain = copy.copy(self)
+        plain.starts = None
+        found = super(SoKAConfig, plain).to_dict()
+        return {k: v for k,v in found.items() if k != "starts"}
 
     @classmethod
     def from_json_file(cls, path_json_file:str|os.PathLike, **kwargs:Any)->dict:
@@ -570,8 +578,8 @@ def base_parameters(
     model:nn.Module,  # with or without adapters; a packed 4-bit weight counts what it stands for
 )->int:               # parameters
     "Number of parameters of a model without its adapters."
-    own = tuple(f"{n}." for n,m in model.named_modules() if isinstance(m, BaseTunerLayer))
-    base = [p for n,p in model.named_parameters() if not n.startswith(own) or ".base_layer." in n]
+    own = tuple(f"{n}." for n,m in model.named_modules() if isinstance(m, (BaseTunerLayer, AuxiliaryTrainingWrapper)))
+    base = [p for n,p in model.named_parameters() if not n.startswith(own) or ".base_layer." in n or ".original_module." in n]
     return sum(p.numel()*(2*p.element_size() if type(p).__name__ == "Params4bit" else 1) for p in base)
 
 def settle_budget(
@@ -605,6 +613,7 @@ def layer_start(
     W:Tensor,            # its weight or gradient, shape (out_features, in_features)
     c:SoKAConfig,
     r:Optional[int],     # number of terms, None for the criterion's
+    total:Optional[float]=None,  # energy of the whole, where `W` is its leading part
     **kw:Any,            # more for `decompose`
 )->KPSVD:
     "The terms that a layer starts from."
@@ -613,7 +622,7 @@ def layer_start(
         if r is not None:
             shape = choose_shape(W, shape, min(r, 8), c.max_madds, c.seed)
             r = possible(r, shape, name)
-        return decompose(W, r=r, shape=shape, energy=c.energy or 0.9, max_madds=c.max_madds, seed=c.seed, total=vars(c).get("totals", {}).get(name), **kw)
+        return decompose(W, r=r, shape=shape, energy=c.energy or 0.9, max_madds=c.max_madds, seed=c.seed, total=total, **kw)
     except ValueError as e: raise ValueError(f"{e}; layer {name}") from e
 
 # %% ../nbs/06_peft.ipynb #18a0f5f8
@@ -630,24 +639,28 @@ def whole_term(
     return k
 
 # %% ../nbs/06_peft.ipynb #6dbb64f1
+NO_TOTALS: Mapping[str, float] = {}   # every matrix is whole
+
 def starts_by_layer(
     matrices:Iterable[tuple[str, Tensor]],   # name, weight or gradient of the layer, one at a time
     c:SoKAConfig,                            # without a budget
     keep:Callable[[KPSVD], KPSVD]=whole_term,  # what to keep of a layer
+    totals:Mapping[str, float]=NO_TOTALS,      # energy of each whole, where the matrices are leading parts
 )->dict[str, KPSVD]:
     "Each layer by its own spectrum."
     kw = dict(criterion=c.criterion or "both", r_min=c.r_min, r_max=c.r_max or max(8, c.r_min))
-    return {n: keep(layer_start(n, W, c, pattern(c.rank_pattern, n, c.r), **kw)) for n,W in matrices}
+    return {n: keep(layer_start(n, W, c, pattern(c.rank_pattern, n, c.r), totals.get(n), **kw)) for n,W in matrices}
 
 def starts_by_budget(
     matrices:Iterable[tuple[str, Tensor]],   # name, weight or gradient of the layer, one at a time
     c:SoKAConfig,                            # with a budget
     share:float,                             # parameters of an even share
     keep:Callable[[KPSVD], KPSVD]=whole_term,  # what to keep of a layer
+    totals:Mapping[str, float]=NO_TOTALS,      # energy of each whole, where the matrices are leading parts
 )->dict[str, KPSVD]:
     "All layers compete for the budget's parameters."
     def most(W): return c.r_max or min(max(8, ceil(1.5*share/sum(W.shape))), *W.shape)   # a window no layer should need to outgrow
-    starts = {n: keep(layer_start(n, W, c, most(W))) for n,W in matrices}
+    starts = {n: keep(layer_start(n, W, c, most(W), totals.get(n))) for n,W in matrices}
     whole = sum(k.total for k in starts.values()) if (c.rank_source or c.source) == "update" else 0.   # one change: its parts are not rescaled
     caps = {n: select_rank(k.S, k.total, energy=c.energy or 1., criterion=c.criterion or "energy") for n,k in starts.items()}
     ranks = allocate({n: Spectrum(k.shape, k.S, whole or k.total) for n,k in starts.items()}, int(c.budget or 0), caps)
@@ -668,6 +681,7 @@ def plan_layers(
     layers:dict[str, nn.Module],  # layer name -> base layer
     config:SoKAConfig,
     matrices:Optional[Iterable[tuple[str, Tensor]]]=None,  # layer name, what to decompose; None for the weights
+    totals:Mapping[str, float]=NO_TOTALS,                  # energy of each whole, where the matrices are leading parts
     *,
     factors:bool=True,            # False: spectra only, factors of no size
 )->tuple[dict[str, LayerPlan], dict[str, KPSVD]]:   # both by layer name
@@ -676,8 +690,8 @@ def plan_layers(
     each = ((n, base_weight(l)) for n,l in layers.items()) if matrices is None else matrices
     bar = tqdm(each, total=len(layers), desc="KPSVD", unit="layer", disable=len(layers) < 9 or None, leave=False)   # None: on a terminal only
     keep = whole_term if factors else without_factors
-    if config.budget is None: starts = starts_by_layer(bar, config, keep)
-    else: starts = starts_by_budget(bar, config, int(config.budget)/len(layers), keep)
+    if config.budget is None: starts = starts_by_layer(bar, config, keep, totals)
+    else: starts = starts_by_budget(bar, config, int(config.budget)/len(layers), keep, totals)
     return {n: LayerPlan(k.shape, len(k.S)) for n,k in starts.items()}, starts
 
 # %% ../nbs/06_peft.ipynb #96de9cad
@@ -722,12 +736,13 @@ def find_plan(
     layers:dict[str, nn.Module],     # layer name -> base layer; on the meta device where `weight` reads elsewhere
     weight:Callable[[str], Tensor],  # from a layer's name to its weight
     matrices:Optional[Callable[[dict[str, nn.Module]], Iterable[tuple[str, Tensor]]]]=None,  # the gradients or the update to plan by
+    totals:Mapping[str, float]=NO_TOTALS,   # energy of each whole, where the matrices are leading parts
     *,
     factors:bool=True,               # False: spectra only, factors of no size
 )->tuple[dict[str, LayerPlan], dict[str, KPSVD]]:   # by layer name; the second where the plan came from spectra
     "Shape and rank of every layer: the one way in which every plan is made."
     if config.plan is not None: return fitting_plan(config.plan, layers), {}
-    if matrices is not None: return plan_layers(layers, config, matrices(layers), factors=factors)
+    if matrices is not None: return plan_layers(layers, config, matrices(layers), totals, factors=factors)
     config, each = shaped(config), ((n, weight(n)) for n in layers)
     if config.source == "weight": return plan_layers(layers, config, each, factors=factors)
     if config.budget is not None and config.rank_source is None: return even_plan(layers, config, weight), {}
@@ -794,15 +809,16 @@ def with_matrices(
     layers:dict[str, nn.Module],   # layer name -> base layer
     name:str,                      # "gradient" or "update"
     matrices:Callable[[dict[str, nn.Module]], Iterable[tuple[str, Tensor]]],  # from layers to their matrices, one at a time
+    totals:Mapping[str, float]=NO_TOTALS,   # energy of each whole, where the matrices are leading parts
 )->SoKAConfig:                     # the same
     "Plan from the matrices or the weights, terms to start from out of the matrices where `source` says so."
     by_them = config.plan is None and (config.rank_source or config.source) == name
-    plan, starts = find_plan(config, layers, lambda n: base_weight(layers[n]), matrices if by_them else None, factors=config.source == name)
+    plan, starts = find_plan(config, layers, lambda n: base_weight(layers[n]), matrices if by_them else None, totals, factors=config.source == name)
     if config.source == name and not by_them:
         used = {n: l for n,l in layers.items() if n in plan and plan[n].r}
         starts = {n: kpsvd(W, plan[n].shape, plan[n].r, seed=config.seed) for n,W in matrices(used)}
     config.plan = write_plan(plan)
-    if config.source == name: config.__dict__["starts"] = starts   # no field: it does not go into adapter_config.json
+    if config.source == name: config.starts = starts
     return config
 
 def settle_targets(
@@ -832,7 +848,7 @@ def with_plan(
     "The plan that `get_peft_model` would find, found beforehand."
     config, layers = settle_targets(config, model)
     plan, starts = find_plan(config, layers, weight or (lambda n: base_weight(layers[n])), factors=factors)
-    if config.source == "weight" and config.plan is None and factors: config.__dict__["starts"] = starts
+    if config.source == "weight" and config.plan is None and factors: config.starts = starts
     config.plan = write_plan(plan)
     return config
 
@@ -857,10 +873,8 @@ def with_gradients(
 )->SoKAConfig:           # a copy with the plan, and the terms to start from, for this model
     "Decompose the loss gradient of every targeted layer, its energy estimated where it is wider than `columns`, and keep what `get_peft_model` needs."
     config, layers = targets_for(config, model, "gradient")
-    totals:dict[str, float] = {}
-    config.__dict__["totals"] = totals     # read as ranks are chosen
-    try: return with_matrices(config, layers, "gradient", lambda some: loss_gradients(model, some, batches, columns, totals, together=together))
-    finally: del config.__dict__["totals"]
+    totals:dict[str, float] = {}     # filled before the first gradient comes
+    return with_matrices(config, layers, "gradient", lambda some: loss_gradients(model, some, batches, columns, totals, together=together), totals)
 
 # %% ../nbs/06_peft.ipynb #2fe84a35
 def check_same_layers(
@@ -1327,7 +1341,7 @@ class SoKAModel(BaseTuner):
         check_in_memory(layers, peft_config)
         keep_cpu_weights(model)
         warn_of_base(peft_config, layers)
-        self._starts = vars(peft_config).pop("starts", {})
+        self._starts, peft_config.starts = peft_config.starts or {}, None
         check_has_start(peft_config, self._starts)
         if peft_config.plan is None:
             modules = {bare_name(n): m for n,m in model.named_modules()}

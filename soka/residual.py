@@ -341,7 +341,7 @@ def quantize_residual(
     config = plan_residual(loaded, config, checkpoint, Format(quant_type, double_quant), clip=clip)
     b = bench(loaded, config, checkpoint, Format(quant_type, double_quant))
     fitted = fit_layers(b, iterations, step, clip=clip)
-    config.__dict__["starts"] = {n: f.start for n,f in fitted.items()}
+    config.starts = {n: f.start for n,f in fitted.items()}
     config.base_quant = {**b.form._asdict(), "clip": clip, "iterations": iterations, "error": overall(fitted)}
     head = head_of(loaded)     # before it may get an adapter
     made:Any = get_peft_model(loaded, config)

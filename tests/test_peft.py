@@ -203,6 +203,8 @@ def test_budget_as_a_share():
     assert base_parameters(model) == n and base_parameters(llama4()) == n
     m = get_peft_model(model, SoKAConfig(budget="2%", target_modules="all-linear"))
     assert with_record(m.peft_config["default"]).budget == n*2//100 and m.peft_config["default"].budget == "2%" and base_parameters(m) == n
+    other = get_peft_model(tiny_llama(), SoKAConfig(r=1, modules_to_save=["lm_head"], trainable_token_indices=[1]))
+    assert base_parameters(other) == n                    # copies that are trained are not the base's
     assert 0.9*n*2//100 < sum(p.numel() for p in m.parameters() if p.requires_grad) <= n*2//100
     assert SoKAConfig(budget="990000", target_modules=["q"]).budget == "990000"
 
@@ -430,7 +432,7 @@ def test_rank_source():
                      (dict(source="zero", rank_source="gradient"), by_gradient)):
         config = both(**kw)
         m = get_peft_model(tiny_llama(), config)
-        assert {n: p for n,p in config.plan.items() if p[4]} == {n: p for n,p in plan.items() if p[4]} and hasattr(config, "starts") == (kw["source"] == "gradient") and torch.equal(out(m), out(tiny_llama()))
+        assert {n: p for n,p in config.plan.items() if p[4]} == {n: p for n,p in plan.items() if p[4]} and (config.starts is not None) == (kw["source"] == "gradient") and torch.equal(out(m), out(tiny_llama()))
         assert any(n.endswith("U0") for n in m.state_dict()) == (kw["source"] == "weight")
 
 
