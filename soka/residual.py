@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 from .core import KronTerms
 from .kpsvd import KPSVD, kpsvd
 from .kron import KronShape
-from .peft import (LayerPlan, SoKAConfig, SoKALayer, base_weight, find_plan, pattern, read_plan, settle_targets,
+from .peft import (LayerPlan, SoKAConfig, SoKALayer, base_weight, find_plan, pattern, read_config, read_plan, settle_targets,
                        soka_layers, supported, write_plan)
 from .plan import Checkpoint, open_checkpoint, read_weight
 from .quant import (QUANT_TYPES, bnb, dense_weight, keep_cpu_weights, kind, quantize_linear, set_dense_weight,
@@ -364,7 +364,7 @@ def load_residual(
     **kw:Any,                     # for `PeftModel.from_pretrained`, such as is_trainable
 )->PeftModel:                     # base as it was in training, with the adapter
     "An adapter of `quantize_residual` on the base it was trained on, made again from the float weights."
-    q = SoKAConfig.from_pretrained(str(adapter)).base_quant
+    q = read_config(adapter).base_quant
     if q is None: raise ValueError(f"adapter must be one of quantize_residual, got {str(adapter)!r} without base_quant")
     form = Format(q["quant_type"], q["double_quant"])
     loaded, checkpoint = opened(model, weights, form)

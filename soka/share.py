@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from .fingerprint import compare_weight, parse_fingerprint, weight_fingerprint
 from .kron import KronShape, kron_linear, kron_sum
-from .peft import WEIGHTS, LayerPlan, SoKAConfig, bare_name, new_tensors, read_plan
+from .peft import WEIGHTS, LayerPlan, SoKAConfig, bare_name, new_tensors, read_config, read_plan
 from .plan import Checkpoint, open_checkpoint, read_weight, tensor_name
 
 # %% auto #0
@@ -47,7 +47,7 @@ def open_adapter(
     path = Path(folder)
     if not path.is_dir(): raise FileNotFoundError(f"adapter must be a folder that exists, got {str(folder)!r}")
     if not (path/"adapter_config.json").is_file(): raise FileNotFoundError(f"adapter folder must hold adapter_config.json, got none in {str(folder)!r}")
-    config = SoKAConfig.from_pretrained(path)
+    config = read_config(path)
     if not config.start_saved: raise FileNotFoundError(f"adapter folder must hold a saved adapter, got settings alone in {str(folder)!r}")
     return AdapterFiles(path, config, {bare_name(n): p for n,p in read_plan(config.plan or {}).items() if p.r})
 
