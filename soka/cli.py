@@ -24,7 +24,7 @@ import torch.distributed as dist
 from datasets import disable_progress_bars
 from huggingface_hub.utils import enable_progress_bars
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 from . import __version__
 from .compare import check_work, compare_methods, compare_table, plan_work, read_comparison, read_compare, work_left
@@ -36,7 +36,7 @@ from .plan import largest_batch, memory, memory_table, open_checkpoint, parse_si
 from .problems import exact_match, final_answer
 from .registry import REGISTRY, find_data, find_entry, get_data
 from .safety import PART, Interrupted, checkpoints, one_run
-from .share import export_delta, export_lora, export_residual, form_text, inspect_adapter, inspect_text, lora_table
+from .share import export_delta, export_lora, export_residual, form_text, inspect_adapter, inspect_text, load_whole, lora_table
 from .settings import Count, check_value, kinds, parse_yaml
 from .sweep import sweep
 from .tasks import MEASURES, TASKS, EvalSettings, check_measures, evaluate_tasks, load_docs, read_sources, scores_table
@@ -123,9 +123,7 @@ def merge(
     if not (name := base or config.get("base_model_name_or_path")): raise ValueError("base must be given where the adapter names none, got None")
     check_new_folder(out)
     source, revision = model_path(name), None if base else config.get("revision")
-    model = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype="auto" if dtype == "auto" else compute_dtype(dtype))
-    if getattr(model, "is_quantized", False): raise ValueError(f"base must be a float checkpoint, got {name!r}, which is quantized")
-    merged: Any = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+    merged: Any = load_whole(adapter, source, revision, "auto" if dtype == "auto" else compute_dtype(dtype)).merge_and_unload()
     merged.save_pretrained(str(out))
     AutoTokenizer.from_pretrained(source, revision=revision).save_pretrained(str(out))
     return merged
@@ -181,6 +179,7 @@ def load_subject(
         return Subject(run.model, run.tokenizer, {"model": own.model, "adapter": name, "quantize": own.quantize})
     adapter = check_adapter(name) if (Path(name)/"adapter_config.json").is_file() else None
     model = base or (adapter or {}).get("base_model_name_or_path") or name
+    if (task := (adapter or {}).get("task_type")) not in (None, "CAUSAL_LM"): raise ValueError(f"adapter must be of a language model, with task_type CAUSAL_LM or none, got {task!r} in {name!r}")
     frozen, tokenizer = load_frozen(replace(config, model=model))
     names = {"model": model, "adapter": name if adapter else None, "quantize": config.quantize}
     return Subject(PeftModel.from_pretrained(frozen, name).eval() if adapter else frozen, tokenizer, names)

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, wraps
 from math import ceil
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Optional, Union
@@ -53,18 +53,18 @@ __all__ = ['SOKA_TYPE', 'StartSource', 'Mode', 'RankSource', 'Criterion', 'Bias'
            'LORA_NAMES', 'NO_TOTALS', 'COLUMNS', 'TASK_HEADS', 'start', 'add_peft_type', 'LayerPlan', 'read_plan',
            'write_plan', 'read_plan_file', 'check_plan', 'share_of_base', 'AdapterSettings', 'check_together',
            'check_records', 'as_shape', 'add_note', 'plan_tensors', 'bare_name', 'new_tensors', 'check_tensors',
-           'check_weights', 'check_folder', 'check_source', 'with_record', 'check_lora_names', 'SoKAConfig',
+           'check_weights', 'check_folder', 'check_source', 'with_record', 'check_lora_names', 'explains', 'SoKAConfig',
            'read_config', 'reader_of', 'base_features', 'base_weight', 'supported', 'base_of', 'targeted',
            'check_found', 'find_targets', 'shared_with', 'check_in_memory', 'check_targets', 'start_entries',
-           'fingerprints', 'base_name', 'check_same_base', 'base_parameters', 'settle_budget', 'pattern', 'possible',
-           'layer_start', 'without_factors', 'whole_term', 'starts_by_layer', 'starts_by_budget', 'shaped',
-           'plan_layers', 'shape_for', 'even_plan', 'fitting_plan', 'find_plan', 'renamed', 'follow_names',
-           'backward_beside', 'loss_gradients', 'with_matrices', 'settle_targets', 'with_plan', 'targets_for',
-           'with_gradients', 'check_same_layers', 'changed_layers', 'with_update', 'zero_start', 'new_terms',
-           'MergingLayer', 'first_use', 'SoKALayer', 'row_groups', 'SoKAPeftLinear', 'soka_layers', 'merge_costs',
-           'own_weight', 'release_starts', 'check_rows', 'encoder_of', 'give_rows', 'load_starts', 'plan_of', 'restart',
-           'check_has_start', 'warn_of_base', 'layers_of', 'part_of_plan', 'copy_config', 'SoKAModel',
-           'check_when_read', 'register']
+           'fingerprints', 'base_name', 'check_same_base', 'base_parameters', 'settle_budget', 'pattern',
+           'warn_unmatched', 'possible', 'layer_start', 'without_factors', 'whole_term', 'starts_by_layer',
+           'starts_by_budget', 'shaped', 'plan_layers', 'shape_for', 'even_plan', 'fitting_plan', 'find_plan',
+           'renamed', 'follow_names', 'backward_beside', 'loss_gradients', 'with_matrices', 'settle_targets',
+           'with_plan', 'targets_for', 'with_gradients', 'check_same_layers', 'changed_layers', 'with_update',
+           'zero_start', 'new_terms', 'MergingLayer', 'first_use', 'SoKALayer', 'row_groups', 'SoKAPeftLinear',
+           'soka_layers', 'merge_costs', 'own_weight', 'weight_to_plan_by', 'release_starts', 'check_rows',
+           'encoder_of', 'give_rows', 'load_starts', 'plan_of', 'restart', 'check_has_start', 'warn_of_base',
+           'layers_of', 'part_of_plan', 'copy_config', 'SoKAModel', 'check_when_read', 'register']
 
 # %% ../nbs/06_peft.ipynb #db635c82
 def add_peft_type(
@@ -365,13 +365,22 @@ def check_lora_names(
     for name in given:
         if name in LORA_NAMES: raise TypeError(f"SoKAConfig.__init__() got an unexpected keyword argument {name!r}: {LORA_NAMES[name]}")
 
+def explains(
+    cls:Any,   # a config
+)->Any:        # the same
+    "A config that says what to write for a name of LoRA's."
+    made = cls.__init__
+    @wraps(made)
+    def __init__(self:Any, *args:Any, **kwargs:Any)->None:
+        check_lora_names(kwargs)
+        made(self, *args, **kwargs)
+    cls.__init__ = __init__
+    return cls
+
+@explains
 @dataclass
 class SoKAConfig(AdapterSettings, PeftConfig):
     "Settings of SoKA: swap it in for `LoraConfig`."
-    def __new__(cls, *args:Any, **kwargs:Any)->SoKAConfig:
-        check_lora_names(kwargs)
-        return super().__new__(cls)
-
     auto_mapping: Optional[Texts] = field(default=None, metadata={"help": "As in LoraConfig."})
     peft_version: Optional[Line] = field(default=None, metadata={"help": "Version of PEFT that made the adapter."})
     base_model_name_or_path: Optional[Line] = field(default=None, metadata={"help": "As in LoraConfig."})
@@ -451,9 +460,11 @@ def read_config(
     **kw:Any,               # for `SoKAConfig.from_pretrained`
 )->SoKAConfig:              # a `ValueError` if the adapter is of another method
     "The config of a SoKA adapter."
-    config = SoKAConfig.from_pretrained(name, **kw)
+    path = Path(name)/"adapter_config.json"
+    kind_of = SoKAConfig.from_json_file(path).get("peft_type") if path.is_file() else "SOKA"
+    config = SoKAConfig.from_pretrained(name, **kw) if kind_of == "SOKA" else None
     if isinstance(config, SoKAConfig): return config
-    raise ValueError(f"adapter must be a SoKA adapter, with peft_type 'SOKA', got {str(config.peft_type)!r} in {str(name)!r}")
+    raise ValueError(f"adapter must be a SoKA adapter, with peft_type 'SOKA', got {str(kind_of if config is None else config.peft_type.value)[:80]!r} in {str(name)!r}")
 
 # %% ../nbs/06_peft.ipynb #ec9daa26
 def reader_of(
@@ -654,6 +665,16 @@ def pattern(
     return patterns.get(get_pattern_key(list(patterns), name), default)
 
 # %% ../nbs/06_peft.ipynb #83310f77
+def warn_unmatched(
+    name:str,             # of the setting
+    patterns:dict,        # layer name or regex -> value
+    layers:Iterable[str], # that are targeted
+)->None:
+    "Say which patterns no layer has, as PEFT does of its own."
+    matched = {p for p in patterns if any(re.match(rf"(.*\.)?({p})$", n) for n in layers)}
+    if left := sorted(set(patterns) - matched):
+        warnings.warn(f"The following {name} keys did not match any targeted module and were ignored: {left}.", RuntimeWarning, stacklevel=2)
+
 def possible(
     r:int,             # number of terms wanted
     shape:KronShape,
@@ -1319,6 +1340,14 @@ def own_weight(
         if mode == "residual": W = W + layer.start_weight(n)
     return W
 
+def weight_to_plan_by(
+    name:str,    # of the layer
+    layer:Any,   # with or without adapters
+)->Tensor:       # shape (out_features, in_features); PEFT's `TypeError` where a backend cannot read it, and what to do
+    "The weight that a plan is made from."
+    try: return own_weight(layer)
+    except TypeError as e: raise TypeError(f"{e} A plan for {name} needs r or budget, one shape, and a start that is not the weight.") from e
+
 def release_starts(
     model:nn.Module,
     keep:list[str],           # adapters that hold on to theirs
@@ -1482,6 +1511,7 @@ class SoKAModel(BaseTuner):
         layers = find_targets(peft_config, model, self._named)
         if peft_config.plan is not None and self._named is not None: peft_config.plan = part_of_plan(peft_config.plan, set(layers))
         check_targets(layers, peft_config, model)
+        warn_unmatched("shape_pattern", peft_config.shape_pattern, layers)
         check_in_memory(layers, peft_config)
         keep_cpu_weights(model)
         warn_of_base(peft_config, layers)
@@ -1489,7 +1519,7 @@ class SoKAModel(BaseTuner):
         check_has_start(peft_config, self._starts)
         if peft_config.plan is None:
             modules = {bare_name(n): m for n,m in model.named_modules()}
-            plan, found = find_plan(peft_config, layers, lambda n: own_weight(modules[n]))
+            plan, found = find_plan(peft_config, layers, lambda n: weight_to_plan_by(n, modules[n]))
             if peft_config.source == "weight": self._starts = found
             peft_config.plan = write_plan(plan)
         peft_config.plan = write_plan(fitting_plan(peft_config.plan, layers))
@@ -1530,6 +1560,10 @@ class SoKAModel(BaseTuner):
         try: yield
         finally:
             for h in hooks: h.remove()
+
+    def _replace_module(self, parent:nn.Module, child_name:str, new_module:nn.Module, child:nn.Module)->None:
+        "A base goes back as it is, whatever it keeps its weight in."
+        setattr(parent, child_name, new_module)
 
     def _unload_and_optionally_merge(self, merge:bool=True, progressbar:bool=False, safe_merge:bool=False,
                                      adapter_names:Optional[list[str]]=None)->Any:

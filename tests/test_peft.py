@@ -229,6 +229,13 @@ def test_plan_patterns():
     assert plan["model.layers.0.self_attn.q_proj"].shape == (8, 8, 8, 8) and plan["model.layers.0.self_attn.k_proj"].shape != (8, 8, 8, 8)
 
 
+# %% ../nbs/06_peft.ipynb #d9befa42
+def test_patterns_without_a_layer():
+    for kw, text in ((dict(shape_pattern={"q_prj": "s=2", "k_proj": "s=2"}), "shape_pattern"), (dict(rank_pattern={"q_prj": 1, "k_proj": 1}), "rank_pattern")):
+        with pytest.warns(RuntimeWarning, match=rf"The following {text} keys did not match any targeted module and were ignored: \['q_prj'\]"):
+            get_peft_model(tiny_llama(), SoKAConfig(r=1, target_modules=["q_proj", "k_proj"], **kw))
+
+
 # %% ../nbs/06_peft.ipynb #b0f09674
 def test_loss_gradients():
     import torch
@@ -1192,6 +1199,47 @@ def test_other_backend():
         m.base_model.model[0].soka_terms["default"].U.data.normal_()
         y = m(x)
         assert close(m.merge_and_unload()(x), y, 1e-5)
+
+
+# %% ../nbs/06_peft.ipynb #13c69b63
+def test_a_base_that_cannot_be_read():
+    class Shut(nn.Module):
+        "A quantized layer whose weight nobody can read, as GPTQ's."
+        def __init__(self):
+            super().__init__()
+            self.in_features, self.out_features = 12, 16
+            self.register_buffer("qweight", torch.arange(16*12).reshape(16, 12) % 7/7 - 0.5)
+        def forward(self, x): return x @ self.qweight.T.to(x)
+
+    class Forward:
+        layer_type, supports_merge, backend_name = "linear", False, "gptq"
+        def get_base_weight(self, layer): raise TypeError("Dequantization is not supported for gptq layers. Merging/unmerging is not available.")
+
+    with pytest.MonkeyPatch.context() as p, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        p.setitem(base_features.__globals__, "resolve_quantization_backend", lambda l, **k: Forward() if isinstance(l, Shut) else None)
+        x, y = torch.linspace(-1, 1, 36).reshape(3, 12), None
+        def net(): return nn.Sequential(Shut(), nn.ReLU())
+        for kw in (dict(r=2), dict(r=2, source="zero"), dict(r=2, shape="balanced"), dict(budget=60), dict(r=1, shape_pattern={"0": (4, 3, 4, 4)}), dict(plan={"0": [4, 3, 4, 4, 2]})):
+            m = get_peft_model(net(), SoKAConfig(target_modules=["0"], **kw))
+            y = net()(x)
+            assert torch.equal(m(x), y)
+            for _ in range(2):
+                m(x).sum().backward()
+                torch.optim.SGD(m.parameters(), 0.1).step()
+            z = m.eval()(x)
+            assert not close(z, y, 1e-3)
+            with tempfile.TemporaryDirectory() as d:
+                m.save_pretrained(d)
+                assert torch.equal(PeftModel.from_pretrained(net(), d)(x), z)
+            for merge in (m.merge_adapter, m.merge_and_unload):
+                with pytest.raises(TypeError, match="Dequantization is not supported for gptq"): merge()
+            assert torch.equal(m(x), z) and torch.equal(m.unload()(x), y)
+        for kw in (dict(), dict(r=2, shape="auto"), dict(r=2, source="weight"), dict(r=2, mode="residual"), dict(budget=60, rank_source="weight")):
+            m = net()
+            with pytest.raises(TypeError, match="Dequantization is not supported for gptq layers.* A plan for 0 needs r or budget, one shape, and a start that is not the weight"):
+                get_peft_model(m, SoKAConfig(target_modules=["0"], **kw))
+            assert type(m[0]) is Shut
 
 
 # %% ../nbs/06_peft.ipynb #d7e1b9fa
