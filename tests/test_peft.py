@@ -561,10 +561,10 @@ def test_heads_without_a_task_type():
     from peft import PeftModelForQuestionAnswering, PeftModelForTokenClassification
     from transformers import BertConfig, BertForQuestionAnswering, BertForTokenClassification
     ids = torch.tensor([[5, 6, 7, 2], [8, 9, 10, 2]])
-    for kind, wrapper, head in ((BertForTokenClassification, PeftModelForTokenClassification, "classifier"), (BertForQuestionAnswering, PeftModelForQuestionAnswering, "qa_outputs")):
+    for classifier, wrapper, head in ((BertForTokenClassification, PeftModelForTokenClassification, "classifier"), (BertForQuestionAnswering, PeftModelForQuestionAnswering, "qa_outputs")):
         def bert():
             torch.manual_seed(0)
-            return kind(BertConfig(vocab_size=64, hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=48)).eval()
+            return classifier(BertConfig(vocab_size=64, hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=48)).eval()
         c = SoKAConfig(r=1, target_modules=["query"])
         m = wrapper(bert(), c)
         assert head in m.modules_to_save and any(f"{head}.modules_to_save.default" in n for n,p in m.named_parameters() if p.requires_grad)
