@@ -125,7 +125,8 @@ def merge(
     source, revision = model_path(name), None if base else config.get("revision")
     merged: Any = load_whole(adapter, source, revision, "auto" if dtype == "auto" else compute_dtype(dtype)).merge_and_unload()
     merged.save_pretrained(str(out))
-    AutoTokenizer.from_pretrained(source, revision=revision).save_pretrained(str(out))
+    own = (Path(adapter)/"tokenizer_config.json").is_file()          # a trainer saves the one it trained with, new tokens included
+    AutoTokenizer.from_pretrained(str(adapter) if own else source, revision=None if own else revision).save_pretrained(str(out))
     return merged
 
 # %% ../nbs/11_cli.ipynb #c5d44ede

@@ -6,6 +6,7 @@
 from __future__ import annotations
 import copy
 import json
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -30,7 +31,7 @@ __all__ = ['TRAINED', 'EXACT', 'LORA_CARD', 'TASK_CLASSES', 'AdapterFiles', 'ope
            'LoRARow', 'layer_lora', 'lora_error', 'check_rank', 'lora_config', 'extra_tensors', 'check_out', 'overall',
            'export_lora', 'lora_table', 'FormRow', 'form_text', 'save_form', 'export_delta', 'start_dense',
            'write_residual_base', 'folded_rows', 'check_base', 'check_residual', 'residual_pair', 'export_residual',
-           'class_of', 'labels_of', 'check_heads', 'load_whole']
+           'class_of', 'labels_of', 'check_heads', 'make_room', 'load_whole']
 
 # %% ../nbs/19_share.ipynb #3dbd3885
 class AdapterFiles(NamedTuple):
@@ -555,6 +556,16 @@ def check_heads(
     "Refuse to leave out what an adapter trained."
     if found: raise ValueError(f"base must have every module that the adapter trained, got {type(model).__name__} without one for {min(found)} of {str(adapter)!r}")
 
+def make_room(
+    model:Any,                   # a base, changed where an adapter brings more tokens
+    tensors:dict[str, Tensor],   # of the adapter
+)->None:
+    "As many embeddings as an adapter was trained with, if it holds them."
+    inside = model.get_input_embeddings()
+    name = next(n for n,m in model.named_modules() if m is inside)
+    rows = len(tensors.get(f"base_model.model.{name}.weight", inside.weight))
+    if rows != len(inside.weight): model.resize_token_embeddings(rows, mean_resizing=False)
+
 def load_whole(
     adapter:str|Path,     # folder of an adapter, of SoKA or another method
     base:str|Path,        # folder or hub id
@@ -568,6 +579,9 @@ def load_whole(
     kw = {} if task not in ("SEQ_CLS", "TOKEN_CLS") or (labels := labels_of(tensors)) in (None, own.num_labels) else {"num_labels": labels}
     model = class_of(task, own.architectures).from_pretrained(str(base), revision=revision, dtype=dtype, **kw)
     if getattr(model, "is_quantized", False): raise ValueError(f"base must be a float checkpoint, got {str(base)!r}, which is quantized")
+    make_room(model, tensors)
     made:Any = PeftModel.from_pretrained(model, str(adapter))
-    check_heads(set(made.load_adapter(str(adapter), "default").unexpected_keys), adapter, model)     # again, for what PEFT says then
+    homeless = made.load_adapter(str(adapter), "default").unexpected_keys            # again, for what PEFT says then
+    twice = {k for k in homeless if (s := re.sub(r"\.(modules_to_save|original_module)(?=\.)", "", k)) != k and s in tensors}   # as PEFT saves resized heads
+    check_heads(set(homeless) - twice, adapter, model)
     return made

@@ -308,6 +308,29 @@ def test_merged_for_its_task():
     assert class_of(None, None).__name__ == "AutoModelForCausalLM" and class_of(None, ["NoSuchModel"]).__name__ == "AutoModelForCausalLM" and labels_of({}) is None
 
 
+# %% ../nbs/19_share.ipynb #1919ea10
+def test_merged_with_new_tokens():
+    from soka.cli import merge
+    from soka.problems import base_path
+    from transformers import AutoTokenizer
+    d, o = folder_of(LlamaForCausalLM(LlamaConfig(vocab_size=1024, hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=4, num_key_value_heads=2))), Path(tempfile.mkdtemp())/"m"
+    tok = AutoTokenizer.from_pretrained(base_path())
+    tok.save_pretrained(d)
+    grown = AutoModelForCausalLM.from_pretrained(d)
+    torch.manual_seed(1)
+    grown.resize_token_embeddings(1030, mean_resizing=False)
+    m = get_peft_model(grown, SoKAConfig(r=1, target_modules=["q_proj"], modules_to_save=["embed_tokens", "lm_head"], task_type="CAUSAL_LM"))
+    for p in m.parameters():
+        if p.requires_grad: p.data.add_(0.05*torch.randn(p.shape))
+    a = folder_of(m)
+    tok.add_tokens(["<|new|>"])
+    tok.save_pretrained(a)                       # as trainers do
+    merge(a, o, str(d))
+    merged, x = AutoModelForCausalLM.from_pretrained(o).eval(), torch.tensor([[1, 5, 1029, 7]])
+    with torch.no_grad(): assert close(merged(x).logits, m.eval()(x).logits, 1e-5) and merged.config.vocab_size == 1030
+    assert "<|new|>" in AutoTokenizer.from_pretrained(o).get_vocab() and "<|new|>" not in AutoTokenizer.from_pretrained(d).get_vocab()
+
+
 # %% ../nbs/19_share.ipynb #11892f1f
 def test_folders_that_are_none():
     d = folder_of(trained(llama(), r=1, source="zero", target_modules=["q_proj"]))
