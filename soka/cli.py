@@ -123,9 +123,9 @@ def merge(
     if not (name := base or config.get("base_model_name_or_path")): raise ValueError("base must be given where the adapter names none, got None")
     check_new_folder(out)
     source, revision = model_path(name), None if base else config.get("revision")
+    merged: Any = load_whole(adapter, source, revision, "auto" if dtype == "auto" else compute_dtype(dtype)).merge_and_unload()
     own = (Path(adapter)/"tokenizer_config.json").is_file()          # a trainer saves the one it trained with, new tokens included
     tokenizer = AutoTokenizer.from_pretrained(str(adapter) if own else source, revision=None if own else revision)
-    merged: Any = load_whole(adapter, source, revision, "auto" if dtype == "auto" else compute_dtype(dtype)).merge_and_unload()
     tokenizer.save_pretrained(str(out))
     merged.save_pretrained(str(out))       # last: what is there without it looks like no model
     return merged
