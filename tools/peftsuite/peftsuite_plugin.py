@@ -104,6 +104,5 @@ def pytest_runtest_makereport(item, call):
     if METHOD != "soka" or not rep.failed or call.excinfo is None: return
     text = str(call.excinfo.value)
     why = (f"soka does not claim {text.split('got ')[1].split(';')[0]}" if call.excinfo.errisinstance(NotImplementedError) and text.startswith("layer must be") else
-           "PEFT's mixed models are a closed list of methods" if "not compatible with the `PeftMixedModel`" in text or "not supported for mixed models" in text else
-           "the test loads an adapter from the hub" if "huggingface.co" in text or "not fully cached locally" in text else None)
+           "PEFT's mixed models are a closed list of methods" if "not compatible with the `PeftMixedModel`" in text or "not supported for mixed models" in text else None)
     if why: rep.outcome, rep.longrepr = "skipped", (str(item.path), 0, f"Skipped: not supported: {why}")
