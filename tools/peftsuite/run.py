@@ -81,7 +81,8 @@ def run(python, where, folder, method, part, workers):
     command = [python, "-m", "pytest", "-p", "peftsuite_plugin", "-c", os.devnull, "--rootdir", ".", "-o", "junit_family=xunit1",
                "-p", "no:cacheprovider", "-q", "--tb=short", "-W", "default", *many, "--junitxml", str(out)]
     with open(out.with_suffix(".log"), "w") as log:
-        subprocess.run([*command, *files(where/"tests", part, method)], cwd=where, env=settings(folder, method, part == "fast"), stdout=log, stderr=log)
+        env = settings(folder, method, part == "fast")
+        subprocess.run([*command, *files(where/"tests", part, method)], cwd=where, env=env, stdout=log, stderr=log)
     if not out.exists(): raise RuntimeError(f"pytest must end with results, got none; see {out.with_suffix('.log')}")
     return out
 
@@ -113,7 +114,7 @@ class Summary(NamedTuple):
     expected:dict    # behaviour -> number of tests that fail on purpose
     new:list         # (method, test, message) of the others
 
-HUB = re.compile("couldn't connect to|not fully cached locally|Cannot find the requested files in the (disk|local) cache")   # wants more than the tiny models
+HUB = re.compile("couldn't connect to|not fully cached locally|Cannot find the requested files in the (disk|local) cache")   # no tiny model
 
 def outcome(case):
     "passed, failed, skipped or not supported, with the message."
