@@ -79,6 +79,8 @@ def pytest_collection_modifyitems(config, items):
         (keep if derived or ours else drop).append(it)
         if METHOD == "lokr" and "gpt2" in it.nodeid.lower():
             it.add_marker(pytest.mark.skip(reason="not supported: LoKr has no Conv1D of transformers"))
+        if METHOD == "soka" and not derived and it.originalname == "test_base_model_module_named_like_peft_prefix":
+            it.add_marker(pytest.mark.skip(reason="its dictionary of methods is said for SoKA in the derived file"))
         if METHOD == "soka" and it.originalname in cases.NOT_CLAIMED:
             it.add_marker(pytest.mark.skip(reason=f"not supported: soka does not claim {cases.NOT_CLAIMED[it.originalname]}"))
     items[:] = keep
