@@ -36,7 +36,7 @@ from .plan import largest_batch, memory, memory_table, open_checkpoint, parse_si
 from .problems import exact_match, final_answer
 from .registry import REGISTRY, find_data, find_entry, get_data
 from .safety import PART, Interrupted, checkpoints, one_run
-from .share import export_delta, export_lora, export_residual, form_text, inspect_adapter, inspect_text, load_whole, lora_table
+from .share import export_delta, export_lora, export_residual, form_text, inspect_adapter, inspect_text, load_adapted, lora_table
 from .settings import Count, check_value, kinds, parse_yaml
 from .sweep import sweep
 from .tasks import MEASURES, TASKS, EvalSettings, check_measures, evaluate_tasks, load_docs, read_sources, scores_table
@@ -123,7 +123,7 @@ def merge(
     if not (name := base or config.get("base_model_name_or_path")): raise ValueError("base must be given where the adapter names none, got None")
     check_new_folder(out)
     source, revision = model_path(name), None if base else config.get("revision")
-    merged: Any = load_whole(adapter, source, revision, "auto" if dtype == "auto" else compute_dtype(dtype)).merge_and_unload()
+    merged: Any = load_adapted(adapter, source, revision, "auto" if dtype == "auto" else compute_dtype(dtype)).merge_and_unload()
     own = (Path(adapter)/"tokenizer_config.json").is_file()          # a trainer saves the one it trained with, new tokens included
     tokenizer = AutoTokenizer.from_pretrained(str(adapter) if own else source, revision=None if own else revision)
     tokenizer.save_pretrained(str(out))

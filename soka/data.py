@@ -71,31 +71,15 @@ def _parse(path: Path, line: int, text: str) -> Any:
         raise ValueError(f"{path} must hold JSON, line {line + e.lineno - 1} has: {e.msg}") from e
 
 # %% ../nbs/07_data.ipynb #89e1f96e
-def _text_of(path: Path) -> str:
-    "Text of a file; an error names the line of the first byte that is not UTF-8."
-    raw = path.read_bytes()
-    try: return raw.decode("utf-8-sig")     # drops a byte order mark, if there is one
-    except UnicodeDecodeError as e:
-        line = e.object.count(b"\n", 0, e.start) + 1
-        raise ValueError(f"{path} must be UTF-8, line {line} has the byte {e.object[e.start]:#04x}") from e
-
-def _check_pairs(path: Path, rows: list) -> None:
-    "Refuse half a surrogate pair, which JSON can write and no encoding hold."
-    for i, r in enumerate(rows):
-        try: json.dumps(r, ensure_ascii=False).encode()
-        except UnicodeEncodeError as e:
-            raise ValueError(f"a row must be Unicode text, got half a surrogate pair, {e.object[e.start]!r}, in row {i} of {path}") from e
-
 def _read_json(path: Path) -> list:
     "Rows of a JSON file (one list) or a JSONL file (an object a line)."
     if not path.is_file(): raise FileNotFoundError(f"source must be a file that exists, got {str(path)!r}")
     if path.suffix not in (".json", ".jsonl"): raise ValueError(f"a local file must end in .json or .jsonl, got {str(path)!r}")
-    text = _text_of(path).replace("\r\n", "\n").replace("\r", "\n")
+    text = path.read_text(encoding="utf-8-sig")  # drops a byte order mark, if there is one
     if text.lstrip().startswith("["): rows = _parse(path, 1, text)
     # not splitlines(): a JSON string may hold U+2028, which is no line end of JSONL
     else: rows = [_parse(path, i, s) for i, s in enumerate(text.split("\n"), 1) if s.strip()]
     if not rows: raise ValueError(f"a file must hold at least one row, got none in {path}")
-    if re.search(r"\\u[dD][89a-fA-F]", text): _check_pairs(path, rows)
     return rows
 
 # %% ../nbs/07_data.ipynb #90861192

@@ -31,7 +31,7 @@ __all__ = ['TRAINED', 'EXACT', 'LORA_CARD', 'TASK_CLASSES', 'AdapterFiles', 'ope
            'LoRARow', 'layer_lora', 'lora_error', 'check_rank', 'lora_config', 'extra_tensors', 'check_out', 'overall',
            'export_lora', 'lora_table', 'FormRow', 'form_text', 'save_form', 'export_delta', 'start_dense',
            'write_residual_base', 'folded_rows', 'check_base', 'check_residual', 'residual_pair', 'export_residual',
-           'class_of', 'labels_of', 'check_heads', 'make_room', 'load_whole']
+           'class_of', 'labels_of', 'check_heads', 'make_room', 'load_adapted']
 
 # %% ../nbs/19_share.ipynb #3dbd3885
 class AdapterFiles(NamedTuple):
@@ -566,7 +566,7 @@ def make_room(
     rows = len(tensors.get(f"base_model.model.{name}.weight", inside.weight))
     if rows != len(inside.weight): model.resize_token_embeddings(rows, mean_resizing=False)
 
-def load_whole(
+def load_adapted(
     adapter:str|Path,     # folder of an adapter, of SoKA or another method
     base:str|Path,        # folder or hub id
     revision:str|None=None,          # of the base

@@ -303,7 +303,7 @@ def test_merged_for_its_task():
         m = tuned(LlamaForSequenceClassification(LlamaConfig(**TINY)), saved(plain), "SEQ_CLS", "q_proj")
         a, d = folder_of(m), saved(plain)
         (a/"adapter_config.json").write_text(json.dumps(json.loads((a/"adapter_config.json").read_text()) | dict(task_type="CAUSAL_LM")))
-        load_whole(a, d)
+        load_adapted(a, d)
     with pytest.raises(ValueError, match="task_type must be one of CAUSAL_LM, .*got 'IMAGE'"): class_of("IMAGE", None)
     assert class_of(None, None).__name__ == "AutoModelForCausalLM" and class_of(None, ["NoSuchModel"]).__name__ == "AutoModelForCausalLM" and labels_of({}) is None
 
