@@ -21,7 +21,7 @@ def started(b, terms=lambda k: k, matrix=lambda n, G: G):
     config, layers = targets_for(SoKAConfig(r=b.settings["r"], rank_pattern=b.settings.get("rank_pattern", {}), shape="low-rank", source="gradient", seed=b.seed, **ALL), b.model, "gradient")
     def matrices(some): return ((n, matrix(n, G)) for n, G in loss_gradients(b.model, some, b.batches(1)))
     config = with_matrices(config, layers, "gradient", matrices)
-    vars(config)["starts"] = {n: terms(k) for n, k in vars(config)["starts"].items()}
+    config.starts = {n: terms(k) for n, k in config.starts.items()}
     return get_peft_model(b.model, config)
 
 def adapted(b): return {n: b.model.get_submodule(n) for n in all_linear(b.model)}

@@ -32,10 +32,10 @@ from .evaluate import answer_nll, generate_answers
 from .extract import extract, overall_error, update_table
 from .peft import WEIGHTS, base_parameters, read_plan, weight_files
 from .plan import largest_batch, memory, memory_table, open_checkpoint, parse_size, plan_map, plan_rows, plan_table, plot_plan, train_plan
-from .problems import exact_match, final_answer, load_whole, read_tokenizer
+from .problems import exact_match, final_answer, read_tokenizer
 from .registry import REGISTRY, find_data, find_entry, get_data
 from .safety import Interrupted
-from .share import export_delta, export_lora, export_residual, form_text, inspect_adapter, inspect_text, lora_table
+from .share import export_delta, export_lora, export_residual, form_text, inspect_adapter, inspect_text, load_adapted, lora_table
 from .settings import Count, check_value, kinds, parse_yaml, read_json, to_json
 from .sweep import sweep
 from .tasks import MEASURES, TASKS, EvalSettings, check_measures, evaluate_tasks, load_docs, read_sources, scores_table
@@ -122,10 +122,9 @@ def merge(
     if not (name := base or config.get("base_model_name_or_path")): raise ValueError("base must be given where the adapter names none, got None")
     check_new_folder(out)
     source, revision = model_path(name), None if base else config.get("revision")
-    model = load_whole(source, revision=revision, dtype="auto" if dtype == "auto" else compute_dtype(dtype))
-    if getattr(model, "is_quantized", False): raise ValueError(f"base must be a float checkpoint, got {name!r}, which is quantized")
-    tokenizer = read_tokenizer(source, revision)   # before anything is written
-    merged: Any = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+    own = (Path(adapter)/"tokenizer_config.json").is_file()          # a trainer saves the one it trained with, new tokens included
+    tokenizer = read_tokenizer(str(adapter) if own else source, None if own else revision)   # before anything is written
+    merged: Any = load_adapted(adapter, source, revision, "auto" if dtype == "auto" else compute_dtype(dtype)).merge_and_unload()
     tokenizer.save_pretrained(str(out))
     merged.save_pretrained(str(out))               # last: what is there without it looks like no model
     return merged
@@ -181,6 +180,7 @@ def load_subject(
         return Subject(run.model, run.tokenizer, {"model": own.model, "adapter": name, "quantize": own.quantize})
     adapter = check_adapter(name) if (Path(name)/"adapter_config.json").is_file() else None
     model = base or (adapter or {}).get("base_model_name_or_path") or name
+    if (task := (adapter or {}).get("task_type")) not in (None, "CAUSAL_LM"): raise ValueError(f"adapter must be of a language model, with task_type CAUSAL_LM or none, got {task!r} in {name!r}")
     frozen, tokenizer = load_frozen(replace(config, model=model))
     names = {"model": model, "adapter": name if adapter else None, "quantize": config.quantize}
     return Subject(PeftModel.from_pretrained(frozen, name).eval() if adapter else frozen, tokenizer, names)

@@ -205,14 +205,13 @@ class KronTerms(nn.Module):
     @torch.no_grad()
     def change(self)->Tensor:
         "Dense change of the original weight, shape (out_features, in_features)."
-        U, V, U0, V0 = self.stacks()
-        return change_weight(wide(U), wide(V), U0, V0)
+        return change_weight(*(None if t is None else wide(t) for t in self.stacks()))  # type: ignore[arg-type]
 
     @torch.no_grad()
     def start_weight(self)->Tensor:
         "Dense `sum_k kron(U0, V0)`, shape (out_features, in_features); zeros where there is no start."
         _, V, U0, V0 = self.stacks()
-        return wide(V).new_zeros(self.shape.out_features, self.shape.in_features) if U0 is None or V0 is None else kron_sum(U0, None, V0)
+        return wide(V).new_zeros(self.shape.out_features, self.shape.in_features) if U0 is None or V0 is None else kron_sum(wide(U0), None, wide(V0))
 
     def __setstate__(self, state:dict)->None:
         super().__setstate__(state)      # copies and pickles wait as the original does

@@ -12,10 +12,10 @@ import subprocess
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, wraps
 from math import ceil
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Optional, Union
@@ -26,10 +26,10 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
 from peft import PeftConfig
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_PREFIX_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
-from peft.tuners.tuners_utils import (BaseTuner, BaseTunerLayer, _get_in_out_features, _maybe_include_all_linear_layers,
-                                      check_adapters_to_merge, check_target_module_exists)
+from peft.tuners.tuners_utils import (BaseTuner, BaseTunerLayer, _ExcludedModule, _get_in_out_features,
+                                      _maybe_include_all_linear_layers, check_adapters_to_merge, check_target_module_exists)
 from peft.utils import (TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING, AuxiliaryTrainingWrapper, PeftType, get_quantization_kwargs,
-                        register_peft_method, resolve_quantization_backend)
+                        quantization_extra_repr, register_peft_method, resolve_quantization_backend)
 from peft.utils.error import NoMatchingPeftModuleError
 from peft.utils.other import get_pattern_key
 from pydantic import AfterValidator, Field, InstanceOf
@@ -46,31 +46,32 @@ from .kron import KronShape, check_shape
 from .quant import (WriteCost, dense_weight, features, keep_cpu_weights, kind, restore_weight, set_dense_weight, warn_of_cost,
                         weight_state, write_cost)
 from .rank import Spectrum, affordable, allocate, choose_shape, deal, listed_shapes, parse_budget, select_rank
-from .settings import (Count, CountOrZero, Line, Modules, ModulesOrNone, Part, Positive, Seed, Shape, Share, Words, check_fields, setting,
-                           shown)
+from .settings import (Count, CountOrZero, Line, ModulesOrNone, Part, Positive, Seed, Shape, Share, Words, check_fields, check_regex, setting, shown)
 from .start import arm, average, orthonormal_rows, turn, write
 from .start import start as start_layers
 
-
 # %% auto #0
-__all__ = ['SOKA_TYPE', 'StartSource', 'Mode', 'RankSource', 'Criterion', 'Bias', 'Budget', 'Layers', 'Texts', 'Tokens',
-           'PRESETS', 'Preset', 'NOTE', 'WRAPPERS', 'HEADS', 'NAMES', 'EMBEDDINGS', 'WEIGHTS', 'PICKLE', 'FLOATS',
-           'RECORD', 'Lines', 'REPEATS', 'TRIED', 'COLUMNS', 'TASK_HEADS', 'start', 'add_peft_type', 'LayerPlan',
-           'read_plan', 'write_plan', 'read_plan_file', 'check_plan', 'share_of_base', 'AdapterSettings',
-           'check_together', 'check_records', 'as_shape', 'add_note', 'plan_tensors', 'bare_name', 'new_tensors',
-           'check_tensors', 'task_heads', 'may_hold', 'read_pickle', 'is_pickle', 'read_header', 'read_weights',
-           'check_weights', 'weight_files', 'adapted', 'warn_of_unchecked', 'check_source', 'check_not_soka',
-           'other_places', 'check_places', 'with_record', 'SoKAConfig', 'reader_of', 'output_layer', 'base_features',
-           'base_weight', 'supported', 'base_of', 'check_patterns', 'targeted', 'find_targets', 'shared_with',
+__all__ = ['SOKA_TYPE', 'StartSource', 'Mode', 'RankSource', 'Criterion', 'Bias', 'Budget', 'Layers', 'Texts', 'Pattern',
+           'Patterns', 'Tokens', 'PRESETS', 'Preset', 'NOTE', 'WRAPPERS', 'HEADS', 'NAMES', 'EMBEDDINGS', 'WEIGHTS',
+           'PICKLE', 'FLOATS', 'RECORD', 'Lines', 'LORA_NAMES', 'REPEATS', 'TRIED', 'NO_TOTALS', 'COLUMNS',
+           'TASK_HEADS', 'start', 'add_peft_type', 'LayerPlan', 'read_plan', 'write_plan', 'read_plan_file',
+           'check_plan', 'share_of_base', 'AdapterSettings', 'check_together', 'check_records', 'as_shape', 'add_note',
+           'plan_tensors', 'bare_name', 'new_tensors', 'check_tensors', 'task_heads', 'may_hold', 'read_pickle',
+           'is_pickle', 'read_header', 'read_weights', 'check_weights', 'weight_files', 'adapted', 'warn_of_unchecked',
+           'check_source', 'check_not_soka', 'other_places', 'check_places', 'with_record', 'check_lora_names',
+           'explains', 'SoKAConfig', 'read_config', 'reader_of', 'output_layer', 'base_features', 'base_weight',
+           'supported', 'base_of', 'check_patterns', 'targeted', 'check_found', 'find_targets', 'shared_with',
            'check_in_memory', 'check_targets', 'start_entries', 'first_half', 'base_weights', 'kept_apart',
            'fingerprint_of', 'shifted', 'fingerprints', 'base_differences', 'base_name', 'check_same_base',
-           'base_parameters', 'settle_budget', 'pattern', 'possible', 'layer_start', 'without_factors', 'whole_term',
-           'starts_by_layer', 'starts_by_budget', 'shaped', 'plan_layers', 'shape_for', 'even_plan', 'fitting_plan',
-           'find_plan', 'backward_beside', 'loss_gradients', 'with_matrices', 'settle_targets', 'with_plan',
-           'targets_for', 'with_gradients', 'check_same_layers', 'changed_layers', 'with_update', 'zero_start',
-           'new_terms', 'MergingLayer', 'first_use', 'SoKALayer', 'row_groups', 'SoKAPeftLinear', 'soka_layers',
-           'merge_costs', 'own_weight', 'release_starts', 'check_rows', 'give_rows', 'load_starts', 'plan_of',
-           'restart', 'check_has_start', 'warn_of_base', 'copy_config', 'SoKAModel', 'check_when_read', 'register']
+           'base_parameters', 'settle_budget', 'pattern', 'warn_unmatched', 'possible', 'layer_start',
+           'without_factors', 'whole_term', 'starts_by_layer', 'starts_by_budget', 'shaped', 'plan_layers', 'shape_for',
+           'even_plan', 'fitting_plan', 'find_plan', 'renamed', 'follow_names', 'backward_beside', 'loss_gradients',
+           'with_matrices', 'settle_targets', 'with_plan', 'targets_for', 'with_gradients', 'check_same_layers',
+           'changed_layers', 'with_update', 'zero_start', 'new_terms', 'MergingLayer', 'first_use', 'SoKALayer',
+           'row_groups', 'SoKAPeftLinear', 'soka_layers', 'merge_costs', 'own_weight', 'weight_to_plan_by',
+           'release_starts', 'check_rows', 'encoder_of', 'give_rows', 'load_starts', 'plan_of', 'restart',
+           'check_has_start', 'warn_of_base', 'layers_of', 'part_of_plan', 'copy_config', 'SoKAModel',
+           'check_when_read', 'register']
 
 # %% ../nbs/06_peft.ipynb #db635c82
 def add_peft_type(
@@ -156,6 +157,8 @@ Bias = Literal["none", "all", "soka_only"]
 Budget = Annotated[Union[Annotated[int, Field(ge=1, le=10**15)], Annotated[str, AfterValidator(share_of_base)]], Field(description="a number of parameters, or a share of the base as 0.015%")]
 Layers = Annotated[Union[CountOrZero, list[CountOrZero], tuple[CountOrZero, ...], set[CountOrZero], InstanceOf[range]], Field(description="an integer of at least 0 or a list of such")]
 Texts = Annotated[dict[str, Optional[Line]], Field(description="a table of texts")]
+Pattern = Annotated[str, Field(max_length=20_000), AfterValidator(check_regex)]
+Patterns = Annotated[Union[Pattern, list[Pattern], tuple[Pattern, ...], set[Pattern]], Field(description="a regex or a list of such")]
 Tokens = Annotated[Union[list[CountOrZero], dict[str, list[CountOrZero]]], Field(description="a list of tokens or a table of such")]
 
 # %% ../nbs/06_peft.ipynb #0c32a053
@@ -202,8 +205,11 @@ def check_together(
         raise ValueError(f"base_quant needs mode='residual' and source='weight', got {c.mode!r} and {c.source!r}")
     if c.start_saved and c.plan is None: raise ValueError("a saved adapter (start_saved) must carry its plan, got None")
     if c.folded and not c.start_saved: raise ValueError("folded is for a saved adapter (start_saved), got folded=True without it")
-    if isinstance(c.target_modules, str) and (c.layers_to_transform is not None or c.layers_pattern is not None):
-        raise ValueError(f"layers_to_transform and layers_pattern need a list of target_modules, got the string {c.target_modules!r}")
+    for name in ("layers_to_transform", "layers_pattern"):
+        if isinstance(c.target_modules, str) and getattr(c, name) is not None:
+            raise ValueError(f"`{name}` cannot be used when `target_modules` is a str, got {getattr(c, name)!r} with {c.target_modules!r}.")
+    if c.layers_pattern and c.layers_to_transform is None:
+        raise ValueError(f"When `layers_pattern` is specified, `layers_to_transform` must also be specified, got layers_pattern={c.layers_pattern!r} alone. ")
 
 # %% ../nbs/06_peft.ipynb #239902f0
 def check_records(
@@ -361,13 +367,13 @@ def check_weights(
     have = read_header(weights)
     check_tensors({k: s for k,(s, _) in have.items()}, config)
     own = [bare_name(k) for k in have if ".soka_" not in k]
-    missing = sorted({n for n in config.modules_to_save or () if not any(f"{n}." in k for k in own)} - task_heads(config))
+    saved = {n for n in config.modules_to_save or () if any(f"{n}." in k for k in own)}
+    missing = sorted(set(config.modules_to_save or ()) - saved - (HEADS if saved & HEADS else task_heads(config)))
     if missing: raise ValueError(f"adapter file must hold every module of modules_to_save, got none for {missing[0]!r}")
     more = [k for k in own if not may_hold(config, k)]
     if more: raise ValueError(f"adapter file must hold factors, and what its config says is trained besides, got {len(more)} more: {more[0]}")
     for k, (_, kind_of_number) in have.items():
         if kind_of_number not in FLOATS.values(): raise ValueError(f"adapter tensor {k} must be of floats, got {kind_of_number}")
-
 
 # %% ../nbs/06_peft.ipynb #44f8ea1f
 def weight_files(
@@ -478,6 +484,34 @@ def with_record(
     vars(c).update(vars(c).pop("record", {}))
     return c
 
+LORA_NAMES = {   # settings of LoraConfig that are called otherwise here, or that have nothing to do
+    "lora_alpha": "leave it out, the change is not scaled (set_scale scales a trained one)", "alpha_pattern": "leave it out, the change is not scaled",
+    "use_rslora": "leave it out, the change is not scaled", "lora_dropout": "write soka_dropout", "init_lora_weights": "write source for what to start from, init_weights=False for a random change",
+    "fan_in_fan_out": "leave it out, Conv1D is recognised", "lora_bias": "leave it out, SoKA has no bias of its own", "use_dora": "leave it out, SoKA has no DoRA",
+    "loftq_config": "see soka.residual.quantize_residual", "eva_config": "write source='gradient' or 'weight'", "corda_config": "write source='gradient' or 'weight'",
+    "lora_ga_config": "write source='gradient'", "target_parameters": "name linear layers in target_modules, no parameters", "layer_replication": "SoKA repeats no layers",
+    "alora_invocation_tokens": "SoKA is active for every token", "megatron_config": "SoKA knows no Megatron layers"}
+
+def check_lora_names(
+    given:Iterable[str],  # names of settings
+)->None:                  # a `TypeError` says what to write
+    "Refuse what only LoraConfig knows."
+    for name in given:
+        if name in LORA_NAMES: raise TypeError(f"SoKAConfig.__init__() got an unexpected keyword argument {name!r}: {LORA_NAMES[name]}")
+
+def explains(
+    cls:Any,   # a config
+)->Any:        # the same
+    "A config that says what to write for a name of LoRA's."
+    made = cls.__init__
+    @wraps(made)
+    def __init__(self:Any, *args:Any, **kwargs:Any)->None:
+        check_lora_names(kwargs)
+        made(self, *args, **kwargs)
+    cls.__init__ = __init__
+    return cls
+
+@explains
 @dataclass
 class SoKAConfig(AdapterSettings, PeftConfig):
     "Settings of SoKA: swap it in for `LoraConfig`."
@@ -487,7 +521,7 @@ class SoKAConfig(AdapterSettings, PeftConfig):
     revision: Optional[Line] = field(default=None, metadata={"help": "As in LoraConfig."})
     r_min: Count = field(default=1, metadata={"help": "Fewest terms per layer (without a budget)."})
     seed: Seed = field(default=0, metadata={"help": "Seed of the randomized KPSVD and of a zero start."})
-    target_modules: Optional[Modules] = field(default=None, metadata={"help": "As in LoraConfig."})
+    target_modules: Optional[ModulesOrNone] = field(default=None, metadata={"help": "As in LoraConfig."})
     exclude_modules: Optional[ModulesOrNone] = field(default=None, metadata={"help": "As in LoraConfig."})
     soka_dropout: Part = field(default=0.0, metadata={"help": "Dropout on the adapter's input, in [0, 1); delta mode only."})
     bias: Bias = field(default="none", metadata={"help": "'none', 'all' or 'soka_only'."})
@@ -495,7 +529,7 @@ class SoKAConfig(AdapterSettings, PeftConfig):
     trainable_token_indices: Optional[Tokens] = field(default=None, metadata={"help": "As in LoraConfig."})
     ensure_weight_tying: bool = field(default=False, metadata={"help": "As in LoraConfig."})
     layers_to_transform: Optional[Layers] = field(default=None, metadata={"help": "As in LoraConfig."})
-    layers_pattern: Optional[ModulesOrNone] = field(default=None, metadata={"help": "As in LoraConfig."})
+    layers_pattern: Optional[Patterns] = field(default=None, metadata={"help": "As in LoraConfig."})
     rank_pattern: Annotated[dict[str, Count], Field(description="a table from names to integers of at least 1")] = field(default_factory=dict, metadata={"help": "Layer name or regex -> number of terms."})
     shape_pattern: Annotated[dict[str, Shape], Field(description="a table from names to shapes")] = field(default_factory=dict, metadata={"help": "Layer name or regex -> (m1, n1, m2, n2)."})
     init_weights: bool = field(default=True, metadata={"help": "False starts the changes at random: not the identity, for tests."})
@@ -506,6 +540,7 @@ class SoKAConfig(AdapterSettings, PeftConfig):
     base_fingerprint: Optional[Lines] = field(default=None, metadata={"help": "Name of a weight -> a few entries; another base is refused."})
     check_base: bool = field(default=True, metadata={"help": "False loads the adapter onto any base with the same layers."})
     soka_version: Optional[Line] = field(default=None, metadata={"help": "Version that made the adapter."})
+    starts: Any = field(default=None, init=False, repr=False, compare=False, metadata={"help": "Layer name -> terms to start from, set by with_gradients and the like; never saved."})
 
     def __post_init__(self)->None:
         super().__post_init__()
@@ -520,23 +555,28 @@ class SoKAConfig(AdapterSettings, PeftConfig):
         for name in ("target_modules", "exclude_modules"):
             if isinstance(getattr(self, name), list): setattr(self, name, set(getattr(self, name)))
 
+    def to_dict(self)->dict:
+        "What adapter_config.json holds."
+        plain = copy.copy(self)
+        plain.starts = None
+        found = super(SoKAConfig, plain).to_dict()
+        return {k: v for k,v in found.items() if k != "starts"}
+
     @classmethod
     def from_json_file(cls, path_json_file:str|os.PathLike, **kwargs:Any)->dict:
-        "The content of adapter_config.json, if it is that of a SoKA adapter."
-        try: found = json.loads(Path(path_json_file).read_bytes())
+        "The content of adapter_config.json."
+        try: found = super().from_json_file(str(path_json_file), **kwargs)
         except (ValueError, RecursionError) as e: raise ValueError(f"adapter_config.json must be JSON, got {str(e)[:200]} in {str(path_json_file)!r}") from e
         if not isinstance(found, dict): raise ValueError(f"adapter_config.json must be an object, got {type(found).__name__}")
-        if found.get("peft_type") != "SOKA":
-            raise ValueError(f"adapter must be a SoKA adapter, with peft_type 'SOKA', got {str(found.get('peft_type'))[:80]!r} in {str(path_json_file)!r}")
-        if isinstance(found.get("plan"), str):
-            raise ValueError(f"plan of a saved config must be a table, got a path in {str(path_json_file)!r}")
+        if isinstance(found.get("plan"), str): raise ValueError(f"plan of a saved config must be a table, got a path in {str(path_json_file)!r}")
         return found
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path:str|os.PathLike, subfolder:Optional[str]=None, **kwargs:Any)->SoKAConfig:
-        "The config in an adapter folder or repository; the weights are checked against it. `check_base=False` allows any base."
+        "The config in an adapter folder or repository, whatever method it is of; SoKA's weights are checked against it. `check_base=False` allows any base."
         any_base = kwargs.pop("check_base", True) is False
         config = super().from_pretrained(str(pretrained_model_name_or_path), subfolder=subfolder, **kwargs)
+        if not isinstance(config, SoKAConfig): return config
         check_source(config, pretrained_model_name_or_path, subfolder, **kwargs)
         if any_base: config.check_base = False
         return config
@@ -549,6 +589,18 @@ class SoKAConfig(AdapterSettings, PeftConfig):
                              "remove the older one")
         super(SoKAConfig, saved).save_pretrained(str(save_directory), **kwargs)
         if saved.start_saved: add_note(save_directory)
+
+# %% ../nbs/06_peft.ipynb #aabe00b5
+def read_config(
+    name:str|os.PathLike,   # folder or hub id of an adapter
+    **kw:Any,               # for `SoKAConfig.from_pretrained`
+)->SoKAConfig:              # a `ValueError` if the adapter is of another method
+    "The config of a SoKA adapter."
+    path = Path(name)/"adapter_config.json"
+    kind_of = SoKAConfig.from_json_file(path).get("peft_type") if path.is_file() else "SOKA"
+    config = SoKAConfig.from_pretrained(name, **kw) if kind_of == "SOKA" else None
+    if isinstance(config, SoKAConfig): return config
+    raise ValueError(f"adapter must be a SoKA adapter, with peft_type 'SOKA', got {str(kind_of if config is None else config.peft_type.value)[:80]!r} in {str(name)!r}")
 
 # %% ../nbs/06_peft.ipynb #ec9daa26
 def reader_of(
@@ -633,11 +685,31 @@ def targeted(
 )->Any:                    # true or false
     "Does the adapter belong on a module? A saved one has its plan, whose names are compared and not matched."
     plan = getattr(config, "plan", None) if getattr(config, "start_saved", False) else None    # other methods of this package have neither
-    return check_target_module_exists(config, bare_name(name)) if plan is None else bare_name(name) in map(bare_name, plan)
+    if plan is not None: return bare_name(name) in map(bare_name, plan)
+    found = check_target_module_exists(config, name)
+    return found if found or isinstance(found, _ExcludedModule) else check_target_module_exists(config, bare_name(name))
+
+def check_found(
+    config:SoKAConfig,           # with target_modules
+    names:Iterable[str],         # of the model's modules
+    linear:Iterable[str],        # of those that can carry an adapter
+)->None:                         # PEFT's error, and what could have been named
+    "No layer is targeted: say why."
+    left_out = [isinstance(targeted(config, n), _ExcludedModule) for n in names]
+    if left_out and all(left_out): text = "All modules were excluded. This is likely unintended. Check your `target_modules`, `exclude_modules` and `modules_to_save` configuration."
+    elif any(left_out): text = ("No modules were targeted for adaptation. This might be caused by a combination of mismatched target modules and excluded modules. Please check your "
+                                "`target_modules` and `exclude_modules` configuration. You may also have only targeted modules that are marked to be saved (`modules_to_save`).")
+    elif not config.target_modules: text = "No `target_modules` passed but also no `target_parameters` found. Please check the values for these arguments."
+    else: text = f"Target modules {config.target_modules} not found in the base model. Please check the target modules and try again."
+    if config.layers_to_transform is not None: text += f" Note: You specified 'layers_to_transform': {config.layers_to_transform}."
+    if config.layers_pattern is not None: text += f" You also specified 'layers_pattern': {config.layers_pattern}."
+    known = ", ".join(sorted({n.rsplit(".", 1)[-1] for n in linear})) or "nothing: there are none"
+    raise NoMatchingPeftModuleError(f"{text} Linear layers here are named {known}")
 
 def find_targets(
     config:SoKAConfig,     # with target_modules
     model:nn.Module,       # with or without adapters
+    given:Optional[set[str]]=None,   # names of layers that count instead, as those of a state dict
 )->dict[str, nn.Module]:   # layer name -> base layer
     "The layers that `target_modules` names, in the order of the model."
     found:dict[str, nn.Module] = {}
@@ -646,11 +718,11 @@ def find_targets(
     for name, m in model.named_modules():
         if not name or (inside and name.startswith(inside)): continue
         if isinstance(m, BaseTunerLayer): inside += (name + ".",)
-        if targeted(config, name): found[bare_name(name)] = base_of(m)
-    if found: return found
-    known = sorted({n.rsplit(".", 1)[-1] for n,m in model.named_modules() if supported(m) and not (inside and n.startswith(inside))})
-    raise NoMatchingPeftModuleError(f"target_modules must match at least one layer, got {config.target_modules!r}; "
-                                    f"linear layers here are named {', '.join(known) or 'nothing: there are none'}")
+        if targeted(config, name) if given is None else bare_name(name) in given: found[bare_name(name)] = base_of(m)
+    if not found:
+        free = {n: m for n,m in model.named_modules() if n and not (inside and n.startswith(inside))}
+        check_found(config, free, (n for n,m in free.items() if supported(m)))
+    return found
 
 # %% ../nbs/06_peft.ipynb #46d6e505
 def shared_with(
@@ -803,8 +875,8 @@ def base_parameters(
     model:nn.Module,  # with or without adapters; a packed 4-bit weight counts what it stands for
 )->int:               # parameters
     "Number of parameters of a model without its adapters."
-    own = tuple(f"{n}." for n,m in model.named_modules() if isinstance(m, BaseTunerLayer))
-    base = [p for n,p in model.named_parameters() if not n.startswith(own) or ".base_layer." in n]
+    own = tuple(f"{n}." for n,m in model.named_modules() if isinstance(m, (BaseTunerLayer, AuxiliaryTrainingWrapper)))
+    base = [p for n,p in model.named_parameters() if not n.startswith(own) or ".base_layer." in n or ".original_module." in n]
     return sum(p.numel()*(2*p.element_size() if type(p).__name__ == "Params4bit" else 1) for p in base)
 
 def settle_budget(
@@ -824,6 +896,16 @@ def pattern(
     return patterns.get(get_pattern_key(list(patterns), name), default)
 
 # %% ../nbs/06_peft.ipynb #83310f77
+def warn_unmatched(
+    name:str,             # of the setting
+    patterns:dict,        # layer name or regex -> value
+    layers:Iterable[str], # that are targeted
+)->None:
+    "Say which patterns no layer has, as PEFT does of its own."
+    matched = {p for p in patterns if any(re.match(rf"(.*\.)?({p})$", n) for n in layers)}
+    if left := sorted(set(patterns) - matched):
+        warnings.warn(f"The following {name} keys did not match any targeted module and were ignored: {left}.", RuntimeWarning, stacklevel=2)
+
 def possible(
     r:int,             # number of terms wanted
     shape:KronShape,
@@ -838,6 +920,7 @@ def layer_start(
     W:Tensor,            # its weight or gradient, shape (out_features, in_features)
     c:SoKAConfig,
     r:Optional[int],     # number of terms, None for the criterion's
+    total:Optional[float]=None,  # energy of the whole, where `W` is its leading part
     **kw:Any,            # more for `decompose`
 )->KPSVD:
     "The terms that a layer starts from."
@@ -846,7 +929,7 @@ def layer_start(
         if r is not None:
             shape = choose_shape(W, shape, min(r, 8), c.max_madds, c.seed)
             r = possible(r, shape, name)
-        return decompose(W, r=r, shape=shape, energy=c.energy or 0.9, max_madds=c.max_madds, seed=c.seed, total=vars(c).get("totals", {}).get(name), **kw)
+        return decompose(W, r=r, shape=shape, energy=c.energy or 0.9, max_madds=c.max_madds, seed=c.seed, total=total, **kw)
     except ValueError as e: raise ValueError(f"{e}; layer {name}") from e
 
 # %% ../nbs/06_peft.ipynb #18a0f5f8
@@ -863,24 +946,28 @@ def whole_term(
     return k
 
 # %% ../nbs/06_peft.ipynb #6dbb64f1
+NO_TOTALS: Mapping[str, float] = {}   # every matrix is whole
+
 def starts_by_layer(
     matrices:Iterable[tuple[str, Tensor]],   # name, weight or gradient of the layer, one at a time
     c:SoKAConfig,                            # without a budget
     keep:Callable[[KPSVD], KPSVD]=whole_term,  # what to keep of a layer
+    totals:Mapping[str, float]=NO_TOTALS,      # energy of each whole, where the matrices are leading parts
 )->dict[str, KPSVD]:
     "Each layer by its own spectrum."
     kw = dict(criterion=c.criterion or "both", r_min=c.r_min, r_max=c.r_max or max(8, c.r_min))
-    return {n: keep(layer_start(n, W, c, pattern(c.rank_pattern, n, c.r), **kw)) for n,W in matrices}
+    return {n: keep(layer_start(n, W, c, pattern(c.rank_pattern, n, c.r), totals.get(n), **kw)) for n,W in matrices}
 
 def starts_by_budget(
     matrices:Iterable[tuple[str, Tensor]],   # name, weight or gradient of the layer, one at a time
     c:SoKAConfig,                            # with a budget
     share:float,                             # parameters of an even share
     keep:Callable[[KPSVD], KPSVD]=whole_term,  # what to keep of a layer
+    totals:Mapping[str, float]=NO_TOTALS,      # energy of each whole, where the matrices are leading parts
 )->dict[str, KPSVD]:
     "All layers compete for the budget's parameters."
     def most(W): return c.r_max or min(max(8, ceil(1.5*share/sum(W.shape))), *W.shape)   # a window no layer should need to outgrow
-    starts = {n: keep(layer_start(n, W, c, most(W))) for n,W in matrices}
+    starts = {n: keep(layer_start(n, W, c, most(W), totals.get(n))) for n,W in matrices}
     whole = sum(k.total for k in starts.values()) if (c.rank_source or c.source) == "update" else 0.   # one change: its parts are not rescaled
     caps = {n: select_rank(k.S, k.total, energy=c.energy or 1., criterion=c.criterion or "energy") for n,k in starts.items()}
     ranks = allocate({n: Spectrum(k.shape, k.S, whole or k.total) for n,k in starts.items()}, int(c.budget or 0), caps)
@@ -901,6 +988,7 @@ def plan_layers(
     layers:dict[str, nn.Module],  # layer name -> base layer
     config:SoKAConfig,
     matrices:Optional[Iterable[tuple[str, Tensor]]]=None,  # layer name, what to decompose; None for the weights
+    totals:Mapping[str, float]=NO_TOTALS,                  # energy of each whole, where the matrices are leading parts
     *,
     factors:bool=True,            # False: spectra only, factors of no size
 )->tuple[dict[str, LayerPlan], dict[str, KPSVD]]:   # both by layer name
@@ -909,8 +997,8 @@ def plan_layers(
     each = ((n, base_weight(l)) for n,l in layers.items()) if matrices is None else matrices
     bar = tqdm(each, total=len(layers), desc="KPSVD", unit="layer", disable=len(layers) < 9 or None, leave=False)   # None: on a terminal only
     keep = whole_term if factors else without_factors
-    if config.budget is None: starts = starts_by_layer(bar, config, keep)
-    else: starts = starts_by_budget(bar, config, int(config.budget)/len(layers), keep)
+    if config.budget is None: starts = starts_by_layer(bar, config, keep, totals)
+    else: starts = starts_by_budget(bar, config, int(config.budget)/len(layers), keep, totals)
     return {n: LayerPlan(k.shape, len(k.S)) for n,k in starts.items()}, starts
 
 # %% ../nbs/06_peft.ipynb #96de9cad
@@ -955,18 +1043,46 @@ def find_plan(
     layers:dict[str, nn.Module],     # layer name -> base layer; on the meta device where `weight` reads elsewhere
     weight:Callable[[str], Tensor],  # from a layer's name to its weight
     matrices:Optional[Callable[[dict[str, nn.Module]], Iterable[tuple[str, Tensor]]]]=None,  # the gradients or the update to plan by
+    totals:Mapping[str, float]=NO_TOTALS,   # energy of each whole, where the matrices are leading parts
     *,
     factors:bool=True,               # False: spectra only, factors of no size
 )->tuple[dict[str, LayerPlan], dict[str, KPSVD]]:   # by layer name; the second where the plan came from spectra
     "Shape and rank of every layer: the one way in which every plan is made."
     if config.plan is not None: return fitting_plan(config.plan, layers), {}
-    if matrices is not None: return plan_layers(layers, config, matrices(layers), factors=factors)
+    if matrices is not None: return plan_layers(layers, config, matrices(layers), totals, factors=factors)
     config, each = shaped(config), ((n, weight(n)) for n in layers)
     if config.source == "weight": return plan_layers(layers, config, each, factors=factors)
     if config.budget is not None and config.rank_source is None: return even_plan(layers, config, weight), {}
     ranks = {n: pattern(config.rank_pattern, n, config.r) for n in layers}
     if config.budget is not None or None in ranks.values(): return plan_layers(layers, config, each, factors=False)
     return {n: shape_for(n, base_features(l), weight, config, ranks[n]) for n,l in layers.items()}, {}
+
+# %% ../nbs/06_peft.ipynb #1f25cdd9
+def renamed(
+    plan:Iterable[str],    # layers of an adapter, by the names of the model it was made on
+    names:Iterable[str],   # linear layers of the model it is for
+)->dict[str, str]:         # old name -> new name, of those that have another one now
+    "Which layers a newer architecture calls otherwise: the same last parts and numbers, and no other layer with so many of them."
+    plan, names = list(plan), set(names)
+    def parts(n): return n.split(".")[::-1]
+    def numbers(n): return [p for p in n.split(".") if p.isdigit()]
+    def alike(a, b): return next((i for i, (x, y) in enumerate(zip(parts(a), parts(b))) if x != y), min(len(parts(a)), len(parts(b))))
+    def find(n):
+        ranked = sorted(((alike(n, m), m) for m in names - set(plan) if numbers(n) == numbers(m)), reverse=True)
+        return ranked[0][1] if ranked and ranked[0][0] and (len(ranked) == 1 or ranked[1][0] < ranked[0][0]) else None
+    found = {n: m for n in plan if n not in names and (m := find(n))}
+    return found if len(set(found.values())) == len(found) else {}
+
+def follow_names(
+    config:SoKAConfig,   # of a saved adapter, changed
+    model:nn.Module,     # what it is to be put on
+)->None:
+    "Call layers as the model does; their tensors follow by PEFT's `key_mapping`."
+    plan = {bare_name(n): p for n,p in (config.plan or {}).items()}
+    new = renamed(plan, [bare_name(n) for n,m in model.named_modules() if isinstance(m, BaseTunerLayer) or supported(m)])
+    if not new: return
+    config.plan = {new.get(n, n): p for n,p in plan.items()}
+    if config.base_fingerprint: config.base_fingerprint = {new.get(bare_name(n), n): f for n,f in config.base_fingerprint.items()}
 
 # %% ../nbs/06_peft.ipynb #0546d9b1
 def backward_beside(
@@ -1027,15 +1143,16 @@ def with_matrices(
     layers:dict[str, nn.Module],   # layer name -> base layer
     name:str,                      # "gradient" or "update"
     matrices:Callable[[dict[str, nn.Module]], Iterable[tuple[str, Tensor]]],  # from layers to their matrices, one at a time
+    totals:Mapping[str, float]=NO_TOTALS,   # energy of each whole, where the matrices are leading parts
 )->SoKAConfig:                     # the same
     "Plan from the matrices or the weights, terms to start from out of the matrices where `source` says so."
     by_them = config.plan is None and (config.rank_source or config.source) == name
-    plan, starts = find_plan(config, layers, lambda n: base_weight(layers[n]), matrices if by_them else None, factors=config.source == name)
+    plan, starts = find_plan(config, layers, lambda n: base_weight(layers[n]), matrices if by_them else None, totals, factors=config.source == name)
     if config.source == name and not by_them:
         used = {n: l for n,l in layers.items() if n in plan and plan[n].r}
         starts = {n: kpsvd(W, plan[n].shape, plan[n].r, seed=config.seed) for n,W in matrices(used)}
     config.plan = write_plan(plan)
-    if config.source == name: config.__dict__["starts"] = starts   # no field: it does not go into adapter_config.json
+    if config.source == name: config.starts = starts
     return config
 
 def settle_targets(
@@ -1065,7 +1182,7 @@ def with_plan(
     "The plan that `get_peft_model` would find, found beforehand."
     config, layers = settle_targets(config, model)
     plan, starts = find_plan(config, layers, weight or (lambda n: base_weight(layers[n])), factors=factors)
-    if config.source == "weight" and config.plan is None and factors: config.__dict__["starts"] = starts
+    if config.source == "weight" and config.plan is None and factors: config.starts = starts
     config.plan = write_plan(plan)
     return config
 
@@ -1090,10 +1207,8 @@ def with_gradients(
 )->SoKAConfig:           # a copy with the plan, and the terms to start from, for this model
     "Decompose the loss gradient of every targeted layer, its energy estimated where it is wider than `columns`, and keep what `get_peft_model` needs."
     config, layers = targets_for(config, model, "gradient")
-    totals:dict[str, float] = {}
-    config.__dict__["totals"] = totals     # read as ranks are chosen
-    try: return with_matrices(config, layers, "gradient", lambda some: loss_gradients(model, some, batches, columns, totals, together=together))
-    finally: del config.__dict__["totals"]
+    totals:dict[str, float] = {}     # filled before the first gradient comes
+    return with_matrices(config, layers, "gradient", lambda some: loss_gradients(model, some, batches, columns, totals, together=together), totals)
 
 # %% ../nbs/06_peft.ipynb #2fe84a35
 def check_same_layers(
@@ -1176,6 +1291,7 @@ class MergingLayer(BaseTunerLayer):
         self.fan_in_fan_out = supported(base) and kind(base) == "conv1d"
         keep_cpu_weights(base)
         self.merged_adapters:list[str] = []
+        self.cast_input_dtype_enabled = True         # for peft.helpers.disable_input_dtype_casting: the factors follow the input here
         self._disable_adapters, self.kwargs, self._unmerged = False, kwargs, None
         self.merge_cost:Optional[WriteCost] = None   # of the last merge, on a quantized base
 
@@ -1190,6 +1306,12 @@ class MergingLayer(BaseTunerLayer):
     def added(self, name:str)->Tensor:
         "What merging an adapter adds to the base as it is stored."
         return self.change_of(name)
+
+    @property
+    def wide_base(self)->bool:
+        "Are the base's weights here, in float32 or more?"
+        w = getattr(self.get_base_layer(), "weight", None)
+        return isinstance(w, Tensor) and not w.is_meta and w.dtype in (torch.float32, torch.float64)
 
     @property
     def quantized(self)->bool:
@@ -1225,7 +1347,8 @@ class MergingLayer(BaseTunerLayer):
         add = torch.stack([self.added(n) for n in names]).sum(0)
         wanted = base_weight(self.get_base_layer()) + add
         if safe_merge and not torch.isfinite(wanted).all():
-            raise ValueError(f"merged weight must be finite, got NaNs or infinities from adapter {', '.join(names)}")
+            bad = next((n for n in names if not torch.isfinite(self.added(n)).all()), names[-1])
+            raise ValueError(f"NaNs detected in the merged weights. The adapter {bad} seems to be broken")
         if not self.merged: self._unmerged = self.stored_state()
         self.shift_base(add)
         if self._unmerged is not None:
@@ -1242,9 +1365,10 @@ class MergingLayer(BaseTunerLayer):
         self._unmerged = self.merge_cost = None
 
     def get_delta_weight(self, adapter:str)->Tensor:
-        "Dense change in the layout of the base weight."
+        "Dense change in the layout of the base weight and in the dtype of the adapter."
         d = self.change_of(adapter)
-        return d.T if self.fan_in_fan_out else d
+        dtype = next((p.dtype for n in self.adapter_layer_names for k,p in getattr(self, n).named_parameters() if k.split(".")[0] == adapter), d.dtype)
+        return (d.T if self.fan_in_fan_out else d).to(dtype)
 
     def supports_lora_conversion(self, adapter_name:str="default")->bool:
         "The change is a matrix added to the weight, so PEFT can turn it into LoRA."
@@ -1280,6 +1404,7 @@ class SoKALayer(MergingLayer):
         dtype = dtype if dtype is not None and dtype.is_floating_point else torch.float32
         if config.source == "update": dtype = torch.promote_types(dtype, torch.float32)   # it holds what the fine-tune learned
         terms = self.soka_terms[adapter_name] = new_terms(plan, start, config, dtype, seed)
+        if terms.U.is_meta: terms.to("meta")     # low_cpu_mem_usage: a start, too, comes from a file
         if config.soka_dropout: self.soka_dropout[adapter_name] = nn.Dropout(config.soka_dropout)
         self.scaling[adapter_name], self.soka_mode[adapter_name] = 1., "delta"
         self.soka_wanted[adapter_name] = "delta" if terms.U0 is None else config.mode
@@ -1321,7 +1446,7 @@ class SoKALayer(MergingLayer):
 
     def take_start(self, name:str)->None:
         "Residual mode: subtract the start from the base."
-        if self.soka_wanted[name] == "residual" and self.soka_mode[name] == "delta":
+        if self.soka_wanted[name] == "residual" and self.soka_mode[name] == "delta" and not self.soka_terms[name].U0.is_meta:
             self.shift_base(-self.start_weight(name))
             self.soka_mode[name] = "residual"
 
@@ -1335,26 +1460,31 @@ class SoKALayer(MergingLayer):
     def load_start(self, name:str, U0:Tensor, V0:Tensor)->None:
         "Take a residual adapter's start from a file, in place of one that may be there."
         terms = self.soka_terms[name]
-        if not (torch.equal(terms.U0.cpu(), U0.cpu()) and torch.equal(terms.V0.cpu(), V0.cpu())): self.release_start(name)
+        if terms.U0.is_meta:
+            device = self._get_base_layer_device_and_dtype(self.get_base_layer())[0] or "cpu"
+            terms.U0, terms.V0 = (torch.empty_like(t, device=device) for t in (terms.U0, terms.V0))
+        elif not (torch.equal(terms.U0.cpu(), U0.cpu()) and torch.equal(terms.V0.cpu(), V0.cpu())): self.release_start(name)
         terms.U0.copy_(U0)
         terms.V0.copy_(V0)
         self.take_loaded(name)
 
     def take_loaded(self, name:str)->None:
-        "A start from a file must be there; on a quantized base a residual's goes in before the base is used, as it was in training."
+        "A start from a file must be there; a residual's comes out of the base before it is used, as in training, but where half precision would round weights."
         terms = self.soka_terms[name] if name in self.soka_terms else None
         if terms is None or terms.U0 is None: return
         if not terms.U0.is_meta and bool(torch.isnan(terms.U0).any()):
             raise RuntimeError(f"start of adapter {name!r} must be loaded from its file before use (start_saved=True), got an empty one; "
                                "load with PeftModel.from_pretrained, or set start_saved=False to compute it anew")
-        if self.quantized: self.take_start(name)
+        if self.quantized or self.wide_base: self.take_start(name)
 
     def delete_adapter(self, adapter_name:str)->None:
-        "Remove an adapter; the base gets its start back."
-        if self.merged and self.soka_mode.get(adapter_name) == "residual":
-            raise ValueError(f"adapters must be unmerged before a residual one is deleted, got merged {self.merged_adapters}")
+        "Remove an adapter; the base gets its start back, below whatever is merged."
+        if adapter_name in self.merged_adapters: raise ValueError(f"Cannot delete adapter(s) {[adapter_name]} while they are merged. Please unmerge them first.")
+        merged = self.merged_adapters[:] if self.soka_mode.get(adapter_name) == "residual" else []
+        if merged: self.unmerge()
         self.release_start(adapter_name)
         super().delete_adapter(adapter_name)
+        if merged: self.merge(adapter_names=merged)
 
     def set_scale(self, adapter:str, scale:float)->None:
         "Multiply an adapter's change by `scale`."
@@ -1376,7 +1506,7 @@ def row_groups(
     x:Tensor,          # the batch, first dimension the rows
 )->dict[str, Tensor]:  # name -> its rows, shape (number of them,)
     "The rows that each adapter of a mixed batch takes."
-    if len(names) != len(x): raise ValueError(f"adapter_names must name one adapter for each row of the layer's input, got {len(names)} for {len(x)} rows")
+    if len(names) != len(x): raise ValueError(f"Length of `adapter_names` should be the same as the number of inputs, but got {len(names)} and {len(x)} respectively.")
     return {n: torch.tensor([i for i, m in enumerate(names) if m == n], device=x.device) for n in dict.fromkeys(names)}
 
 # %% ../nbs/06_peft.ipynb #5550fd20
@@ -1412,6 +1542,11 @@ class SoKAPeftLinear(nn.Module, SoKALayer):
             y = y.index_copy(0, rows, self.plus(x[rows], y[rows], [name] if name in terms and not self._disable_adapters else []))
         return y
 
+    def extra_repr(self)->str:
+        "Sizes, and what reads a quantized base."
+        own = quantization_extra_repr(self)
+        return ", ".join([f"in_features={self.in_features}", f"out_features={self.out_features}"] + ([own] if own else []))
+
     def __repr__(self)->str: return "soka." + super().__repr__()
 
 # %% ../nbs/06_peft.ipynb #2cf62327
@@ -1436,6 +1571,14 @@ def own_weight(
         if mode == "residual": W = W + layer.start_weight(n)
     return W
 
+def weight_to_plan_by(
+    name:str,    # of the layer
+    layer:Any,   # with or without adapters
+)->Tensor:       # shape (out_features, in_features); PEFT's `TypeError` where a backend cannot read it, and what to do
+    "The weight that a plan is made from."
+    try: return own_weight(layer)
+    except TypeError as e: raise TypeError(f"{e} A plan for {name} needs r or budget, one shape, and a start that is not the weight.") from e
+
 def release_starts(
     model:nn.Module,
     keep:list[str],           # adapters that hold on to theirs
@@ -1449,13 +1592,20 @@ def check_rows(
     model:nn.Module,     # with adapters
 )->None:                 # a `TypeError` or `ValueError` says what is wrong
     "Refuse a mixed batch that the model cannot run."
-    if not isinstance(names, (list, tuple)): raise TypeError(f"adapter_names must be a list of names, got {names!r}")
-    if model.training: raise ValueError("adapter_names must be given in evaluation mode, got a model in training mode")
+    if not isinstance(names, (list, tuple)): raise TypeError(f"Got adapter names of type {type(names)}, expected a list of str, got {names!r}.")
+    if model.training: raise ValueError("Cannot pass `adapter_names` when the model is in training mode.")
     layers = soka_layers(model).values()
     unknown = sorted(set(names) - {"__base__"} - {n for m in layers for n in m.soka_terms})
-    if unknown: raise ValueError(f"adapter_names must be names of adapters or '__base__', got non-existing {', '.join(unknown)}")
+    if unknown: raise ValueError(f"Trying to infer with non-existing adapter(s): {', '.join(unknown)}")
     merged = sorted({n for m in layers for n in m.merged_adapters})
-    if merged: raise ValueError(f"adapters must be unmerged before adapter_names is given, got merged {', '.join(merged)}")
+    if merged: raise ValueError(f"Cannot pass `adapter_names` when there are merged adapters, please call `unmerge_adapter` first. Merged: {', '.join(merged)}")
+
+def encoder_of(
+    model:Any,           # the base
+)->set[nn.Module]:       # empty for a model without an encoder
+    "The modules of an encoder-decoder's encoder."
+    encoder = model.get_encoder() if hasattr(model, "get_encoder") else None
+    return set() if encoder in (None, model) else set(encoder.modules())
 
 def give_rows(
     names:list[str],    # adapter of each row
@@ -1518,11 +1668,26 @@ def warn_of_base(
 
 TASK_HEADS = {"TOKEN_CLS": ["classifier", "score"], "QUESTION_ANS": ["qa_outputs"]}   # PEFT names them in the caller's config, after the copy
 
+def layers_of(
+    state_dict:Iterable[str],  # names of tensors
+)->set[str]:                   # of layers
+    "The layers whose factors a state dict holds."
+    return {bare_name(k.rpartition(".soka_")[0]) for k in state_dict if ".soka_" in k}
+
+def part_of_plan(
+    plan:dict,          # layer name -> [m1, n1, m2, n2, r]
+    layers:set[str],    # that a state dict holds
+)->dict:                # a `ValueError` if the plan lacks one
+    "The plan of the layers that a state dict holds."
+    plan = {bare_name(n): p for n,p in plan.items()}
+    if more := sorted(layers - plan.keys()): raise ValueError(f"state_dict must hold layers of the config's plan, got {more[0]}, whose shape is not known")
+    return {n: p for n,p in plan.items() if n in layers}
+
 def copy_config(
     config:SoKAConfig,  # the caller's, left as it is
 )->SoKAConfig:          # a model's own, with the output layer that its task trains
-    "The settings for one model."
-    config = copy.deepcopy(config)
+    "The settings for one model; those that a caller gives to load an adapter with become the model's, as PEFT has it, unless another has them."
+    if config.start_saved or not config.inference_mode or "record" in vars(config): config = copy.deepcopy(config)
     config.__dict__.pop("record", None)      # of the model that it may come from
     heads = [h for h in TASK_HEADS.get(config.task_type or "", ()) if h not in (config.modules_to_save or ())]
     if heads: config.modules_to_save = [*(config.modules_to_save or ()), *heads]
@@ -1535,16 +1700,34 @@ class SoKAModel(BaseTuner):
     tuner_layer_cls = SoKALayer
     target_module_mapping = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING  # type: ignore[assignment]
 
-    def inject_adapter(self, model:nn.Module, adapter_name:str, *args:Any, **kwargs:Any)->None:
+    @property  # type: ignore[override]
+    def peft_config(self)->dict[str, Any]:
+        "Configs by adapter; heads that PEFT's wrapper of a task has put into the caller's since are taken over."
+        if "_configs" not in self.__dict__: raise AttributeError("peft_config")
+        for name, given in self._callers.items():
+            own, more = self._configs.get(name), [h for h in given.modules_to_save or () if h in HEADS]
+            if own is not None and more and not {*more} <= {*(own.modules_to_save or ())}: own.modules_to_save = [*dict.fromkeys([*(own.modules_to_save or ()), *more])]
+        return self._configs
+
+    @peft_config.setter
+    def peft_config(self, configs:dict[str, Any])->None:
+        self.__dict__.update(_configs=configs, _callers=self.__dict__.get("_callers", {}))
+
+    def inject_adapter(self, model:nn.Module, adapter_name:str, autocast_adapter_dtype:bool=True, low_cpu_mem_usage:bool=False,
+                       state_dict:Optional[dict[str, Tensor]]=None)->None:
         "As PEFT does, with a config of its own; what was settled for this model is kept apart from the settings."
         if adapter_name in ("U", "V", "U0", "V0"): raise ValueError(f"adapter_name must not be that of a tensor (U, V, U0, V0), got {adapter_name!r}")
-        config = self.peft_config[adapter_name] = copy_config(self.peft_config[adapter_name])
+        caller = self.peft_config[adapter_name]
+        config = self.peft_config[adapter_name] = copy_config(caller)
+        self._named = None if state_dict is None else layers_of(state_dict)
+        if state_dict is not None: state_dict = {f"{n}.soka_terms": torch.empty(0) for n,_ in model.named_modules() if bare_name(n) in (self._named or ())}   # PEFT reads names alone
         given = dict(plan=None if config.start_saved else config.plan, budget=config.budget, base_fingerprint=None, base_quant=None,
                      soka_version=None, folded=False, start_saved=False)
         self._starts:dict[str, KPSVD] = {}
         self._new = adapter_name          # the one that may yet be cast
         try:
-            super().inject_adapter(model, adapter_name, *args, **kwargs)
+            super().inject_adapter(model, adapter_name, autocast_adapter_dtype, low_cpu_mem_usage, state_dict)
+            self.__dict__.setdefault("_callers", {})[adapter_name] = caller
             config.__dict__["record"] = {k: vars(config)[k] for k in RECORD} | dict(start_saved=True)
         finally:
             self._starts = {}
@@ -1552,19 +1735,22 @@ class SoKAModel(BaseTuner):
 
     def _prepare_model(self, peft_config:Any, model:nn.Module)->None:
         "Settle the plan and raise every error before the first layer is replaced."
+        if peft_config.start_saved: follow_names(peft_config, model)
         check_same_base(peft_config, model)
         _maybe_include_all_linear_layers(peft_config, model)
         settle_budget(peft_config, model)
-        layers = find_targets(peft_config, model)
+        layers = find_targets(peft_config, model, self._named)
+        if peft_config.plan is not None and self._named is not None: peft_config.plan = part_of_plan(peft_config.plan, set(layers))
         check_targets(layers, peft_config, model)
+        warn_unmatched("shape_pattern", peft_config.shape_pattern, layers)
         check_in_memory(layers, peft_config)
         keep_cpu_weights(model)
         warn_of_base(peft_config, layers)
-        self._starts = vars(peft_config).pop("starts", {})
+        self._starts, peft_config.starts = peft_config.starts or {}, None
         check_has_start(peft_config, self._starts)
         if peft_config.plan is None:
             modules = {bare_name(n): m for n,m in model.named_modules()}
-            plan, found = find_plan(peft_config, layers, lambda n: own_weight(modules[n]))
+            plan, found = find_plan(peft_config, layers, lambda n: weight_to_plan_by(n, modules[n]))
             if peft_config.source == "weight": self._starts = found
             peft_config.plan = write_plan(plan)
         peft_config.plan = write_plan(fitting_plan(peft_config.plan, layers))
@@ -1594,17 +1780,21 @@ class SoKAModel(BaseTuner):
 
     @contextmanager
     def _enable_peft_forward_hooks(self, *args:Any, **kwargs:Any)->Iterator[None]:
-        "PEFT opens this around a call: a mixed batch's `adapter_names` go to every layer, one a row (each `num_beams` times)."
+        "PEFT opens this around a call: a mixed batch's `adapter_names` go to every layer, one a row (each `num_beams` times, but in an encoder)."
         if (names := kwargs.get("adapter_names")) is None:
             yield
             return
         check_rows(names, self)
-        rows = [n for n in names for _ in range(kwargs.get("num_beams") or 1)]
+        rows, encoder = [n for n in names for _ in range(kwargs.get("num_beams") or 1)], encoder_of(self.model)
         layers = [m for m in self.modules() if isinstance(m, (SoKALayer, AuxiliaryTrainingWrapper))]
-        hooks = [m.register_forward_pre_hook(partial(give_rows, rows), with_kwargs=True) for m in layers]
+        hooks = [m.register_forward_pre_hook(partial(give_rows, list(names) if m in encoder else rows), with_kwargs=True) for m in layers]
         try: yield
         finally:
             for h in hooks: h.remove()
+
+    def _replace_module(self, parent:nn.Module, child_name:str, new_module:nn.Module, child:nn.Module)->None:
+        "A base goes back as it is, whatever it keeps its weight in."
+        setattr(parent, child_name, new_module)
 
     def _unload_and_optionally_merge(self, merge:bool=True, progressbar:bool=False, safe_merge:bool=False,
                                      adapter_names:Optional[list[str]]=None)->Any:

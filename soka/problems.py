@@ -10,7 +10,7 @@ __all__ = ['PROBLEMS', 'HE', 'SHE', 'THINGS', 'BOXES', 'MOST_PROBLEMS', 'Problem
 import hashlib
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -315,18 +315,21 @@ def check_whole(
     if wrong := [f"{n}.weight" for n, w in sizes.items() if tuple(w.shape) != features(packed[n])]: refuse(wrong, "another size")
 
 def load_whole(
-    source: str | Path,   # folder or hub id
-    **kw: Any,            # of `from_pretrained`
+    source: str | Path,             # folder or hub id
+    kind: Any = None,               # class of the model; None: a causal language model
+    heads: Collection[str] = (),    # names of modules that the checkpoint need not hold, since an adapter brings them
+    **kw: Any,                      # of `from_pretrained`
 ) -> Any:
-    "A causal language model whose every weight was in its checkpoint."
+    "A model whose every weight was in its checkpoint."
     from transformers import AutoModelForCausalLM  # slow to import
     from soka.safety import no_memory
-    try: model, info = AutoModelForCausalLM.from_pretrained(source, output_loading_info=True, ignore_mismatched_sizes=True, **kw)
+    try: model, info = (kind or AutoModelForCausalLM).from_pretrained(source, output_loading_info=True, ignore_mismatched_sizes=True, **kw)
     except SafetensorError as e: raise ValueError(f"a base must be whole safetensors files, {str(source)!r} has: {e}") from e
     except Exception as e:
         if isinstance(e, (OSError, ImportError)) or no_memory(e): raise
         raise ValueError(f"a base must be a model that transformers can load, {str(source)!r} has: {type(e).__name__}: {e}") from e
-    check_whole(model, info, source)
+    def asked(key): return not {*(key if isinstance(key, str) else key[0]).split(".")} & {*heads}
+    check_whole(model, {k: [n for n in info[k] if asked(n)] for k in ("missing_keys", "mismatched_keys")}, source)
     return model
 
 def read_tokenizer(

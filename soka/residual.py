@@ -18,7 +18,7 @@ from transformers import BitsAndBytesConfig
 from .core import KronTerms
 from .kpsvd import KPSVD, kpsvd
 from .kron import KronShape
-from .peft import (LayerPlan, SoKAConfig, SoKALayer, base_weight, find_plan, pattern, read_plan, settle_targets,
+from .peft import (LayerPlan, SoKAConfig, SoKALayer, base_weight, find_plan, pattern, read_config, read_plan, settle_targets,
                        soka_layers, supported, write_plan)
 from .plan import Checkpoint, open_checkpoint, read_weight
 from .problems import load_whole
@@ -342,7 +342,7 @@ def quantize_residual(
     config = plan_residual(loaded, config, checkpoint, Format(quant_type, double_quant), clip=clip)
     b = bench(loaded, config, checkpoint, Format(quant_type, double_quant))
     fitted = fit_layers(b, iterations, step, clip=clip)
-    config.__dict__["starts"] = {n: f.start for n,f in fitted.items()}
+    config.starts = {n: f.start for n,f in fitted.items()}
     config.base_quant = {**b.form._asdict(), "clip": clip, "iterations": iterations, "error": overall(fitted)}
     head = head_of(loaded)     # before it may get an adapter
     made:Any = get_peft_model(loaded, config)
@@ -365,7 +365,7 @@ def load_residual(
     **kw:Any,                     # for `PeftModel.from_pretrained`, such as is_trainable
 )->PeftModel:                     # base as it was in training, with the adapter
     "An adapter of `quantize_residual` on the base it was trained on, made again from the float weights."
-    q = SoKAConfig.from_pretrained(str(adapter)).base_quant
+    q = read_config(adapter).base_quant
     if q is None: raise ValueError(f"adapter must be one of quantize_residual, got {str(adapter)!r} without base_quant")
     form = Format(q["quant_type"], q["double_quant"])
     loaded, checkpoint = opened(model, weights, form)

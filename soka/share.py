@@ -6,6 +6,7 @@
 from __future__ import annotations
 import copy
 import json
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,21 +14,25 @@ from math import isfinite, prod
 from pathlib import Path
 from typing import Any, NamedTuple
 import torch
-from peft import LoraConfig
+import transformers
+from peft import LoraConfig, PeftModel, load_peft_weights
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from .fingerprint import compare_weight, parse_fingerprint, weight_fingerprint
 from .kron import KronShape, kron_linear, kron_sum
-from .peft import WEIGHTS, LayerPlan, SoKAConfig, bare_name, new_tensors, read_header, read_plan, read_weights, weight_files
+from .peft import HEADS, WEIGHTS, LayerPlan, SoKAConfig, bare_name, new_tensors, read_config, read_header, read_plan, read_weights, weight_files
 from .plan import Checkpoint, open_checkpoint, read_weight, stored_weights, tensor_name
+from .problems import load_whole
+
 
 # %% auto #0
-__all__ = ['TRAINED', 'EXACT', 'LORA_CARD', 'AdapterFiles', 'open_adapter', 'Factors', 'layer_factors', 'kron_norm', 'kron_gap',
-           'LayerInfo', 'AdapterInfo', 'file_parts', 'run_record', 'inspect_adapter', 'origin_text', 'inspect_text',
-           'inner_rank', 'split_factor', 'thin_svd', 'leading_svd', 'change_svd', 'LoRARow', 'layer_lora', 'lora_error',
-           'check_rank', 'lora_config', 'extra_tensors', 'check_out', 'overall', 'export_lora', 'lora_table', 'FormRow',
-           'form_text', 'save_form', 'export_delta', 'start_dense', 'write_residual_base', 'folded_rows', 'check_base',
-           'check_residual', 'residual_pair', 'export_residual']
+__all__ = ['TRAINED', 'EXACT', 'LORA_CARD', 'TASK_CLASSES', 'AdapterFiles', 'open_adapter', 'Factors', 'layer_factors',
+           'kron_norm', 'kron_gap', 'LayerInfo', 'AdapterInfo', 'file_parts', 'run_record', 'inspect_adapter',
+           'origin_text', 'inspect_text', 'inner_rank', 'split_factor', 'thin_svd', 'leading_svd', 'change_svd',
+           'LoRARow', 'layer_lora', 'lora_error', 'check_rank', 'lora_config', 'extra_tensors', 'check_out', 'overall',
+           'export_lora', 'lora_table', 'FormRow', 'form_text', 'save_form', 'export_delta', 'start_dense',
+           'write_residual_base', 'folded_rows', 'check_base', 'check_residual', 'residual_pair', 'export_residual',
+           'class_of', 'labels_of', 'check_heads', 'make_room', 'load_adapted']
 
 # %% ../nbs/19_share.ipynb #3dbd3885
 class AdapterFiles(NamedTuple):
@@ -46,7 +51,7 @@ def open_adapter(
     path = Path(folder)
     if not path.is_dir(): raise FileNotFoundError(f"adapter must be a folder that exists, got {str(folder)!r}")
     if not (path/"adapter_config.json").is_file(): raise FileNotFoundError(f"adapter folder must hold adapter_config.json, got none in {str(folder)!r}")
-    config = SoKAConfig.from_pretrained(path)
+    config = read_config(path)
     if not config.start_saved: raise FileNotFoundError(f"adapter folder must hold a saved adapter, got settings alone in {str(folder)!r}")
     return AdapterFiles(path, config, {bare_name(n): p for n,p in read_plan(config.plan or {}).items() if p.r})
 
@@ -521,3 +526,63 @@ def export_residual(
     other:dict[str, Any] = {} if pair is None else dict(base_fingerprint=marks, base_model_name_or_path=str(residual_base), revision=None)
     save_form(a, extra_tensors(a) | tensors, path, folded=pair is not None, mode="delta", **other)
     return rows
+
+# %% ../nbs/19_share.ipynb #295a392f
+TASK_CLASSES = {"CAUSAL_LM": "AutoModelForCausalLM", "SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM", "SEQ_CLS": "AutoModelForSequenceClassification", "TOKEN_CLS": "AutoModelForTokenClassification",
+                "QUESTION_ANS": "AutoModelForQuestionAnswering", "FEATURE_EXTRACTION": "AutoModel"}
+
+def class_of(
+    task:str|None,     # task_type of an adapter
+    architectures:list[str]|None,   # of its base's config
+)->Any:                # a class of transformers, with `from_pretrained`
+    "What a base is loaded as: by the adapter's task, else by what its checkpoint says."
+    if task is not None and task not in TASK_CLASSES: raise ValueError(f"task_type must be one of {', '.join(TASK_CLASSES)}, got {task!r}")
+    own = getattr(transformers, (architectures or [""])[0] or "AutoModelForCausalLM", None)
+    return getattr(transformers, TASK_CLASSES[task]) if task is not None else own or transformers.AutoModelForCausalLM
+
+def labels_of(
+    tensors:dict[str, Tensor],   # of an adapter, as in its file
+)->int|None:                     # None where no classifier was trained
+    "How many labels the trained head tells apart."
+    ends = (".classifier.weight", ".score.weight", ".out_proj.weight", ".qa_outputs.weight")
+    rows = [len(t) for k,t in tensors.items() if k.endswith(ends) and t.ndim == 2]
+    return rows[-1] if rows else None
+
+# %% ../nbs/19_share.ipynb #05c68b20
+def check_heads(
+    found:set[str],   # tensors that had no place
+    adapter:str|Path,
+    model:Any,
+)->None:              # a `ValueError` names the first
+    "Refuse to leave out what an adapter trained."
+    if found: raise ValueError(f"base must have every module that the adapter trained, got {type(model).__name__} without one for {min(found)} of {str(adapter)!r}")
+
+def make_room(
+    model:Any,                   # a base, changed where an adapter brings more tokens
+    tensors:dict[str, Tensor],   # of the adapter
+)->None:
+    "As many embeddings as an adapter was trained with, if it holds them."
+    inside = model.get_input_embeddings()
+    name = next(n for n,m in model.named_modules() if m is inside)
+    rows = len(tensors.get(f"base_model.model.{name}.weight", inside.weight))
+    if rows != len(inside.weight): model.resize_token_embeddings(rows, mean_resizing=False)
+
+def load_adapted(
+    adapter:str|Path,     # folder of an adapter, of SoKA or another method
+    base:str|Path,        # folder or hub id
+    revision:str|None=None,          # of the base
+    dtype:torch.dtype|str="auto",    # of the base; "auto" for its own
+)->Any:                   # a PeftModel; a `ValueError` where the two do not fit
+    "Base and adapter as the adapter's task needs them, with every module that it trained."
+    config = json.loads((Path(adapter)/"adapter_config.json").read_text(encoding="utf-8"))
+    tensors, task = load_peft_weights(str(adapter), device="cpu"), config.get("task_type")
+    own = transformers.AutoConfig.from_pretrained(str(base), revision=revision)
+    kw = {} if task not in ("SEQ_CLS", "TOKEN_CLS") or (labels := labels_of(tensors)) in (None, own.num_labels) else {"num_labels": labels}
+    model = load_whole(base, class_of(task, own.architectures), HEADS | {*(config.get("modules_to_save") or ())}, revision=revision, dtype=dtype, **kw)
+    if getattr(model, "is_quantized", False): raise ValueError(f"base must be a float checkpoint, got {str(base)!r}, which is quantized")
+    make_room(model, tensors)
+    made:Any = PeftModel.from_pretrained(model, str(adapter))
+    homeless = made.load_adapter(str(adapter), "default").unexpected_keys            # again, for what PEFT says then
+    twice = {k for k in homeless if (s := re.sub(r"\.(modules_to_save|original_module)(?=\.)", "", k)) != k and s in tensors}   # as PEFT saves resized heads
+    check_heads(set(homeless) - twice, adapter, model)
+    return made

@@ -54,16 +54,15 @@ __all__ = ['METHODS_TO_TRAIN', 'QUANTIZERS', 'DTYPES', 'SCHEDULERS', 'TrainMetho
            'Ranks', 'Text', 'RunSeed', 'Threads', 'PlanTable', 'SIDE_SETTINGS', 'BATCH_SETTINGS', 'STATUSES', 'Table',
            'RUN_FILES', 'CARD', 'plan_content', 'TrainConfig', 'make_config', 'recipe_values', 'read_recipe',
            'load_splits', 'this_process', 'model_path', 'compute_dtype', 'load_tokenizer', 'quantization', 'check_4bit',
-           'load_frozen', 'prepare', 'total_params', 'soka_config', 'check_model', 'check_files', 'check_ready',
-           'lora_config', 'first_batches', 'uses_gradients', 'planned', 'adapter_config', 'residual_on_quantized',
-           'on_residual', 'made_once', 'one_start', 'one_residual', 'build_model', 'rows_per_step', 'main_process',
-           'read_record', 'run_config', 'make_output', 'leftovers', 'check_output', 'base_marks', 'check_marks',
-           'check_same_data', 'schedule_arguments', 'report_arguments', 'training_arguments', 'to_nll', 'nll_metric',
-           'log_line', 'RunLog', 'make_trainer', 'versions', 'commit', 'hardware', 'peak_memory', 'layer_ranks',
-           'linear_work', 'left_out', 'describe_adapter', 'data_record', 'start_record', 'total_speed', 'end_record',
-           'write_record', 'rank_grid', 'plot_ranks', 'plot_run', 'load_code', 'nll_words', 'model_card',
-           'save_adapter', 'save_start', 'RunResult', 'load_run', 'encode_splits', 'train', 'agreed_checkpoint',
-           'run_log', 'start_words']
+           'load_frozen', 'prepare', 'soka_config', 'check_model', 'check_files', 'check_ready', 'lora_config',
+           'first_batches', 'uses_gradients', 'planned', 'adapter_config', 'residual_on_quantized', 'on_residual',
+           'made_once', 'one_start', 'one_residual', 'build_model', 'rows_per_step', 'main_process', 'read_record',
+           'run_config', 'make_output', 'leftovers', 'check_output', 'base_marks', 'check_marks', 'check_same_data',
+           'schedule_arguments', 'report_arguments', 'training_arguments', 'to_nll', 'nll_metric', 'log_line', 'RunLog',
+           'make_trainer', 'versions', 'commit', 'hardware', 'peak_memory', 'layer_ranks', 'linear_work', 'left_out',
+           'describe_adapter', 'data_record', 'start_record', 'total_speed', 'end_record', 'write_record', 'rank_grid',
+           'plot_ranks', 'plot_run', 'load_code', 'nll_words', 'model_card', 'save_adapter', 'save_start', 'RunResult',
+           'load_run', 'encode_splits', 'train', 'agreed_checkpoint', 'run_log', 'start_words']
 
 # %% ../nbs/10_train.ipynb #8e53f783
 METHODS_TO_TRAIN = ("soka", "lora", "pissa")
@@ -296,13 +295,6 @@ def prepare(model:Any, config:TrainConfig)->Any:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     return model.requires_grad_(False)
 
-# %% ../nbs/10_train.ipynb #c1584ea3
-def total_params(
-    model:nn.Module,  # any model, a packed 4-bit weight counts what it stands for
-)->int:               # parameters
-    "Number of parameters of the base."
-    return sum(p.numel()*(2*p.element_size() if type(p).__name__ == "Params4bit" else 1) for n,p in model.named_parameters() if not p.requires_grad)
-
 # %% ../nbs/10_train.ipynb #fd62c9a8
 def soka_config(
     config:TrainConfig,  # settings
@@ -355,7 +347,7 @@ def lora_config(
         one: Any = get_peft_model(model, at(1))
         unit = one.get_nb_trainable_parameters()[0]
         one.unload()
-        budget = parse_budget(config.budget or 0, total_params(model))
+        budget = parse_budget(config.budget or 0, base_parameters(model))
         if not (r := budget//unit): raise ValueError(f"budget must pay for rank 1 in every layer, {unit} parameters, got {budget}")
     return at(r, init_lora_weights="pissa_niter_16" if config.method == "pissa" else True)
 
@@ -834,7 +826,7 @@ def left_out(
 # %% ../nbs/10_train.ipynb #4bc96a51
 def describe_adapter(model:PeftModel, config:TrainConfig)->dict[str, Any]:
     "Size and ranks of the adapter."
-    n, total = model.get_nb_trainable_parameters()[0], total_params(model)
+    n, total = model.get_nb_trainable_parameters()[0], base_parameters(model)
     return {"method": config.method, "trained_parameters": n, "base_parameters": total, "share": n/total, "ranks": layer_ranks(model),
             "plan": getattr(with_record(model.peft_config["default"]), "plan", None)}
 

@@ -131,8 +131,8 @@ def test_residual_round_trip():
             for again in (load_residual(tiny_llama(), adapter), load_residual(base, adapter), load_residual(stored_in(base, FORMATS[double]), adapter, base)):
                 assert torch.equal(out(again), out(m)) and not any(p.requires_grad for p in again.parameters())
             assert any(p.requires_grad for p in load_residual(base, adapter, is_trainable=True).parameters())
-            floats = PeftModel.from_pretrained(tiny_llama(), adapter)   # delta form on the float base
-            with floats.disable_adapter(): assert torch.equal(out(floats), want)
+            floats = PeftModel.from_pretrained(tiny_llama(), adapter)   # on the float base
+            with floats.disable_adapter(): torch.testing.assert_close(out(floats), want, atol=1e-6, rtol=1e-6)
             with pytest.warns(UserWarning, match="soka.residual.load_residual"): near = PeftModel.from_pretrained(stored_in(base, FORMATS[double]), adapter)
             assert not torch.equal(out(near), out(m))
     assert config.plan is None and config.base_quant is None

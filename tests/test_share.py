@@ -261,6 +261,76 @@ def test_sizes_at_7b():
     assert inspect_adapter(folded).dtypes == ("BF16",) and sum(x.params for x in inspect_adapter(folded).layers) == n
 
 
+# %% ../nbs/19_share.ipynb #8993e796
+def test_merged_for_its_task():
+    import warnings
+    from transformers import (AutoModelForSequenceClassification, AutoModelForTokenClassification, BartConfig, BartForSequenceClassification, BertConfig, BertForQuestionAnswering,
+                              BertForTokenClassification, LlamaForSequenceClassification, T5Config, T5ForConditionalGeneration)
+    from soka.cli import merge
+    from soka.problems import base_path
+    from transformers import AutoTokenizer
+    BERT = dict(vocab_size=1024, hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=48)
+    TINY = dict(vocab_size=1024, hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=4, num_key_value_heads=2, pad_token_id=0)
+    BART = dict(vocab_size=1024, d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=4, decoder_attention_heads=4, encoder_ffn_dim=48, decoder_ffn_dim=48, eos_token_id=2, pad_token_id=0)
+    def saved(base):
+        d = folder_of(base)
+        AutoTokenizer.from_pretrained(base_path()).save_pretrained(d)
+        return d
+    def tuned(base, d, task, target, **kw):
+        torch.manual_seed(0)
+        m = get_peft_model(type(base).from_pretrained(d, **kw), SoKAConfig(r=1, target_modules=[target], task_type=task))
+        for p in m.parameters():
+            if p.requires_grad: p.data.add_(0.05*torch.randn(p.shape))
+        return m.eval()
+    def answer(m):
+        x = IDS.clone()
+        x[:, -1] = 2
+        with torch.no_grad(): return m.eval()(input_ids=x, **(dict(decoder_input_ids=IDS) if "T5" in type(m).__name__ + type(getattr(getattr(m, "base_model", m), "model", m)).__name__ else {})).to_tuple()[0]
+    plain = LlamaForCausalLM(LlamaConfig(**TINY))
+    for base, task, target, as_, kw in ((LlamaForSequenceClassification(LlamaConfig(**TINY, num_labels=3)), "SEQ_CLS", "q_proj", None, {}),
+                                (plain, "SEQ_CLS", "q_proj", LlamaForSequenceClassification, dict(num_labels=4)),
+                                (BertForTokenClassification(BertConfig(**BERT, num_labels=5)), "TOKEN_CLS", "query", None, {}), (BertForQuestionAnswering(BertConfig(**BERT)), "QUESTION_ANS", "query", None, {}),
+                                (BertForQuestionAnswering(BertConfig(**BERT)), None, "query", None, {}),
+                                (BartForSequenceClassification(BartConfig(**BART, num_labels=3)), "SEQ_CLS", "q_proj", None, {}),
+                                (T5ForConditionalGeneration(T5Config(vocab_size=1024, d_model=32, d_kv=8, d_ff=48, num_layers=1, num_heads=4)), "SEQ_2_SEQ_LM", "q", None, {})):
+        d, o = saved(base), Path(tempfile.mkdtemp())/"m"
+        m = tuned(base if as_ is None else as_(LlamaConfig(**TINY)), d, task, target, **kw)
+        a = folder_of(m)
+        merge(a, o, str(d))
+        got = type(base if as_ is None else m.get_base_model()).from_pretrained(o)
+        assert json.loads((o/"config.json").read_text())["architectures"] == [type(m.get_base_model()).__name__] and close(answer(got), answer(m), 1e-5)
+    with pytest.raises(ValueError, match="base must have every module that the adapter trained, got LlamaForCausalLM without one for base_model.model.score"):
+        m = tuned(LlamaForSequenceClassification(LlamaConfig(**TINY)), saved(plain), "SEQ_CLS", "q_proj")
+        a, d = folder_of(m), saved(plain)
+        (a/"adapter_config.json").write_text(json.dumps(json.loads((a/"adapter_config.json").read_text()) | dict(task_type="CAUSAL_LM")))
+        load_adapted(a, d)
+    with pytest.raises(ValueError, match="task_type must be one of CAUSAL_LM, .*got 'IMAGE'"): class_of("IMAGE", None)
+    assert class_of(None, None).__name__ == "AutoModelForCausalLM" and class_of(None, ["NoSuchModel"]).__name__ == "AutoModelForCausalLM" and labels_of({}) is None
+
+
+# %% ../nbs/19_share.ipynb #1919ea10
+def test_merged_with_new_tokens():
+    from soka.cli import merge
+    from soka.problems import base_path
+    from transformers import AutoTokenizer
+    d, o = folder_of(LlamaForCausalLM(LlamaConfig(vocab_size=1024, hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=4, num_key_value_heads=2))), Path(tempfile.mkdtemp())/"m"
+    tok = AutoTokenizer.from_pretrained(base_path())
+    tok.save_pretrained(d)
+    grown = AutoModelForCausalLM.from_pretrained(d)
+    torch.manual_seed(1)
+    grown.resize_token_embeddings(1030, mean_resizing=False)
+    m = get_peft_model(grown, SoKAConfig(r=1, target_modules=["q_proj"], modules_to_save=["embed_tokens", "lm_head"], task_type="CAUSAL_LM"))
+    for p in m.parameters():
+        if p.requires_grad: p.data.add_(0.05*torch.randn(p.shape))
+    a = folder_of(m)
+    tok.add_tokens(["<|new|>"])
+    tok.save_pretrained(a)                       # as trainers do
+    merge(a, o, str(d))
+    merged, x = AutoModelForCausalLM.from_pretrained(o).eval(), torch.tensor([[1, 5, 1029, 7]])
+    with torch.no_grad(): assert close(merged(x).logits, m.eval()(x).logits, 1e-5) and merged.config.vocab_size == 1030
+    assert "<|new|>" in AutoTokenizer.from_pretrained(o).get_vocab() and "<|new|>" not in AutoTokenizer.from_pretrained(d).get_vocab()
+
+
 # %% ../nbs/19_share.ipynb #11892f1f
 def test_folders_that_are_none():
     import shutil
