@@ -123,8 +123,8 @@ def merge(
     check_new_folder(out)
     source, revision = model_path(name), None if base else config.get("revision")
     own = (Path(adapter)/"tokenizer_config.json").is_file()          # a trainer saves the one it trained with, new tokens included
-    tokenizer = read_tokenizer(str(adapter) if own else source, None if own else revision)   # before anything is written
     merged: Any = load_adapted(adapter, source, revision, "auto" if dtype == "auto" else compute_dtype(dtype)).merge_and_unload()
+    tokenizer = read_tokenizer(str(adapter) if own else source, None if own else revision)   # before anything is written
     tokenizer.save_pretrained(str(out))
     merged.save_pretrained(str(out))               # last: what is there without it looks like no model
     return merged

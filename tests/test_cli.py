@@ -68,7 +68,7 @@ def test_merge_leaves_nothing_that_looks_whole():
     assert len(seen) == 1 and "cannot be checked" in str(seen[0].message)
     for text in ("[]", "3", "null", "["*99_999, "{", "\ud800"):
         (work/"a"/"adapter_config.json").write_text(text, encoding="utf-8", errors="surrogatepass")
-        with pytest.raises(ValueError, match="adapter_config.json must be JSON, '.*' has: "): check_adapter(work/"a")
+        with pytest.raises((TypeError, ValueError), match="adapter_config.json must be "): check_adapter(work/"a")
 
 
 # %% ../nbs/11_cli.ipynb #cfd5e513

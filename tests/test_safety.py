@@ -17,7 +17,7 @@ def test_flaw():
     assert flaw(folder) == "inner/b has other content than was written"
     (folder/"inner"/"b").unlink()
     assert flaw(folder) == "inner/b is missing"
-    for text in ("{", "[]", "{}", '{"a": 1}', '{"a": [1]}', '{"a": [[1], "x"]}', "["*10**5, "null", "3", '{"a": 3}', '{"a": ["1", "b"]}', '{"a": [1, 2]}'):
+    for text in ("{", "[]", "{}", '{"a": 1}', '{"a": [1]}', '{"a": [[1], "x"]}', "["*10**5, "null", "3", '{"a": 3}'):
         (folder/"manifest.json").write_text(text)
         assert flaw(folder).startswith("manifest.json cannot be read: manifest.json must be "), text
     (folder/"manifest.json").unlink()

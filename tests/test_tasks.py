@@ -29,7 +29,7 @@ def test_rows_become_docs():
     for bad, says in ((lambda: load_docs("gsm8k", folder), r"folder must hold one file gsm8k\*.json or .jsonl, got \['gsm8k_a.jsonl', 'gsm8k_b.jsonl'\]"),
                       (lambda: load_docs("gsm9k"), "a task must be one of gsm8k, math, mbpp, got 'gsm9k'"), (lambda: check_tasks([]), "at least one task must be given, got none"),
                       (lambda: check_tasks(["math", "math"]), "a task must be given once, got math, math"), (lambda: load_docs("math", [{"problem": "p", "solution": "2"}]), "must have an answer or a boxed one, got '2'"),
-                      (lambda: load_docs("gsm8k", [{"q": "1"}]), r"row 1 of gsm8k must have 'question', got columns \['q'\]"), (lambda: load_docs("gsm8k", [{}], 0), "limit must be at least 1, got 0"),
+                      (lambda: load_docs("gsm8k", [{"q": "1"}]), r"a row of gsm8k must have 'question', got columns \['q'\] in row 0"), (lambda: load_docs("gsm8k", [{}], 0), "limit must be at least 1, got 0"),
                       (lambda: load_docs("mbpp", [{**MBPP_ROW, "task_id": 900}]), "mbpp must have rows with task_id 11 to 510, got none")):
         with pytest.raises(ValueError, match=says): bad()
 
@@ -175,12 +175,12 @@ def test_tasks_errors():
                       (dict(template="alpacca"), "did you mean 'alpaca'")):
         with pytest.raises(ValueError, match=says): check_settings(EvalSettings(**bad))
     mbpp = dict(task_id=11, text="t", code="def f(): pass", test_list=["assert f() is None"])
-    for task, row, text in (("gsm8k", dict(question=1, answer="2"), "column 'question' must be a text, got 1; row 1 of gsm8k"), ("gsm8k", dict(question="q", answer=None), "column 'answer' must be a text, got None"),
-                            ("math", dict(problem="p", solution=["s"]), r"column 'solution' must be a text, got \['s'\]; row 1 of math"), ("math", dict(problem="p", solution="s", answer=3), "column 'answer' must be a text, got 3"),
-                            ("mbpp", mbpp | dict(task_id="11"), "task_id of an MBPP row must be an integer, got '11'"), ("mbpp", mbpp | dict(text=["t"]), r"column 'text' must be a text, got \['t'\]; row 1 of mbpp"),
-                            ("mbpp", mbpp | dict(code=4), "code of an MBPP row must be a text, got '4'; row 1 of mbpp"), ("mbpp", mbpp | dict(code="def"), "program must be Python, got SyntaxError: .*; row 1 of mbpp"),
-                            ("mbpp", {k: v for k,v in mbpp.items() if k != "test_list"}, r"row 1 of mbpp must have 'test_list', got columns \['code', 'task_id', 'text'\]")):
-        with pytest.raises(ValueError, match=text): load_docs(task, [row])
+    for task, row, text in (("gsm8k", dict(question=1, answer="2"), "question in row 0 must be a text, got 1"), ("gsm8k", dict(question="q", answer=None), "answer in row 0 must be a text, got None"),
+                            ("math", dict(problem="p", solution=["s"]), r"solution in row 0 must be a text, got \['s'\]"), ("math", dict(problem="p", solution="s", answer=3), "answer in row 0 must be a text.*, got 3"),
+                            ("mbpp", mbpp | dict(task_id="11"), "task_id in row 0 must be an integer.*, got '11'"), ("mbpp", mbpp | dict(text=["t"]), r"text in row 0 must be a text.*, got \['t'\]"),
+                            ("mbpp", mbpp | dict(code=4), "code in row 0 must be a text, got 4"), ("mbpp", mbpp | dict(code="def"), "row 0 has: program must be Python, got SyntaxError: "),
+                            ("mbpp", {k: v for k,v in mbpp.items() if k != "test_list"}, r"a row of mbpp must have 'test_list', got columns \['code', 'task_id', 'text'\] in row 0")):
+        with pytest.raises((TypeError, ValueError), match=text): load_docs(task, [row])
     assert len(load_docs("mbpp", [mbpp, {k: v for k,v in mbpp.items() if k != "task_id"}])) == 2
     with pytest.raises(ValueError, match="measures must be some of answers, nll, got none"): check_measures(["math"], [], EvalSettings())
     with pytest.raises(ValueError, match="measures must be some of answers, nll, got speed"): check_measures(["math"], ["speed"], EvalSettings())
