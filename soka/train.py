@@ -37,13 +37,14 @@ from transformers import (BitsAndBytesConfig, PreTrainedTokenizerBase, PrinterCa
 from .data import Collator, DataReport, check_tokenizer, encode_rows, format_prompt, heldout_split, load_rows
 from .dynamic import DynamicRank
 from .evaluate import mean_nll, token_nll
+from .gguf import gguf_folder, gguf_head
 from .fingerprint import compare, compare_weight, fingerprint, parse_fingerprint, readable, weight_fingerprint
 from .pack import PackedCollator, check_packing, pack_training
 from .peft import AdapterSettings, SoKAConfig, base_parameters, soka_layers, with_gradients, with_plan, with_record
 from .problems import MOST_PROBLEMS, base_path, load_whole, read_tokenizer, word_problems
 from .quant import bnb, features, keep_cpu_weights, quantize_layers
 from .rank import parse_budget
-from .registry import data_path, registered
+from .registry import cache_folder, data_path, registered
 from .safety import PART, Interrupted, SafeTrainer, Watch, check_room, checkpoints, last_checkpoint, memory_advice, one_run, read_notes
 from .start import WAITING
 from .settings import (Count, CountOrZero, Modules, Name, Names, NotNegative, Part, Positive, check_fields, check_names,
@@ -227,10 +228,11 @@ def this_process()->PartialState:
 
 # %% ../nbs/10_train.ipynb #816702cd
 def model_path(
-    name:str,  # setting `model`: "base", a registered name, a hub id or a folder
+    name:str,  # setting `model`: "base", a registered name, a hub id, a folder or a .gguf file
 )->str:        # what transformers can load
-    "The folder of `base` or of a registered base, any other name as it is."
+    "The folder of `base`, of a registered base or of what a GGUF file is converted to, any other name as it is."
     if name == "base": return str(base_path())
+    if name.endswith(".gguf"): return str(gguf_folder(name, cache_folder()))
     return str(data_path(name, "model")) if registered(name) else name
 
 # %% ../nbs/10_train.ipynb #3c3178c3
@@ -308,9 +310,12 @@ def check_model(
     name:str,  # setting `model`
 )->None:       # a `FileNotFoundError` if it can be no model
     "Refuse a folder without a model; whether the hub has a name is for the hub to say."
+    if name.endswith(".gguf"):
+        gguf_head(name)
+        return
     if os.path.exists(name): ok = name == "base" or (Path(name)/"config.json").is_file()
     else: ok = re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", name) is not None
-    if not ok: raise FileNotFoundError(f"model must be base, a hub id or a folder with config.json, got {name!r}")
+    if not ok: raise FileNotFoundError(f"model must be base, a hub id, a .gguf file or a folder with config.json, got {name!r}")
     inside = list(Path(name).iterdir()) if os.path.isdir(name) else []
     pipes = [p.name for p in inside if p.exists() and not (p.is_file() or p.is_dir())]
     if pipes: raise ValueError(f"model must be a folder of plain files, got {pipes[0]} in {name!r}")   # to open a named pipe takes for ever

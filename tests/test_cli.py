@@ -49,26 +49,27 @@ def test_merge_is_exact_on_a_float_base():
 def test_merge_leaves_nothing_that_looks_whole():
     import json, shutil, warnings
     import pytest
+    from soka.cli import quiet
     from soka.problems import base_path
     result = tiny_run(quantize="none")
-    adapter, work = Path(result.record["settings"]["output_dir"])/"adapter", Path(tempfile.mkdtemp())
-    (work/"base").mkdir()
+    adapter, home = Path(result.record["settings"]["output_dir"])/"adapter", Path(tempfile.mkdtemp())
+    (home/"base").mkdir()
     for p in Path(base_path()).iterdir():
-        if "token" not in p.name: shutil.copy(p, work/"base"/p.name)
-    with pytest.raises((OSError, ValueError, TypeError, KeyError)): merge(adapter, work/"m", base=str(work/"base"), dtype="float32")
-    assert not list((work/"m").iterdir())
-    shutil.copytree(adapter, work/"a")
+        if "token" not in p.name: shutil.copy(p, home/"base"/p.name)
+    with pytest.raises((OSError, ValueError, TypeError, KeyError)): merge(adapter, home/"m", base=str(home/"base"), dtype="float32")
+    assert not list((home/"m").iterdir())
+    shutil.copytree(adapter, home/"a")
     config = json.loads((adapter/"adapter_config.json").read_text())
-    (work/"a"/"adapter_config.json").write_text(json.dumps(config | dict(check_base=False)))
-    with pytest.warns(UserWarning, match="whether the base is the one .* cannot be checked: its own config, .* says check_base=False"): merge(work/"a", work/"b")
+    (home/"a"/"adapter_config.json").write_text(json.dumps(config | dict(check_base=False)))
+    with pytest.warns(UserWarning, match="whether the base is the one .* cannot be checked: its own config, .* says check_base=False"): merge(home/"a", home/"b")
     with warnings.catch_warnings(record=True) as seen:
         quiet()
         warnings.warn("whatever")
-        merge(work/"a", work/"c")
+        merge(home/"a", home/"c")
     assert len(seen) == 1 and "cannot be checked" in str(seen[0].message)
     for text in ("[]", "3", "null", "["*99_999, "{", "\ud800"):
-        (work/"a"/"adapter_config.json").write_text(text, encoding="utf-8", errors="surrogatepass")
-        with pytest.raises((TypeError, ValueError), match="adapter_config.json must be "): check_adapter(work/"a")
+        (home/"a"/"adapter_config.json").write_text(text, encoding="utf-8", errors="surrogatepass")
+        with pytest.raises((TypeError, ValueError), match="adapter_config.json must be "): check_adapter(home/"a")
 
 
 # %% ../nbs/11_cli.ipynb #cfd5e513

@@ -354,6 +354,24 @@ def test_rank_pattern_is_trained_saved_and_loaded():
         assert moved < 1e-4, (method, moved)
 
 
+# %% ../nbs/10_train.ipynb #99f1a001
+@pytest.mark.needs('gguf')
+def test_gguf_base_trains_as_the_folder_does():
+    import os, pytest
+    from unittest.mock import patch
+    from soka.gguf import write_gguf
+    from soka.problems import base_path
+    home = Path(tempfile.mkdtemp())
+    write_gguf(base_path(), home/"small.gguf")
+    with patch.dict(os.environ, SOKA_CACHE=str(home/"cache")):
+        one, two = (run(tiny(model=m, quantize="none", max_steps=2)) for m in ("base", str(home/"small.gguf")))
+        assert one.record["log"][-1]["loss"] == pytest.approx(two.record["log"][-1]["loss"], rel=1e-2)      # the conversion rounds to bfloat16
+        assert model_path(str(home/"small.gguf")).startswith(str(home/"cache"))
+        (home/"cut.gguf").write_bytes((home/"small.gguf").read_bytes()[:3000])
+        for name, rule in (("cut", "a GGUF file must be whole"), ("none", "a GGUF base must be a file that exists")):
+            with pytest.raises((ValueError, FileNotFoundError), match=rule): run(tiny(model=str(home/f"{name}.gguf")))
+
+
 # %% ../nbs/10_train.ipynb #c8a8d07c
 def test_plan_is_followed():
     import json
@@ -441,7 +459,7 @@ def test_check_ready():
     os.mkfifo(folder/"piped"/"tokenizer.json")
     check_ready(TrainConfig())
     check_ready(TrainConfig(model="meta-llama/Llama-2-7b-hf", data=["gsm8k", str(folder/"a.jsonl")], plan=str(folder/"good.json")))
-    for bad, kind, text in ((dict(model=str(folder)), FileNotFoundError, "model must be base, a hub id or a folder with config.json, got"),
+    for bad, kind, text in ((dict(model=str(folder)), FileNotFoundError, "model must be base, a hub id, a .gguf file or a folder with config.json, got"),
                             (dict(model=str(folder/"piped")), ValueError, "model must be a folder of plain files, got tokenizer.json in '.*piped'"),
                             (dict(model=str(folder/"a.jsonl")), FileNotFoundError, "model must be"),
                             (dict(model="../no/folder"), FileNotFoundError, "model must be"),
