@@ -228,12 +228,12 @@ def this_process()->PartialState:
 
 # %% ../nbs/10_train.ipynb #816702cd
 def model_path(
-    name:str,  # setting `model`: "base", a registered name, a hub id, a folder or a .gguf file
-)->str:        # what transformers can load
+    name:str|Path,  # setting `model`: "base", a registered name, a hub id, a folder or a .gguf file
+)->str:             # what transformers can load
     "The folder of `base`, of a registered base or of what a GGUF file is converted to, any other name as it is."
     if name == "base": return str(base_path())
-    if name.endswith(".gguf"): return str(gguf_folder(name, cache_folder()))
-    return str(data_path(name, "model")) if registered(name) else name
+    if Path(name).suffix == ".gguf": return str(gguf_folder(name, cache_folder()))
+    return str(data_path(name, "model")) if registered(name) else str(name)
 
 # %% ../nbs/10_train.ipynb #3c3178c3
 def compute_dtype(

@@ -229,7 +229,7 @@ def test_bad_settings():
     with pytest.raises(TypeError, match="a Comparison must be a table of settings, got 3"): make_comparison(3)
     c = make_comparison(good)
     check_work(c, plan_work(c))
-    for change, match in (({"bases": {"b": "../no/folder"}}, "model must be base, a hub id or a folder"), ({"tasks": {"t": {"data": "no.jsonl"}}}, "tasks.t.data must be a file that exists, got 'no.jsonl'")):
+    for change, match in (({"bases": {"b": "../no/folder"}}, "model must be base, a hub id, a .gguf file or a folder"), ({"tasks": {"t": {"data": "no.jsonl"}}}, "tasks.t.data must be a file that exists, got 'no.jsonl'")):
         d = make_comparison({**good, **change})
         with pytest.raises(FileNotFoundError, match=match): check_work(d, plan_work(d))
     with pytest.raises(ValueError, match="arm must be one of x, got 'y'"): plan_work(c, ["y"])

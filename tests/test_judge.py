@@ -8,10 +8,13 @@ def test_packed_values_come_back():
     import json
     values = [None, True, 0, -3, 10**5000, 1.5, float("inf"), "é\ud800", b"\x00\xff", 2 - 3j, [1, [2]], (1,), (), [int, ValueError], {1, 2}, frozenset({3}), {}, {(1, 2): [3], None: {4}}]
     import sys
-    if hasattr(sys, "set_int_max_str_digits"): sys.set_int_max_str_digits(0)
-    for v in values:
-        back = unpack(json.loads(json.dumps(pack(v, None))), None)
-        assert back == v and type(back) is type(v)
+    limit = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(0)                # as both ends of a pipe do
+    try:
+        for v in values:
+            back = unpack(json.loads(json.dumps(pack(v, None))), None)
+            assert back == v and type(back) is type(v)
+    finally: sys.set_int_max_str_digits(limit)
     pair = namedtuple("pair", "x y")
     for v, want in ((Counter("aab"), {"a": 2, "b": 1}), (OrderedDict(a=1), {"a": 1}), (defaultdict(list, a=[1]), {"a": [1]}), (pair(1, 2), (1, 2))):
         assert unpack(pack(v, None), None) == want == v

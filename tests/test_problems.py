@@ -70,7 +70,8 @@ def test_no_question_is_followed_by_a_worked_sentence():
     assert len(asks) > 200
     assert not any(word in rest for rest in asks for word in (" = has", "They have", "has ", "pays "))
     questions = {p["question"] for p in word_problems(2000, split="test")}
-    assert not any(q in t for q in questions for t in base_text(200))
+    texts = base_text(200)
+    assert not any(q in t for q in questions for t in texts)
 
 
 # %% ../nbs/08_problems.ipynb #2ba504fb
