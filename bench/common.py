@@ -98,12 +98,13 @@ def installed(name):
     try: return version(name)
     except PackageNotFoundError: return None
 
+def commit(): return subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+
 def machine():
     "What the figures depend on; no host name, no path."
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
     cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.processor()) if Path("/proc/cpuinfo").exists() else platform.processor()
-    return dict(commit=commit, date=str(date.today()), python=platform.python_version(), cpu=cpu, gpu=gpu, threads=torch.get_num_threads(),
+    return dict(commit=commit(), date=str(date.today()), python=platform.python_version(), cpu=cpu, gpu=gpu, threads=torch.get_num_threads(),
                 versions={"soka": __version__} | {n: installed(n) for n in ("torch", "transformers", "peft", "bitsandbytes", "triton")})
 
 def write(name, record):

@@ -13,7 +13,7 @@ import time
 import warnings
 
 import torch
-from common import (RECORDS, Step, adapt, alternate, llama, lokr, lora, miss, peak_bytes, quantize, ratio, saved_bytes, soka,
+from common import (RECORDS, Step, adapt, alternate, commit, llama, lokr, lora, miss, peak_bytes, quantize, ratio, saved_bytes, soka,
                     trainable, write)
 from peft import PeftModel
 
@@ -176,5 +176,6 @@ if __name__ == "__main__":
     for name in args.only:
         t = time.perf_counter()
         record[name] = parts[name]()
+        record.setdefault("commits", {})[name] = commit()     # parts may be measured at different times
         print(f"{name}: {time.perf_counter() - t:.0f} s")
         write("bench-cpu", record)

@@ -16,7 +16,8 @@ from .quant import bnb, check_packing, dense_weight, features, int8_scales, kind
 # %% auto #0
 __all__ = ['BLOCK', 'SAMPLES', 'FEW', 'TOLERANCE', 'SAME', 'PART', 'entries_4bit', 'entries', 'sample_blocks', 'Fingerprint',
            'parse_fingerprint', 'float_storage', 'storage', 'away', 'readable', 'sample', 'reading', 'fingerprint',
-           'tolerance', 'difference', 'compare_entries', 'compare', 'as_rows', 'weight_fingerprint', 'compare_weight']
+           'tolerance', 'difference', 'compare_entries', 'compare', 'as_rows', 'plain', 'weight_fingerprint',
+           'compare_weight']
 
 # %% ../nbs/18_fingerprint.ipynb #ad5df6a1
 def entries_4bit(
@@ -221,12 +222,16 @@ def as_rows(
     def read(index): return W[torch.unravel_index(index.to(W.device), W.shape)].float().cpu()     # no copy, however it lies in memory
     return read, (int(W.shape[0]), W.numel()//len(W)), float_storage(W.dtype)
 
+def plain(W:Tensor)->bool:
+    "Is it a float tensor on this machine? Quantizers' own tensors and sharded ones call themselves float and cannot be read by place."
+    return type(W.data) is Tensor and not away(W) and W.is_floating_point()
+
 def weight_fingerprint(
     W:Tensor,              # a float tensor
     samples:int=SAMPLES,   # most entries
 )->Fingerprint|None:       # None if it is not here, or an entry is not finite
     "What is to be remembered of a weight."
-    return None if away(W) or not W.is_floating_point() else sample(*as_rows(W), samples)
+    return None if not plain(W) else sample(*as_rows(W), samples)
 
 def compare_weight(
     recorded:Fingerprint,
@@ -235,4 +240,4 @@ def compare_weight(
     rows:bool=False,     # True: rows may have been added, or be missing
 )->str:                  # in words; empty where they agree or where nothing can be read
     "What is different between a recorded weight and another."
-    return "" if away(W) or not W.is_floating_point() else compare_entries(recorded, *as_rows(W), rows=rows)
+    return "" if not plain(W) else compare_entries(recorded, *as_rows(W), rows=rows)

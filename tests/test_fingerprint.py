@@ -31,6 +31,18 @@ def test_entries_of_every_kind():
     assert (entries(q, torch.arange(W.numel())) - W).norm() <= (dense_weight(q).reshape(-1) - W).norm()
 
 
+# %% ../nbs/18_fingerprint.ipynb #18aa0f01
+def test_a_quantizers_own_tensor_is_not_read():
+    import torch
+    class Packed(torch.Tensor):
+        "Calls itself a float matrix and refuses to be indexed, as quantizers' tensors do."
+        def __getitem__(self, place): raise IndexError("packed")
+    packed, real = torch.ones(4, 6).as_subclass(Packed), torch.ones(4, 6)
+    mark = weight_fingerprint(real)
+    for W in (packed, torch.nn.Parameter(packed, requires_grad=False)): assert weight_fingerprint(W) is None and compare_weight(mark, W) == ""
+    assert compare_weight(mark, torch.nn.Parameter(2*real)) and weight_fingerprint(torch.nn.Parameter(real)) == mark
+
+
 # %% ../nbs/18_fingerprint.ipynb #884dc88f
 def test_same_weight_any_storage():
     from soka.quant import quantize_linear

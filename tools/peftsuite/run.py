@@ -165,7 +165,8 @@ def main():
     print("\n".join(report(s)))
     if args.record:
         versions = {n: version(n) for n in ("peft", "transformers", "torch", "soka-peft", "soka")}
-        record = {"versions": {n: v for n, v in versions.items() if v}, "parts": parts, "counts": s.counts, "expected": s.expected}
+        kept = json.loads(args.record.read_text(encoding="utf-8"))["counts"] if args.record.exists() else {}     # of other methods
+        record = {"versions": {n: v for n, v in versions.items() if v}, "parts": parts, "counts": kept | s.counts, "expected": s.expected}
         args.record.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return any(m == "soka" for m, *_ in s.new)
 
