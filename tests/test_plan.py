@@ -151,7 +151,7 @@ print(len(rows), peaks[1] - peaks[0])
         run = subprocess.run([sys.executable, "-c", code, f"{d}/2", f"{d}/10"], capture_output=True, text=True, env=env)
     assert run.returncode == 0, run.stderr[-2000:]
     n, grown = map(int, run.stdout.split())
-    assert n == 70 and grown < 16*1024   # 80 MiB more on disk, in weights of 1 and 2 MiB
+    assert n == 70 and grown < 40*1024   # 80 MiB more on disk, in weights of 1 and 2 MiB; mapped pages of the file that a sample touched count, too
 
 
 # %% ../nbs/14_plan.ipynb #14ec8c0d
