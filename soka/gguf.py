@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 import torch
@@ -17,7 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.modeling_gguf_pytorch_utils import GGUF_SUPPORTED_ARCHITECTURES
 
 # %% auto #0
-__all__ = ['gguf_reader', 'gguf_head', 'convert_gguf', 'gguf_folder', 'neighbours', 'write_gguf']
+__all__ = ['gguf_reader', 'gguf_head', 'convert_gguf', 'gguf_folder', 'by_neighbours', 'write_gguf']
 
 # %% ../nbs/36_gguf.ipynb #173add0c
 def gguf_reader()->Any:
@@ -64,13 +65,17 @@ def convert_gguf(
     AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name).save_pretrained(out)
     return out
 
+@lru_cache(maxsize=None)
+def _digest(path:Path, stamp:tuple)->str:   # `stamp` makes a changed file another key
+    with open(path, "rb") as f: return hashlib.file_digest(f, "sha256").hexdigest()[:16]
+
 def gguf_folder(
     path:str|Path,     # .gguf file
     root:str|Path,     # folder that keeps converted files
 )->Path:
     "The checkpoint made from a GGUF file, which is converted the first time; the same content has the same folder."
-    with open(path, "rb") as f: digest = hashlib.file_digest(f, "sha256").hexdigest()[:16]
-    out = Path(root)/"gguf"/f"{Path(path).stem}-{digest}"
+    stat = (path := Path(path).resolve()).stat()
+    out = Path(root)/"gguf"/f"{path.stem}-{_digest(path, (stat.st_size, stat.st_mtime_ns))}"
     out.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{out}.lock"):
         if not out.exists():
@@ -81,12 +86,12 @@ def gguf_folder(
     return out
 
 # %% ../nbs/36_gguf.ipynb #05aa6a59
-def neighbours(
+def by_neighbours(
     W:Tensor,      # of queries or keys, shape (heads*width, dim), the rows of a pair half a head apart
-    heads:int,
+    width:int,     # of a head, even
 )->Tensor:         # the same shape, the rows of a pair side by side
-    "Rows in llama.cpp's order."
-    return W.reshape(heads, 2, -1, W.shape[1]).transpose(1, 2).reshape(W.shape)
+    "Rows in llama.cpp's and llama2.c's order."
+    return W.reshape(-1, 2, width//2, W.shape[1]).transpose(1, 2).reshape(W.shape)
 
 def write_gguf(
     folder:str|Path,   # checkpoint of a Llama with a byte-level vocabulary
@@ -121,10 +126,9 @@ def write_gguf(
         if token is not None: add(token)
     w.add_add_bos_token(False)
     if tokenizer.chat_template: w.add_chat_template(tokenizer.chat_template)
-    heads = {"q_proj": c.num_attention_heads, "k_proj": c.num_key_value_heads}
     for name, W in model.state_dict().items():
         if name == "lm_head.weight" and c.tie_word_embeddings: continue
-        if (part := name.split(".")[-2]) in heads: W = neighbours(W, heads[part])
+        if name.split(".")[-2] in ("q_proj", "k_proj"): W = by_neighbours(W, c.head_dim)
         w.add_tensor(str(names.get_name(name, try_suffixes=(".weight",))), W.contiguous().numpy())
     w.write_header_to_file()
     w.write_kv_data_to_file()

@@ -29,9 +29,9 @@ from .gguf import convert_gguf, gguf_reader
 
 # %% auto #0
 __all__ = ['REGISTRY', 'MAKERS', 'Entry', 'registered', 'find_entry', 'rows_digest', 'model_digest', 'cache_folder',
-           'data_folders', 'find_data', 'check_data', 'data_path', 'by_halves', 'by_neighbours', 'Llama2c',
-           'read_llama2c', 'pad_mlp', 'llama_of', 'read_pieces', 'find_merges', 'llama_tokenizer', 'make_rows',
-           'make_llama2c', 'make_gguf', 'package_files', 'download', 'get_data']
+           'data_folders', 'find_data', 'check_data', 'data_path', 'by_halves', 'Llama2c', 'read_llama2c', 'pad_mlp',
+           'llama_of', 'read_pieces', 'find_merges', 'llama_tokenizer', 'make_rows', 'make_llama2c', 'make_gguf',
+           'package_files', 'download', 'get_data']
 
 # %% ../nbs/35_registry.ipynb #24e0d037
 class Entry(NamedTuple):
@@ -179,10 +179,6 @@ def by_halves(
 )->Tensor:         # the same shape
     "Rows reordered so that a pair lies half a head apart."
     return W.reshape(-1, width//2, 2, W.shape[1]).transpose(1, 2).reshape(W.shape)
-
-def by_neighbours(W:Tensor, width:int)->Tensor:
-    "The inverse of `by_halves`."
-    return W.reshape(-1, 2, width//2, W.shape[1]).transpose(1, 2).reshape(W.shape)
 
 # %% ../nbs/35_registry.ipynb #3ccc5848
 class Llama2c(NamedTuple):

@@ -101,6 +101,7 @@ def test_changed_content_is_refused():
 
 # %% ../nbs/35_registry.ipynb #5fd6ad4f
 def test_rows_are_reordered():
+    from soka.gguf import by_neighbours
     import torch
     W = torch.arange(16.)[:, None].expand(16, 3)
     assert by_halves(W, 8)[:, 0].tolist() == [0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15]
@@ -108,6 +109,7 @@ def test_rows_are_reordered():
 
 
 # %% ../nbs/35_registry.ipynb #d42152ed
+from soka.gguf import by_neighbours
 import struct
 import torch
 
