@@ -604,15 +604,12 @@ def _layer(modules:Mapping[str, nn.Module], name:str)->nn.Module|None:
     m: Any = modules.get(name.removesuffix(".weight"))
     return m if m is not None and m.weight.dim() == 2 and readable(m) else None
 
-def _rows(p:Tensor)->Tensor: return p.detach().reshape(p.shape[0] if p.dim() > 1 else 1, -1)
-
 def base_marks(
     base:nn.Module,    # from `load_frozen`
 )->dict[str, str]:     # fingerprint by name of a parameter
     "A few entries of every weight of a base, embeddings and norms as well."
     modules = dict(base.named_modules())
-    here = {n: p for n,p in base.named_parameters() if p.device.type != "meta"}
-    made = {n: weight_fingerprint(_rows(p)) if (m := _layer(modules, n)) is None else fingerprint(m) for n,p in here.items()}
+    made = {n: weight_fingerprint(p) if (m := _layer(modules, n)) is None else fingerprint(m) for n,p in base.named_parameters()}
     return {n: str(f) for n,f in made.items() if f is not None}
 
 def check_marks(
@@ -624,7 +621,7 @@ def check_marks(
     for name, text in marks.items():
         if name not in parameters: why = "is not there"
         elif (m := _layer(modules, name)) is not None: why = compare(parse_fingerprint(text), m)
-        else: why = compare_weight(parse_fingerprint(text), _rows(parameters[name]))
+        else: why = compare_weight(parse_fingerprint(text), parameters[name])
         if why: raise ValueError(f"the base must be the one that the run began with, got one whose {name} {why}")
 
 def check_same_data(
