@@ -16,7 +16,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from soka import __version__
 from soka.peft import SoKAConfig
-from soka.quant import quantize_layers
+from soka.weights.quant import quantize_layers
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDS = ROOT/"nbs"/"records"

@@ -18,8 +18,8 @@ from common import (RECORDS, Step, adapt, alternate, commit, llama, lokr, lora, 
 from peft import PeftModel
 
 from soka.core import SoKALinear
-from soka.kpsvd import kpsvd
-from soka.kron import KronShape, rearrange
+from soka.method.kpsvd import kpsvd
+from soka.method.shape import KronShape, rearrange
 from soka.peft import SoKALayer
 
 BATCH, SEQ = 4, 256

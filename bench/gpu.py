@@ -24,10 +24,12 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
-from soka import kernels, kron
-from soka.kron import balanced_shape, kron_linear
+from soka.method import kernels
+from soka.method import apply as kron
+from soka.method.shape import balanced_shape
+from soka.method.apply import kron_linear
 from soka.peft import SoKAConfig, SoKALayer
-from soka.quant import keep_cpu_weights, quantize_linear
+from soka.weights.quant import keep_cpu_weights, quantize_linear
 
 FULL = SimpleNamespace(hidden=4096, layers=32, mlp=11008, heads=32, vocab=32_000, batch=8, seq=512, budget=990_000, big=(8, 16),
                        copy=2**30, matmul=8192, device="cuda")

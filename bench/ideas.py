@@ -13,8 +13,11 @@ from peft import get_peft_model
 from transformers import get_cosine_schedule_with_warmup
 
 from soka.cli import main
-from soka.compare import ALL, METHODS, Method, all_linear, build_full
-from soka.peft import SoKAConfig, base_weight, loss_gradients, soka_layers, targets_for, with_matrices
+from soka.compare.methods import ALL, METHODS, Method, all_linear, build_full
+from soka.peft import SoKAConfig, soka_layers
+from soka.weights.backend import base_weight
+from soka.adapter.starts import loss_gradients, with_matrices
+from soka.adapter.targets import targets_for
 
 def started(b, terms=lambda k: k, matrix=lambda n, G: G):
     "SoKA's start, with the matrices that are decomposed or their terms changed."

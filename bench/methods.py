@@ -11,7 +11,9 @@ import torch
 from common import alternate, peak_bytes, ratio, trainable, write
 from datasets import disable_progress_bars
 
-from soka.compare import Cell, adapt, cell_arms, read_comparison
+from soka.compare.cell import Cell, adapt
+from soka.compare.run import cell_arms
+from soka.compare.settings import read_comparison
 
 class RowsStep:
     "One optimizer step on a batch of rows: forward, backward, AdamW."

@@ -23,13 +23,17 @@ from peft.utils import loftq_utils
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from soka.kpsvd import kpsvd, reconstruct
-from soka.kron import KronShape, balanced_shape, candidate_shapes, kron_sum
-from soka.peft import LayerPlan, SoKAConfig, write_plan
-from soka.problems import base_path, word_problems
-from soka.quant import dense_weight, quantize_linear
-from soka.registry import data_path
-from soka.residual import fit_shape, fit_start, quantize_residual, store
+from soka.method.kpsvd import kpsvd, reconstruct
+from soka.method.shape import KronShape, balanced_shape, candidate_shapes, kron_sum
+from soka.method.plan import LayerPlan, write_plan
+from soka.peft import SoKAConfig
+from soka.data.bases import base_path
+from soka.data.problems import word_problems
+from soka.weights.quant import dense_weight, quantize_linear
+from soka.data.registry import data_path
+from soka.adapter.fit import fit_shape, fit_start
+from soka.adapter.residual import quantize_residual
+from soka.weights.clip import store
 
 ROUNDS = 5
 

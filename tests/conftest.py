@@ -37,13 +37,13 @@ def pytest_sessionfinish(session): gc.unfreeze()
 
 def why_no_sandbox():
     "The reason why programs cannot run isolated here, or None."
-    from soka.sandbox import find_mode
+    from soka.evaluate.walls import find_mode
     try: return find_mode() and None
     except RuntimeError as e: return str(e)
 
 def why_no_data(item):
     "The names that a test marked data needs and does not find, or None."
-    from soka.registry import find_data
+    from soka.data.registry import find_data
     missing = [n for m in item.iter_markers("data") for n in m.args if not find_data(n)]
     return f"needs {', '.join(missing)}: soka data get {' '.join(missing)}" if missing else None
 

@@ -61,6 +61,8 @@ def made(tmp_path_factory):
     for f in ("settings.ini", ".gitignore", "_quarto.yml", "nbs/_quarto.yml"):
         (root/f).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT/f, root/f)
+    said = (root/"settings.ini").read_text()
+    (root/"settings.ini").write_text(re.sub("^floors = .*$", "floors = c | a b", said, flags=re.M))
     (root/"soka").mkdir()
     write(root/"nbs/index.ipynb", INDEX)
     write(root/"nbs/01_a.ipynb", A)
@@ -152,6 +154,44 @@ def test_a_warning_alone_passes(project):
     (project/"nbs/images/big.png").write_bytes(bytes(60_000))
     r = tool(project, "check", "pictures")
     assert r.returncode == 0 and r.stdout.startswith("warning: nbs/images/big.png")
+
+A_LINE = "from .c import x\n"
+
+@pytest.mark.parametrize("files, said", [
+    ({"a.py": A_LINE, "c.py": "x = 1\n"}, "soka/a.py: a may use rooms below it, got c of c"),
+    ({"a.py": "from . import b\n", "b.py": ""}, "soka/a.py: a may use rooms below it, got b of b"),
+    ({"c/__init__.py": "", "c/d.py": "from .e import x\nx = 1\n", "c/e.py": "def f():\n    from .d import x\n"}, "soka/c/d.py: a circle of imports, by way of c.e"),
+    ({"c.py": "from .a import _one\n"}, "soka/c.py: a private name is for its own room, got _one of a"),
+    ({"a.py": "x = 1\n"*351}, "soka/a.py: a module must have at most 350 lines, got 351"),
+    ({"d.py": ""}, "settings.ini: floors must name every room, got none for d")])
+def test_walls_between_rooms(project, files, said):
+    assert found(project, "rooms") == []
+    for f, text in files.items():
+        (project/"soka"/f).parent.mkdir(exist_ok=True)
+        (project/"soka"/f).write_text(text)
+    assert said in found(project, "rooms")
+
+def test_hints_are_no_arrows_and_a_room_keeps_private_names_to_itself(project):
+    (project/"soka/a.py").write_text("from typing import TYPE_CHECKING\nif TYPE_CHECKING: from .c import x\n")
+    (project/"soka/c").mkdir()
+    (project/"soka/c/__init__.py").write_text("x = 1\n")
+    (project/"soka/c/d.py").write_text("from .e import _two\n")
+    (project/"soka/c/e.py").write_text("_two = 2\n")
+    assert found(project, "rooms") == []
+
+def test_a_notebook_must_not_grow(project):
+    write(project/"nbs/01_a_tests.ipynb", ["# a: tests\n\n> More.\n\n- skip_exec: true", ("code", "#| test long\n" + "x = 1\n"*600)])
+    assert found(project, "rooms") == ["nbs/01_a_tests.ipynb: a notebook must have at most 600 lines of code, got 601"]
+
+def test_a_companion_is_on_no_page_and_its_tests_are_extracted(project):
+    write(project/"nbs/01_a_tests.ipynb", ["# a: tests\n\n> More.\n\n- skip_exec: true", ("code", "#| helper\nfrom soka.a import one"), ("code", "#| test two\nassert one() == 1")])
+    assert tool(project, "sync").returncode == 0
+    assert "01_a_tests" not in (project/"nbs/sidebar.yml").read_text() and "def test_two" in (project/"tests/test_a_tests.py").read_text()
+    assert found(project, "executed") == [] and found(project, "sidebar") == []
+
+def test_private_names_reach_the_tests_of_their_module(project):
+    change(project/"nbs/01_a.ipynb", lambda cells: (cells[3].update(source=["#| export\n", "def _one(): return 1"]), cells[4].update(source=["#| test one\n", "assert _one() == 1"])))
+    assert tool(project, "sync").returncode == 0 and "from soka.a import *\nfrom soka.a import _one\n" in (project/"tests/test_a.py").read_text()
 
 def test_the_sidebar_must_list_every_notebook(project):
     yml = project/"nbs/sidebar.yml"
@@ -391,7 +431,8 @@ def texts(nb): return ["".join(o["text"]) for c in stored(nb) for o in c or ()]
 
 def test_cells_that_need_data_run_where_it_is_and_keep_their_outputs_elsewhere(project):
     nb = project/"nbs/tutorials/run.ipynb"
-    (project/"soka/registry.py").write_text(REGISTRY_STUB)
+    (project/"soka/data").mkdir()
+    (project/"soka/data/registry.py").write_text(REGISTRY_STUB)
     write(nb, DATA)
     here = dict(PYTHONPATH=str(project))
     assert tool(project, "run_nbs", str(nb), HERE="rows", **here).returncode == 0 and texts(nb) == ["rows\n", "json\n", "always\n"]
@@ -406,7 +447,8 @@ def test_cells_that_need_data_run_where_it_is_and_keep_their_outputs_elsewhere(p
 
 def test_nbdev_test_leaves_tests_to_pytest_and_shows_what_depends_on_them(project):
     nb = project/"nbs/tutorials/run.ipynb"
-    (project/"soka/registry.py").write_text(REGISTRY_STUB)
+    (project/"soka/data").mkdir()
+    (project/"soka/data/registry.py").write_text(REGISTRY_STUB)
     write(nb, [("code", "#| test\ndef two(): return 2"), ("code", "#| test bad\nassert False"), ("code", "#| helper\ndef three(): return 3"),
                ("code", "#| data rows\nassert three() == 4"), ("code", "three()")])
     here = dict(PYTHONPATH=str(project))

@@ -12,7 +12,8 @@ def test_sft_resumes_bit_for_bit():
     from datasets import Dataset
     from safetensors.torch import load_file
     from soka.peft import SoKAConfig
-    from soka.problems import load_base, word_problems
+    from soka.weights.loading import load_base
+    from soka.data.problems import word_problems
     from trl import SFTConfig, SFTTrainer
     texts = [p["question"] + p["answer"] for p in word_problems(64)]
     def sft(folder, mode, resume=None):
@@ -37,7 +38,8 @@ def test_pipeline_says_what_generate_says():
     import torch
     from peft import AutoPeftModelForCausalLM, get_peft_model
     from soka.peft import SoKAConfig
-    from soka.problems import base_path, load_base
+    from soka.data.bases import base_path
+    from soka.weights.loading import load_base
     from transformers import AutoModelForCausalLM, pipeline
     model, tok = load_base(None)
     ask, kw = ["Mia has 3", "Tom buys"], dict(max_new_tokens=8, do_sample=False)
@@ -63,7 +65,8 @@ def test_lm_eval_takes_the_model():
     from lm_eval.models import huggingface as models
     from peft import get_peft_model
     from soka.peft import SoKAConfig
-    from soka.problems import load_base, word_problems
+    from soka.weights.loading import load_base
+    from soka.data.problems import word_problems
     model, tok = load_base(None)
     m = get_peft_model(model, SoKAConfig(r=2, target_modules="all-linear", init_weights=False))
     with tempfile.TemporaryDirectory() as d:

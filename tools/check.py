@@ -4,7 +4,7 @@
 
 Prints one line per problem and exits 1 if there is any; a line that starts with `warning:` is only a warning. Names of
 single checks: generated, executed, skips, pictures, sidebar, titles, references, links, numbers, machine_paths, beside,
-installs, registries, pythons.
+installs, registries, pythons, rooms.
 """
 import base64
 import re
@@ -19,7 +19,8 @@ import yaml
 from execnb.nbio import read_nb
 from nbdev.config import get_config
 
-from nblib import data_fingerprint, fingerprint, notebooks, project_files, run_flags, source
+from nblib import data_fingerprint, fingerprint, notebooks, pages, project_files, run_flags, source
+from rooms import rooms
 
 PNG_WARN, PNG_MAX = 50_000, 100_000  # bytes
 
@@ -42,7 +43,7 @@ def generated(root):
 def executed(root):
     "Stored outputs belong to the code beside them, and none is an error."
     flags = run_flags(get_config(path=root))
-    for f in notebooks(root):
+    for f in pages(root):
         name, nb = f.relative_to(root).as_posix(), read_nb(f)
         if nb.metadata.get("executed") != fingerprint(f, flags):
             yield f"{name}: code changed since outputs were stored; run python tools/run_nbs.py {name}"
@@ -80,10 +81,10 @@ def leaves(x):
     elif isinstance(x, dict): yield from leaves([x[k] for k in ("href", "contents") if k in x])
 
 def sidebar(root):
-    "The sidebar lists every notebook, and nothing else."
+    "The sidebar lists every notebook that teaches, and nothing else."
     yml = root/"nbs"/"sidebar.yml"
     listed = set(leaves(yaml.safe_load(yml.read_text(encoding="utf-8"))["website"]["sidebar"])) if yml.exists() else set()
-    there = {f.relative_to(root/"nbs").as_posix() for f in notebooks(root)}
+    there = {f.relative_to(root/"nbs").as_posix() for f in pages(root)}
     for f in sorted(there - listed): yield f"nbs/sidebar.yml: does not list {f}"
     for f in sorted(listed - there): yield f"nbs/sidebar.yml: lists {f}, which does not exist"
 
@@ -250,7 +251,7 @@ def pythons(root):
         yield f".github/workflows: no matrix has the versions of settings.ini, {' '.join(listed)}"
 
 CHECKS = [generated, executed, skips, pictures, sidebar, titles, references, links, numbers, machine_paths, beside, installs,
-          registries, pythons]
+          registries, pythons, rooms]
 
 def main(root, names=()):
     if unknown := set(names) - {c.__name__ for c in CHECKS}: sys.exit(f"unknown check: {' '.join(sorted(unknown))}")

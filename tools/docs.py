@@ -22,10 +22,12 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbdev.config import get_config
 from nbdev.process import Processor
 from nbdev.processors import FilterDefaults, add_show_docs, exec_show_docs, mv_exports
-from nbdev.quarto import nbdev_sidebar, refresh_quarto_yml
+from nbdev.quarto import refresh_quarto_yml
 from nbformat.v4 import new_markdown_cell
 
+import rooms
 from check import leaves
+from nblib import companion
 
 class Names(Processor):
     "Show every exported cell, under a heading for each public name in it, so that the page lists names and links reach them."
@@ -113,9 +115,10 @@ def main():
     cfg = get_config()
     docs = Path(cfg.doc_path)
     refresh_quarto_yml()
-    nbdev_sidebar.__wrapped__()
+    rooms.write_sidebar(cfg.config_path)
     nbdev.serve.FilterDefaults = Filter
     proc = Path(nbdev.serve.proc_nbs(n_workers=0, force=True))
+    for f in [f for f in proc.rglob("*.ipynb") if companion(f)]: f.unlink()   # Quarto renders what it finds
     shutil.rmtree(docs, ignore_errors=True)
     if quarto := shutil.which("quarto"):
         subprocess.run([quarto, "render", str(proc), "--no-execute"], check=True)

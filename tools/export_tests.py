@@ -34,6 +34,14 @@ def mark(cell, flag):
     if flag in ("data", "needs") and not names: raise ValueError(f"a cell marked {flag} must name what it needs, got none in cell {cell['id']}")
     return f"@pytest.mark.{flag}" + (f"({', '.join(map(repr, names))})" if names else "") + "\n"
 
+def private(found, cells, lib, mod):
+    "An import of the module's private names that test cells use: `import *` leaves them out."
+    own = {n.name if hasattr(n, "name") else t.id for c in cells if c.directives_.keys() & {"export", "exports"} for n in ast.parse(body(c)).body
+           for t in getattr(n, "targets", [getattr(n, "target", n)]) if hasattr(n, "name") or isinstance(t, ast.Name)}
+    used = {n.id for c in found for n in ast.walk(ast.parse(body(c))) if isinstance(n, ast.Name)}
+    names = ", ".join(sorted(n for n in own & used if n.startswith("_")))
+    return f"from {lib}.{mod} import {names}\n" * bool(names)
+
 def file_name(rel, mod):
     "Name of the test file of the notebook at `rel` under nbs/, which makes the module `mod` or None: tutorials/02_b.ipynb gives test_tutorials_b.py."
     return "test_" + re.sub(r"[./]", "_", mod or re.sub(r"(^|/)\d+[a-zA-Z0-9]*_(?=[^/]*$)", r"\1", rel.removesuffix(".ipynb"))) + ".py"
@@ -57,7 +65,7 @@ def export_tests(root):
             code += f"def test_{name}():\n{indent(body(c))}" if name else body(c)
             marked |= bool(marks and name)
             parts.append(f"# %% ../nbs/{rel} #{c['id']}\n{code}\n")
-        imports = "import pytest\n" * marked + (f"from {lib}.{mod} import *\n" if mod else "")
+        imports = "import pytest\n" * marked + (f"from {lib}.{mod} import *\n" + private(found, cells, lib, mod) if mod else "")
         text = "\n\n".join([f"{MARK} File to edit: ../nbs/{rel}.", *filter(None, [imports])]) + "\n" + "\n" * (not imports) + "\n\n".join(parts)
         file = file_name(rel, mod)
         if file in made: raise ValueError(f"two notebooks must not share a test file, got {file} again in {rel}")

@@ -17,6 +17,14 @@ def notebooks(root):
     nbs = Path(root)/"nbs"
     return sorted(f for f in nbs.rglob("*.ipynb") if not any(p[0] in "._" for p in f.relative_to(nbs).parts))
 
+def companion(path):
+    "Is it a notebook of tests beside one that teaches? The site does not list it, and pytest alone runs it."
+    return Path(path).stem.endswith("_tests")
+
+def pages(root):
+    "The notebooks that a reader meets."
+    return [f for f in notebooks(root) if not companion(f)]
+
 def source(cell):
     return "".join(cell["source"])
 
@@ -26,7 +34,7 @@ def flagged(path):
 
 def data_here():
     "Names of registered data and bases on this machine."
-    from soka.registry import REGISTRY, find_data  # imported here: most tools need no package
+    from soka.data.registry import REGISTRY, find_data  # imported here: most tools need no package
     return {n for n in REGISTRY if find_data(n)}
 
 def needs(cell):

@@ -21,7 +21,7 @@ from fastcore.xtras import working_directory
 from nbdev.clean import clean_nb
 from nbdev.config import get_config
 
-from nblib import data_fingerprint, data_here, fingerprint, flagged, needs, notebooks, run_flags, skipped
+from nblib import data_fingerprint, data_here, fingerprint, flagged, needs, pages, run_flags, skipped
 
 ENV = dict(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TRANSFORMERS_VERBOSITY="error", TQDM_DISABLE="1",
            TOKENIZERS_PARALLELISM="false", PYTHONHASHSEED="0", OMP_NUM_THREADS="1", NO_COLOR="1")
@@ -66,7 +66,7 @@ def main():
         sys.path.insert(0, str(cfg.config_path))
         return run_nb(a.notebooks[0], run_flags(cfg), a.all)
     failed = []
-    for f in a.notebooks or notebooks(cfg.config_path):
+    for f in a.notebooks or pages(cfg.config_path):
         print(f, flush=True)
         cmd = [sys.executable, __file__, "--here", *["--all"][:a.all], str(f)]
         if subprocess.run(cmd, env=os.environ | ENV, stdin=subprocess.DEVNULL).returncode: failed.append(str(f))

@@ -9,10 +9,11 @@ from pathlib import Path
 from nbdev.clean import nbdev_clean
 from nbdev.config import get_config
 from nbdev.doclinks import nbdev_export
-from nbdev.quarto import nbdev_sidebar, refresh_quarto_yml
+from nbdev.quarto import refresh_quarto_yml
 
 import export_tests
 import readme
+import rooms
 from nblib import flagged, notebooks
 
 def orphans(root, lib):
@@ -28,7 +29,7 @@ def main(root):
     nbdev_export.__wrapped__()
     nbdev_clean.__wrapped__()
     refresh_quarto_yml()
-    nbdev_sidebar.__wrapped__()
+    rooms.write_sidebar(root)
     export_tests.main(root)
     readme.main(root)
 

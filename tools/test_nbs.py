@@ -11,10 +11,10 @@ import sys
 from nbdev.config import get_config
 from nbdev.test import nbdev_test
 
-from nblib import data_here, flagged, needs, notebooks
+from nblib import data_here, flagged, needs, pages
 
 def main(only_data=False, slow=False):
-    cells = [(f, c) for f in notebooks(get_config().config_path) for c in flagged(f) if "test" not in c.directives_]
+    cells = [(f, c) for f in pages(get_config().config_path) for c in flagged(f) if "test" not in c.directives_]
     want = set().union(*(needs(c) for _, c in cells))
     missing = sorted(want - data_here())
     print(f"cells that need data: {'left out, ' + ' '.join(missing) + ' not here' if missing else 'run'}", flush=True)
