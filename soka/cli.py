@@ -23,10 +23,10 @@ from .train.process import main_process
 from .train.safety import Interrupted
 
 # %% auto #0
-__all__ = ['make_parser', 'parse', 'main']
+__all__ = ['parse', 'main']
 
 # %% ../nbs/cli.ipynb #7b81786e
-def make_parser()->argparse.ArgumentParser:
+def _make_parser()->argparse.ArgumentParser:
     "The parser of all commands."
     common = OneLineParser(add_help=False)
     common.add_argument("--debug", action="store_true", help="show the traceback of an error, and all warnings")
@@ -41,16 +41,14 @@ def make_parser()->argparse.ArgumentParser:
     for add in (train_commands, plan_commands, share_commands, score_commands, demo_commands): add(command)
     return parser
 
-# %% ../nbs/cli.ipynb #70ee4ffb
 def parse(argv:Sequence[str]|None)->argparse.Namespace:
     "Parsed arguments; an unknown flag names the nearest known one."
-    parser = make_parser()
+    parser = _make_parser()
     args, unknown = parser.parse_known_args(argv)
     if not unknown: return args
     near = get_close_matches(unknown[0].lstrip("-").replace("-", "_"), [n for n in vars(args) if n in TrainConfig.__dataclass_fields__], 1, 0.5)
     parser.error(f"unknown argument {unknown[0]}" + "".join(f"; did you mean --{n}?" for n in near))
 
-# %% ../nbs/cli.ipynb #e6805227
 def main(
     argv:Sequence[str]|None=None,  # arguments; None for those of the process
 )->int:                            # exit code: 0, 2 after an error, 130 or 143 when stopped by a signal
@@ -69,5 +67,4 @@ def main(
     if dist.is_available() and dist.is_initialized(): dist.destroy_process_group()   # its threads must end before Python does
     return 0
 
-# %% ../nbs/cli.ipynb #fa8d3e59
 if __name__ == "__main__" and "__file__" in globals(): sys.exit(main())   # python -m soka.cli, and not this cell in a notebook

@@ -24,7 +24,6 @@ def rank_grid(
     at = {place[n]: r for n,r in ranks.items()}
     return [[at.get((p, l), math.nan) for l in layers] for p in names], names, layers
 
-# %% ../nbs/plots.ipynb #e77af56e
 def plot_ranks(
     ax:Any,                   # matplotlib axes
     ranks:Mapping[str, int],  # terms by layer name
@@ -36,7 +35,6 @@ def plot_ranks(
     ax.set_xticks(range(0, len(layers), max(1, len(layers)//8)), layers[::max(1, len(layers)//8)])
     ax.figure.colorbar(image, ax=ax, label="terms", ticks=MaxNLocator(integer=True))
 
-# %% ../nbs/plots.ipynb #a1206a73
 def _plotted(v:float|None)->float: return math.nan if v is None else v
 
 def plot_run(

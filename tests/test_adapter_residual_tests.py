@@ -90,14 +90,14 @@ def test_lowers_the_error():
     import torch
     from soka.peft import SoKAConfig, soka_layers
     from soka.adapter.config import with_record
-    from soka.weights.quant import dense_weight, relative_error
+    from soka.weights.quant import dense_weight, _relative_error
     config = SoKAConfig(mode="residual", r=4, shape="low-rank", target_modules="all-linear")
     errors = [with_record(quantize_residual(tiny_llama(), config, iterations=n, clip=c).peft_config["default"]).base_quant["error"] for n, c in ((1, False), (1, True), (5, True))]
     assert .09 > errors[0] > errors[1] > errors[2]
     m, floats = quantize_residual(tiny_llama(), config), dict(tiny_llama().named_modules())
     for n, l in soka_layers(m.base_model.model).items():                 # what the layers hold is what was measured
         held = dense_weight(l.get_base_layer()) + l.start_weight("default")
-        assert relative_error(floats[n].weight.detach(), held) < .09 and l.soka_mode["default"] == "residual"
+        assert _relative_error(floats[n].weight.detach(), held) < .09 and l.soka_mode["default"] == "residual"
     assert type(m.base_model.model.lm_head) is torch.nn.Linear
 
 

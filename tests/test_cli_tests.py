@@ -4,9 +4,9 @@ import pytest
 
 # %% ../nbs/cli_tests.ipynb #1df5f05c
 from soka.cli import main
-from soka.command.demo import demo_config, in_fresh_process
-from soka.command.scores import evaluate_run
-from soka.command.train import without_folder
+from soka.command.demo import _demo_config, _in_fresh_process
+from soka.command.scores import _evaluate_run
+from soka.command.train import _without_folder
 from soka.share.merge import merge
 
 
@@ -291,7 +291,7 @@ def test_record_to_keep():
     kept = json.loads(text)
     assert str(folder) not in text and set(result.record["settings"]) - set(kept["settings"]) == {"output_dir", "resume", "tensorboard", "threads", "save_total_limit"}
     assert all(kept[k] == json.loads(json.dumps(result.record[k])) for k in kept if k != "settings") and text.count("\n") < (folder/"run.json").read_text().count("\n")/2
-    assert without_folder(["/a/b.jsonl", "../c", 3, None]) == ["b.jsonl", "../c", 3, None]
+    assert _without_folder(["/a/b.jsonl", "../c", 3, None]) == ["b.jsonl", "../c", 3, None]
 
 
 # %% ../nbs/cli_tests.ipynb #5e65f31b
@@ -515,13 +515,13 @@ def test_quantized_base_is_not_merged():
     base, tok = load_base("nf4")
     base.save_pretrained(folder/"nf4")
     with pytest.raises(ValueError, match="base must be a float checkpoint, got '.*nf4', which is quantized"): merge(folder/"adapter", folder/"m", base=str(folder/"nf4"))
-    with pytest.raises(ValueError, match="the run must have held-out rows, got eval_rows=0"): evaluate_run(folder)
+    with pytest.raises(ValueError, match="the run must have held-out rows, got eval_rows=0"): _evaluate_run(folder)
 
 
 # %% ../nbs/cli_tests.ipynb #c017221e
 def test_fresh_process_and_demo_errors():
     import pytest
-    with pytest.raises(RuntimeError, match="fresh process must succeed, got: soka: error: folder must hold a finished run"): in_fresh_process(tempfile.mkdtemp())
+    with pytest.raises(RuntimeError, match="fresh process must succeed, got: soka: error: folder must hold a finished run"): _in_fresh_process(tempfile.mkdtemp())
 
 
 # %% ../nbs/cli_tests.ipynb #b2e18130
@@ -533,7 +533,7 @@ def test_recipes():
     comparisons = {p.stem: read_comparison(p) for p in folder.glob("*.yaml") if "\narms:" in p.read_text()}
     made = {p.stem: read_recipe(p) for p in folder.glob("*.yaml") if p.stem not in comparisons}
     assert set(comparisons) == {"compare", "ablation", "start"} and all(map(plan_work, comparisons.values()))
-    assert made["demo"] == demo_config() and made["llama2-7b-gsm8k"].budget == 990_000 and made["stories260k-gsm8k"].max_steps == 100
+    assert made["demo"] == _demo_config() and made["llama2-7b-gsm8k"].budget == 990_000 and made["stories260k-gsm8k"].max_steps == 100
 
 
 # %% ../nbs/cli_tests.ipynb #b0548fbb
@@ -543,7 +543,7 @@ def test_recipes_are_documented_and_counted():
     import soka, torch
     from peft import get_peft_model
     from transformers import LlamaConfig, LlamaForCausalLM
-    from soka.train.build import lora_config
+    from soka.train.build import _lora_config
     folder = Path(soka.__file__).parent.parent/"recipes"
     for p in folder.glob("*.yaml"):
         keys = [l for l in p.read_text().splitlines() if re.match(r"\w+:", l)]
@@ -551,7 +551,7 @@ def test_recipes_are_documented_and_counted():
     def trained(*names):
         "Trained parameters of a LoRA or PiSSA recipe."
         with torch.device("meta"): base = LlamaForCausalLM(LlamaConfig(hidden_size=4096, intermediate_size=11008, num_hidden_layers=32, num_attention_heads=32))
-        made = lora_config(replace(read_recipe([folder/f"{n}.yaml" for n in names]), model="base"), base)
+        made = _lora_config(replace(read_recipe([folder/f"{n}.yaml" for n in names]), model="base"), base)
         made.init_lora_weights = True   # PiSSA's start needs weights; the count does not
         return get_peft_model(base, made).get_nb_trainable_parameters()[0]
     for data in ("metamath", "code-feedback", "gsm8k"):

@@ -2,13 +2,13 @@
 
 # %% ../nbs/compare/03_cell_tests.ipynb #418f788a
 from soka.compare.cell import adapt, Cell
-from soka.compare.settings import make_comparison
+from soka.compare.settings import _make_comparison
 
 
 # %% ../nbs/compare/03_cell_tests.ipynb #3884fa2d
 def test_cells_and_batches():
     import pytest, torch
-    def cell_of(**task): return Cell(make_comparison({"records": "r", "bases": {"b": "base"}, "tasks": {"t": {"data": "problems", "rows": 20, "validation": 4, "test": 6, "batch": 4, **task}},
+    def cell_of(**task): return Cell(_make_comparison({"records": "r", "bases": {"b": "base"}, "tasks": {"t": {"data": "problems", "rows": 20, "validation": 4, "test": 6, "batch": 4, **task}},
                                                       "arms": {"x": {"method": "lora", "r": 9}}}), "b", "t")
     cell = cell_of()
     assert len(cell.train) == 20 and sum(len(b["input_ids"]) for b in cell.parts["test"]) == 6 == len(cell.questions) and cell.left_out == 0

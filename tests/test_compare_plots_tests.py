@@ -4,10 +4,10 @@ import pytest
 
 # %% ../nbs/compare/06_plots_tests.ipynb #88b26bf1
 from soka.compare.cell import Cell
-from soka.compare.plots import compare_table, plot_curves, plot_differences, plot_final
-from soka.compare.run import check_work, compare_methods, CompareRecord, plan_work, read_compare, run_once, work_left
-from soka.compare.settings import make_comparison, read_comparison
-from soka.compare.statistics import (arm_summary, curve_area, differences, final, Interval, interval, norm_spikes, norm_variation, paired, rate_sensitivity,
+from soka.compare.plots import compare_table, _plot_curves, plot_differences, _plot_final
+from soka.compare.run import check_work, compare_methods, _CompareRecord, plan_work, read_compare, _run_once, work_left
+from soka.compare.settings import _make_comparison, read_comparison
+from soka.compare.statistics import (_arm_summary, curve_area, differences, final, _Interval, interval, norm_spikes, norm_variation, paired, _rate_sensitivity,
     smooth, steps_to, summaries, verdict)
 
 
@@ -18,7 +18,7 @@ def test_resume_and_share():
     from pathlib import Path
     folder = tempfile.mkdtemp()
     def small_one(rates=(1e-3, 2e-3, 1e30), **kw):
-        made = make_comparison({"records": folder, "bases": {"b": "base"}, "tasks": {"t": {"data": "problems", "rows": 30, "validation": 4, "test": 4, "batch": 2, "longest": 128}}, "steps": 3, "warmup": 1,
+        made = _make_comparison({"records": folder, "bases": {"b": "base"}, "tasks": {"t": {"data": "problems", "rows": 30, "validation": 4, "test": 4, "batch": 2, "longest": 128}}, "steps": 3, "warmup": 1,
                                 "seeds": [0, 1], "arms": {"lora": {"method": "lora", "share": 0.25}, "soka": {"method": "soka", "r": 1}, "broken": {"method": "soka", "shape": "s=7"}}, **kw})
         return replace(made, rates=list(rates))     # too large a rate to be given, for runs that fail
     c, said = small_one(), []
@@ -33,18 +33,18 @@ def test_resume_and_share():
     assert said == []                                                           # nothing is run twice
     longer = small_one(full=5)
     assert [work_left(longer, w)[0] for w in plan_work(longer)] == [0, 0, 0]    # other settings, other runs
-    a, b = CompareRecord(c, "b", "t"), CompareRecord(c, "b", "t")               # two processes
+    a, b = _CompareRecord(c, "b", "t"), _CompareRecord(c, "b", "t")               # two processes
     n, run = len(a.runs), dict(record["runs"]["soka"][0])
     a.add({**run, "seed": 7}, {})
     b.add({**run, "seed": 8}, {})
-    assert len(CompareRecord(c, "b", "t").runs) == n + 2 and len(json.loads((Path(folder)/"b-t.json").read_text())["runs"]) == n + 2
+    assert len(_CompareRecord(c, "b", "t").runs) == n + 2 and len(json.loads((Path(folder)/"b-t.json").read_text())["runs"]) == n + 2
     assert {p.name for p in Path(folder).iterdir()} == {"b-t.json"}
     lost = small_one(rates=[1e30, 1e31])
     compare_methods(lost, plan_work(lost, ["soka"]), said.append)
     assert "failed at every rate" not in " ".join(said)                         # those of other rates still count
     lost = small_one(rates=[1e30, 1e31], steps=4)
     compare_methods(lost, plan_work(lost, ["soka"]), said.append)
-    assert said[-1] == "b-t soka: failed at every rate" and arm_summary(read_compare(Path(folder)/"b-t.json"), "soka") is None
+    assert said[-1] == "b-t soka: failed at every rate" and _arm_summary(read_compare(Path(folder)/"b-t.json"), "soka") is None
 
 
 # %% ../nbs/compare/06_plots_tests.ipynb #9edbe758
@@ -61,21 +61,21 @@ def test_what_runs_say():
     d = paired(final(a), final(b))
     assert d.mean == -2 and d.half == 0                                         # what a seed does to both cancels
     assert paired(final(a), final(b), lambda r: 2*r["nll"]).mean == -4
-    assert [verdict(Interval(*v)) for v in ((-2., 1.), (2., 1.), (.5, 1.), (-1., 1.))] == ["lower", "higher", "inconclusive", "inconclusive"]
+    assert [verdict(_Interval(*v)) for v in ((-2., 1.), (2., 1.), (.5, 1.), (-1., 1.))] == ["lower", "higher", "inconclusive", "inconclusive"]
     assert smooth([4., 2., 0.], 2) == [4., 3., 1.] and steps_to([4., 2., 0.], 1., 2) == 3 and steps_to([4., 2., 0.], .5, 2) is None and curve_area([4., 2.]) == 3
     assert norm_variation([9., 1., 3.], 1) == 2**.5/2 and norm_spikes([9., 1., 1., 3.], 1) == 1
-    assert rate_sensitivity(a) == 1 and rate_sensitivity([line(0, 1., "validation"), line(0, None, "validation", 2.)]) == math.inf and rate_sensitivity([]) is None
+    assert _rate_sensitivity(a) == 1 and _rate_sensitivity([line(0, 1., "validation"), line(0, None, "validation", 2.)]) == math.inf and _rate_sensitivity([]) is None
     head = {"against": "b", "warmup": 1}
     record = {"base": "x", "task": "y", "runs": {"a": a, "b": b, "c": sweep}, "arms": {"a": head, "b": {**head, "against": "none"}, "c": head}}
-    s = arm_summary(record, "a")
+    s = _arm_summary(record, "a")
     assert (s.trained, s.rate, s.at_end, s.seeds, s.against, s.difference) == (10, 1., False, 2, "b", (-2, 0)) and s.spikes == 1
-    assert arm_summary(record, "c") is None and arm_summary(record, "b").difference is None and [x.arm for x in summaries(record)] == ["a", "b"]
+    assert _arm_summary(record, "c") is None and _arm_summary(record, "b").difference is None and [x.arm for x in summaries(record)] == ["a", "b"]
     text = compare_table(record)
     assert "-2.0000 ± 0.0000 (b)" in text and text.splitlines()[1].startswith("a    10") and "seconds" not in compare_table(record, seconds=False)
     two = {"x": {**record, "seeds": [0, 1]}, "longer": {**record, "seeds": [0, 1, 2]}}
     assert differences(two, "a", "b") == {"x": (-2, 0)} and differences(two, "c", "b") == {}   # an arm without its seeds is not compared
-    assert [t.get_text() for t in plot_differences({"a": differences(two, "a", "b"), "b": {"y": Interval(1., 2.)}}).axes[0].get_yticklabels()] == ["x", "y"]
-    for f in (plot_final(record), plot_curves(record), plot_curves(record, "norms", ["a"])): assert f.axes[0].get_legend() is not None
+    assert [t.get_text() for t in plot_differences({"a": differences(two, "a", "b"), "b": {"y": _Interval(1., 2.)}}).axes[0].get_yticklabels()] == ["x", "y"]
+    for f in (_plot_final(record), _plot_curves(record), _plot_curves(record, "norms", ["a"])): assert f.axes[0].get_legend() is not None
     with pytest.raises(ValueError, match="an interval needs at least 2 values, got 1"): interval([1.])
 
 
@@ -89,7 +89,7 @@ def test_a_record_is_reproduced():
     torch.set_num_threads(1)
     c = read_comparison(recipe)
     kept = final(read_compare(Path(c.records)/"stories260k-gsm8k.json")["runs"]["first gradient, s=1"])[0]
-    assert abs(run_once(Cell(c, "stories260k", "gsm8k"), "first gradient, s=1", kept["rate"], kept["seed"], "test")["nll"] - kept["nll"]) < 1e-3
+    assert abs(_run_once(Cell(c, "stories260k", "gsm8k"), "first gradient, s=1", kept["rate"], kept["seed"], "test")["nll"] - kept["nll"]) < 1e-3
 
 
 # %% ../nbs/compare/06_plots_tests.ipynb #4593ac76
@@ -97,7 +97,7 @@ def test_bad_settings():
     import pytest
     good = {"records": "r", "bases": {"b": "base"}, "tasks": {"t": {"data": "problems"}}, "arms": {"x": {"method": "lora"}}}
     def refused(kind, match, **change):
-        with pytest.raises(kind, match=match): make_comparison({**good, **change})
+        with pytest.raises(kind, match=match): _make_comparison({**good, **change})
     refused(ValueError, "a setting of a Comparison must be one of records, .*, got 'rate'; did you mean rates", rate=1)
     refused(ValueError, "full must be an integer from 1 to 10..9, got 0", full=0)
     refused(ValueError, "warmup must leave at least 2 steps, got 5 of 5 in arms.x", steps=5)
@@ -127,12 +127,12 @@ def test_bad_settings():
     refused(ValueError, "arms.x: energy must be 0.9 with preset='paper', got 0.5", arms={"x": {"method": "soka-paper", "energy": .5}})
     refused(ValueError, "arms.x.k must be an integer from 1", arms={"x": {"method": "salt", "k": 0}})
     refused(ValueError, "arms.x.quantize must be null for loha", arms={"x": {"method": "loha", "quantize": "nf4"}})
-    with pytest.raises(TypeError, match="a Comparison must be a table of settings, got 3"): make_comparison(3)
-    c = make_comparison(good)
+    with pytest.raises(TypeError, match="a Comparison must be a table of settings, got 3"): _make_comparison(3)
+    c = _make_comparison(good)
     check_work(c, plan_work(c))
     for change, match in (({"bases": {"b": "../no/folder"}}, "model must be base, a hub id, a .gguf file or a folder"), ({"tasks": {"t": {"data": "no.jsonl"}}}, "tasks.t.data must be a file that exists, got 'no.jsonl'")):
-        d = make_comparison({**good, **change})
+        d = _make_comparison({**good, **change})
         with pytest.raises(FileNotFoundError, match=match): check_work(d, plan_work(d))
     with pytest.raises(ValueError, match="arm must be one of x, got 'y'"): plan_work(c, ["y"])
     with pytest.raises(ValueError, match="part must be i/n with i in 1..n, got 3/2"): plan_work(c, part=(3, 2))
-    with pytest.raises(ValueError, match="a comparison must have something to run, got no arm"): plan_work(make_comparison({**good, "arms": {"x": {"method": "lora", "on": [["b", "t"]]}}, "bases": {"b": "base", "d": "base"}}), bases=["d"])
+    with pytest.raises(ValueError, match="a comparison must have something to run, got no arm"): plan_work(_make_comparison({**good, "arms": {"x": {"method": "lora", "on": [["b", "t"]]}}, "bases": {"b": "base", "d": "base"}}), bases=["d"])

@@ -4,9 +4,9 @@ from soka.compare.run import *
 
 # %% ../nbs/compare/04_run.ipynb #91b51fbe
 def test_rates_go_on():
-    from soka.compare.statistics import best_rate, next_rate
+    from soka.compare.statistics import _best_rate, _next_rate
     def runs(nlls): return [{"rate": r, "nll": v} for r, v in nlls.items()]
-    assert best_rate(runs({1.: 3., 2.: 2., 4.: None})) == 2. and best_rate(runs({1.: None})) is None
-    assert next_rate([1., 2., 4.], runs({1.: 3., 2.: 2., 4.: 5.})) is None and next_rate([1., 2.], runs({1.: 3., 2.: 2.})) == 4.
-    assert next_rate([1., 2.], runs({1.: 2., 2.: 3.})) == .5 and next_rate([1., 2.], runs({1.: 3., 2.: 2., 4.: 1.})) == 8.
-    assert next_rate([1., 2.], runs({1.: 3., 2.: 2., 4.: 1., 8.: .5})) is None and next_rate([1.], runs({1.: None})) is None
+    assert _best_rate(runs({1.: 3., 2.: 2., 4.: None})) == 2. and _best_rate(runs({1.: None})) is None
+    assert _next_rate([1., 2., 4.], runs({1.: 3., 2.: 2., 4.: 5.})) is None and _next_rate([1., 2.], runs({1.: 3., 2.: 2.})) == 4.
+    assert _next_rate([1., 2.], runs({1.: 2., 2.: 3.})) == .5 and _next_rate([1., 2.], runs({1.: 3., 2.: 2., 4.: 1.})) == 8.
+    assert _next_rate([1., 2.], runs({1.: 3., 2.: 2., 4.: 1., 8.: .5})) is None and _next_rate([1.], runs({1.: None})) is None

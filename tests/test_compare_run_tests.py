@@ -3,9 +3,9 @@
 import pytest
 
 # %% ../nbs/compare/04_run_tests.ipynb #1bfb2075
-from soka.compare.cell import adapt, Cell, train_arm
-from soka.compare.run import run_once
-from soka.compare.settings import make_comparison
+from soka.compare.cell import adapt, Cell, _train_arm
+from soka.compare.run import _run_once
+from soka.compare.settings import _make_comparison
 
 
 # %% ../nbs/compare/04_run_tests.ipynb #23d20acf
@@ -13,20 +13,20 @@ def test_one_run():
     import math, pytest, torch
     arms = {"soka": {"method": "soka"}, "twice": {"method": "soka", "rate_ratio": 2}, "weight": {"method": "soka", "source": "weight", "r": 1}, "miss": {"method": "miss", "rate_ratio": 2},
             "mean": {"method": "soka", "source": "gradient", "gradient_batches": 2, "shape": "s=1"}, "moving": {"method": "soka", "dynamic": 1, "r": 2}, "full": {"method": "full"}, "quick": {"method": "soka", "betas": [0.5, 0.999]}, "lora": {"method": "lora", "rate_ratio": 2}}
-    c = make_comparison({"records": "r", "bases": {"b": "base"}, "tasks": {"t": {"data": "problems", "rows": 40, "validation": 4, "test": 4, "batch": 2, "longest": 128}}, "arms": arms, "steps": 5, "warmup": 1})
+    c = _make_comparison({"records": "r", "bases": {"b": "base"}, "tasks": {"t": {"data": "problems", "rows": 40, "validation": 4, "test": 4, "batch": 2, "longest": 128}}, "arms": arms, "steps": 5, "warmup": 1})
     cell = Cell(c, "b", "t")
-    a, b = run_once(cell, "soka", 1e-2, 0, "test"), run_once(cell, "soka", 1e-2, 0, "test")
+    a, b = _run_once(cell, "soka", 1e-2, 0, "test"), _run_once(cell, "soka", 1e-2, 0, "test")
     assert {k: v for k, v in a.items() if k != "seconds"} == {k: v for k, v in b.items() if k != "seconds"} and len(a["losses"]) == len(a["norms"]) == 5
-    assert 0.5 < a["energy"] <= 1 and "energy" not in run_once(cell, "lora", 1e-2, 0, "test") and 0 < run_once(cell, "weight", 1e-2, 0, "test")["energy"] < 0.5
-    assert 0.5 < run_once(cell, "mean", 1e-2, 0, "test")["energy"] <= 1 and "losses" not in run_once(cell, "moving", 1e-2, 0, "validation")
-    other = run_once(cell, "twice", 1e-2, 0, "test")
+    assert 0.5 < a["energy"] <= 1 and "energy" not in _run_once(cell, "lora", 1e-2, 0, "test") and 0 < _run_once(cell, "weight", 1e-2, 0, "test")["energy"] < 0.5
+    assert 0.5 < _run_once(cell, "mean", 1e-2, 0, "test")["energy"] <= 1 and "losses" not in _run_once(cell, "moving", 1e-2, 0, "validation")
+    other = _run_once(cell, "twice", 1e-2, 0, "test")
     assert other["losses"][:3] == a["losses"][:3] and other["losses"][3:] != a["losses"][3:]     # beside a zero left factor the right one has no gradient
-    assert run_once(cell, "full", 1e-3, 0, "test")["trained"] > cell.full_count
-    quick = run_once(cell, "quick", 1e-2, 0, "test")
+    assert _run_once(cell, "full", 1e-3, 0, "test")["trained"] > cell.full_count
+    quick = _run_once(cell, "quick", 1e-2, 0, "test")
     assert quick["losses"][:2] == a["losses"][:2] and quick["losses"][2:] != a["losses"][2:]     # the first step has rate 0
-    bad = run_once(cell, "soka", 1e30, 0, "validation")
+    bad = _run_once(cell, "soka", 1e30, 0, "validation")
     assert bad["nll"] is None and bad["failed"].split(" at ")[0] in ("loss is nan", "loss is inf", "gradient norm is nan", "gradient norm is inf")
-    with pytest.raises(ValueError, match="rate_ratio needs factors named lora_A or V, got 2"): run_once(cell, "miss", 1e-2, 0, "test")
+    with pytest.raises(ValueError, match="rate_ratio needs factors named lora_A or V, got 2"): _run_once(cell, "miss", 1e-2, 0, "test")
 
 
 # %% ../nbs/compare/04_run_tests.ipynb #5c9c15a4
@@ -34,11 +34,11 @@ def test_one_run():
 def test_nf4_arms():
     import torch
     arms = {m: {"method": m, "quantize": "nf4"} for m in ("lora", "pissa", "soka")}
-    c = make_comparison({"records": "r", "bases": {"b": "base"}, "tasks": {"t": {"data": "problems", "rows": 20, "validation": 4, "test": 4}}, "arms": arms, "steps": 3, "warmup": 1})
+    c = _make_comparison({"records": "r", "bases": {"b": "base"}, "tasks": {"t": {"data": "problems", "rows": 20, "validation": 4, "test": 4}}, "arms": arms, "steps": 3, "warmup": 1})
     cell = Cell(c, "b", "t")
     for name in arms:
         model = adapt(cell, name, 0)
         assert sum(type(m).__name__ == "Linear4bit" or "Linear4bit" in type(getattr(m, "base_layer", None)).__name__ for m in model.modules()) >= 28
-        first = train_arm(cell, name, 1e-2, 0).losses[0]
+        first = _train_arm(cell, name, 1e-2, 0).losses[0]
         b = cell.batches(0, 1)[0]
         with torch.no_grad(): assert abs(first - float(cell.model("nf4")(**b).loss)) < (0.2 if name == "pissa" else 1e-5)   # PiSSA quantizes another weight

@@ -3,7 +3,7 @@
 import pytest
 
 # %% ../nbs/data/02_encode_tests.ipynb #f7153d76
-from soka.data.encode import answer_ids, check_tokenizer, Collator, DataReport, encode_rows, format_prompt, prompt_ids, TEMPLATES
+from soka.data.encode import _answer_ids, check_tokenizer, Collator, DataReport, encode_rows, format_prompt, prompt_ids, _TEMPLATES
 from soka.data.rows import heldout_split, load_rows
 
 
@@ -15,7 +15,7 @@ def tiny_tokenizer(front="<s> $A"):
     "A byte-level BPE tokenizer that writes a text as `front` says."
     t, alphabet = Tokenizer(models.BPE()), pre_tokenizers.ByteLevel.alphabet()
     t.pre_tokenizer, t.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    t.train_from_iterator([TEMPLATES["alpaca"]] * 2, trainers.BpeTrainer(
+    t.train_from_iterator([_TEMPLATES["alpaca"]] * 2, trainers.BpeTrainer(
         vocab_size=300, special_tokens=["<s>", "</s>"], initial_alphabet=alphabet, show_progress=False))
     t.post_processor = processors.TemplateProcessing(single=front, special_tokens=[("<s>", 0), ("</s>", 1)])
     return PreTrainedTokenizerFast(tokenizer_object=t, bos_token="<s>", eos_token="</s>")
@@ -41,7 +41,7 @@ def spaced_tokenizer(front="<s> $A", newlines=False):
 def encode_naive(row, tokenizer, template, max_length, ending="\n"):
     "x and y of one row, in plain Python."
     prompt = prompt_ids(tokenizer, [format_prompt(row["instruction"], template)])[0]
-    answer = answer_ids(tokenizer, [row["output"] + ending])[0] + [tokenizer.eos_token_id]
+    answer = _answer_ids(tokenizer, [row["output"] + ending])[0] + [tokenizer.eos_token_id]
     x = prompt + answer
     return x[:max_length], ([-100] * len(prompt) + answer)[:max_length]
 

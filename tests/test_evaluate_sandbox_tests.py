@@ -3,21 +3,21 @@
 import pytest
 
 # %% ../nbs/evaluate/05_sandbox_tests.ipynb #9f435977
-from soka.evaluate.sandbox import check_programs, mbpp_job
-from soka.evaluate.walls import family, memory_of
+from soka.evaluate.sandbox import _check_programs, _mbpp_job
+from soka.evaluate.walls import _family, _memory_of
 
 
 # %% ../nbs/evaluate/05_sandbox_tests.ipynb #9be0d408
 import os
 import time
 from pathlib import Path
-from soka.evaluate.sandbox import Job, check_program
-from soka.evaluate.walls import Limits, run_source
+from soka.evaluate.sandbox import _Job, _check_program
+from soka.evaluate.walls import _Limits, _run_source
 
 def fails(program, tests=("assert f(2) == 4",), **limits):
     "The reason why a program does not pass."
     start = time.monotonic()
-    verdict = check_program(Job(program, tests), Limits(**{"seconds": 4, **limits}))
+    verdict = _check_program(_Job(program, tests), _Limits(**{"seconds": 4, **limits}))
     assert not verdict.passed and time.monotonic() - start < 20, (program, verdict)
     return verdict.reason
 
@@ -42,7 +42,7 @@ def test_endless_programs_are_stopped():
 @pytest.mark.bwrap
 def test_bombs_do_not_go_off():
     fork = f"import os  # {os.getpid()}\nwhile True:\n    try: os.fork()\n    except OSError: pass"
-    assert "not done" in fails(fork, seconds=1, cpu_seconds=9) and run_source(fork, limits=Limits(seconds=1)).code in (None, -9)
+    assert "not done" in fails(fork, seconds=1, cpu_seconds=9) and _run_source(fork, limits=_Limits(seconds=1)).code in (None, -9)
     def left():
         for p in Path("/proc").glob("[0-9]*/cmdline"):
             try: yield from [p] if fork.encode() in p.read_bytes() else []
@@ -84,10 +84,10 @@ def test_others_are_out_of_reach():
     assert fails("import os\nos.kill(os.getpid(), 9)") == fails("import os\nos.killpg(0, 9)") == "ProgramError in program: the program ended"
     calls = "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\nassert libc.syscall({}, 0, 0, 0, 0) != -1 or ctypes.get_errno() != 1"
     import platform
-    from soka.evaluate.walls import CALLS, MACHINES
-    column = MACHINES[platform.machine()][0]
+    from soka.evaluate.walls import _CALLS, _MACHINES
+    column = _MACHINES[platform.machine()][0]
     for name in ("ptrace", "mount", "unshare", "bpf", "keyctl", "io_uring_setup", "shmget", "memfd_create"):
-        assert run_source(calls.format(CALLS[name][column])).err.rstrip().endswith("AssertionError"), name
+        assert _run_source(calls.format(_CALLS[name][column])).err.rstrip().endswith("AssertionError"), name
     raise_limit = "import resource\nresource.setrlimit(resource.RLIMIT_AS, (-1, -1))"
     assert fails(raise_limit).startswith("ValueError in program") and "not permitted" in fails("import os\nos.setuid(0)") or "Invalid argument" in fails("import os\nos.setuid(0)")
 
@@ -107,9 +107,9 @@ def test_verdicts_are_not_forged():
 # %% ../nbs/evaluate/05_sandbox_tests.ipynb #21b79f55
 @pytest.mark.bwrap
 def test_right_programs_pass_under_load():
-    jobs = [Job(f"def f(x): return x + {i % 3}", ["assert f(2) == 4", "assert f(0) == 2"]) for i in range(9)]
-    assert [v.passed for v in check_programs(jobs, 3)] == [i % 3 == 2 for i in range(9)]
-    assert check_program(Job("print('loud')\ndef f(x): return {x: (1, 2.5)}", ["assert f('k') == {'k': (1, 2.5)}"])) == (True, "passed", 1)
+    jobs = [_Job(f"def f(x): return x + {i % 3}", ["assert f(2) == 4", "assert f(0) == 2"]) for i in range(9)]
+    assert [v.passed for v in _check_programs(jobs, 3)] == [i % 3 == 2 for i in range(9)]
+    assert _check_program(_Job("print('loud')\ndef f(x): return {x: (1, 2.5)}", ["assert f('k') == {'k': (1, 2.5)}"])) == (True, "passed", 1)
 
 
 # %% ../nbs/evaluate/05_sandbox_tests.ipynb #03dbd094
@@ -118,7 +118,7 @@ def test_right_programs_pass_under_load():
 @pytest.mark.data('mbpp')
 def test_mbpp_references_pass():
     rows = mbpp_rows()
-    failed = {r["task_id"]: v for r, v in zip(rows, check_programs([mbpp_job(r) for r in rows], 2)) if not v.passed}
+    failed = {r["task_id"]: v for r, v in zip(rows, _check_programs([_mbpp_job(r) for r in rows], 2)) if not v.passed}
     assert not failed and len(rows) == 974
     print(f"{len(rows) - len(failed)} of {len(rows)} references pass their tests")
 
@@ -129,8 +129,8 @@ def test_mbpp_references_pass():
 @pytest.mark.data('mbpp')
 def test_other_programs_fail_mbpp():
     rows = mbpp_rows()
-    wrong = [v for r, other in zip(rows, rows[1:] + rows[:1]) for v in [mbpp_job(r, other["code"].replace("\r\n", "\n"))]]
-    passed = [v for v in check_programs(wrong, 2) if v.passed]
+    wrong = [v for r, other in zip(rows, rows[1:] + rows[:1]) for v in [_mbpp_job(r, other["code"].replace("\r\n", "\n"))]]
+    passed = [v for v in _check_programs(wrong, 2) if v.passed]
     print(f"{len(passed)} of {len(rows)} programs for another task pass")
     assert not passed
 
@@ -138,39 +138,39 @@ def test_other_programs_fail_mbpp():
 # %% ../nbs/evaluate/05_sandbox_tests.ipynb #b21a918d
 def test_sandbox_errors():
     import pytest
-    from soka.evaluate.sandbox import Job
-    from soka.evaluate.walls import Limits, Python, check_limits, find_python, run_source
-    with pytest.raises(ValueError, match="seconds must be more than 0, got 0"): check_limits(Limits(seconds=0))
-    with pytest.raises(ValueError, match="source must have at most 100000 characters, got 100001"): run_source("#"*100_001, "none")
-    with pytest.raises(ValueError, match="workers must be at least 1, got 0"): check_programs([], 0)
-    with pytest.raises(ValueError, match="a job must have at least one test, got none"): check_program(Job("", []), mode="none")
+    from soka.evaluate.sandbox import _Job
+    from soka.evaluate.walls import _Limits, _Python, _check_limits, _find_python, _run_source
+    with pytest.raises(ValueError, match="seconds must be more than 0, got 0"): _check_limits(_Limits(seconds=0))
+    with pytest.raises(ValueError, match="source must have at most 100000 characters, got 100001"): _run_source("#"*100_001, "none")
+    with pytest.raises(ValueError, match="workers must be at least 1, got 0"): _check_programs([], 0)
+    with pytest.raises(ValueError, match="a job must have at least one test, got none"): _check_program(_Job("", []), mode="none")
     row = dict(code="def f(): pass", test_list=["assert f() is None"])
-    assert mbpp_job(row | dict(test_setup_code=None, test_imports=["import math"])).setup == "import math" and mbpp_job(row | dict(test_setup_code="x = 1\r\n")).setup == "x = 1\n"
+    assert _mbpp_job(row | dict(test_setup_code=None, test_imports=["import math"])).setup == "import math" and _mbpp_job(row | dict(test_setup_code="x = 1\r\n")).setup == "x = 1\n"
     for bad, text in ((dict(code=None), "code of an MBPP row must be a text, got 'None'"), (dict(code=["x"]), "code of an MBPP row must be a text"), (dict(test_list="assert 1"), "test_list of an MBPP row must be a list of texts, got 'assert 1'"),
                       (dict(test_list=[1]), "test_list of an MBPP row must be a list of texts"), (dict(test_list=[]), r"must hold a test, got \[\]"), (dict(test_imports={"a": 1}), "test_imports of an MBPP row must be a list of texts"), (dict(test_setup_code=3), "test_setup_code of an MBPP row must be a text, got '3'"),
                       (dict(code="def"), "program must be Python, got SyntaxError"), (dict(code="x\0"), "program must be Python, got (SyntaxError|ValueError)"), (dict(code="-"*99_999 + "1"), "program must be Python, got (RecursionError|MemoryError|SyntaxError)")):
-        with pytest.raises(ValueError, match=text): mbpp_job(row | bad)
-    own = find_python(root=False)
-    assert own.inside == ("/usr" if str(own.prefix) == "/usr" else "/python") + f"/{own.program}" and Python(Path("/usr"), "bin/python3").inside == "/usr/bin/python3"
+        with pytest.raises(ValueError, match=text): _mbpp_job(row | bad)
+    own = _find_python(root=False)
+    assert own.inside == ("/usr" if str(own.prefix) == "/usr" else "/python") + f"/{own.program}" and _Python(Path("/usr"), "bin/python3").inside == "/usr/bin/python3"
     with pytest.MonkeyPatch.context() as m:
-        m.setitem(find_python.__globals__, "everybody_reads", lambda path: False)
-        if Path("/usr/bin/python3").exists(): assert str(find_python(root=True).prefix) == "/usr"
+        m.setitem(_find_python.__globals__, "_everybody_reads", lambda path: False)
+        if Path("/usr/bin/python3").exists(): assert str(_find_python(root=True).prefix) == "/usr"
         m.setattr(Path, "exists", lambda self: False)
-        with pytest.raises(RuntimeError, match="an interpreter must be readable by every user, got '.*' and no /usr/bin/python3"): find_python(root=True)
+        with pytest.raises(RuntimeError, match="an interpreter must be readable by every user, got '.*' and no /usr/bin/python3"): _find_python(root=True)
 
 
 # %% ../nbs/evaluate/05_sandbox_tests.ipynb #d34f650c
 @pytest.mark.bwrap
 def test_a_wall_that_cannot_be_built_stops_everything():
     import pytest
-    from soka.evaluate.walls import bwrap_command, find_mode, probe
+    from soka.evaluate.walls import _bwrap_command, find_mode, _probe
     with pytest.MonkeyPatch.context() as m:
-        m.setitem(find_mode.__globals__, "probe", probe.__wrapped__)
-        m.setitem(find_mode.__globals__, "bwrap_command", lambda *a: [*bwrap_command(*a)[:1], "--no-such-wall"])
-        with pytest.raises(RuntimeError, match="the sandbox must start here, got: .*no-such-wall"): probe.__wrapped__()
-        assert not check_program(Job("def f(x): return 4", ["assert f(2) == 4"])).passed
-        weaker = lambda *a: ["--unshare-uts" if w == "--unshare-all" else w for w in bwrap_command(*a)]
-        m.setitem(find_mode.__globals__, "bwrap_command", weaker)
+        m.setitem(find_mode.__globals__, "_probe", _probe.__wrapped__)
+        m.setitem(find_mode.__globals__, "_bwrap_command", lambda *a: [*_bwrap_command(*a)[:1], "--no-such-wall"])
+        with pytest.raises(RuntimeError, match="the sandbox must start here, got: .*no-such-wall"): _probe.__wrapped__()
+        assert not _check_program(_Job("def f(x): return 4", ["assert f(2) == 4"])).passed
+        weaker = lambda *a: ["--unshare-uts" if w == "--unshare-all" else w for w in _bwrap_command(*a)]
+        m.setitem(find_mode.__globals__, "_bwrap_command", weaker)
         with pytest.raises(RuntimeError, match="what failed: no other process"): find_mode()
 
 
@@ -179,27 +179,27 @@ def test_a_wall_that_cannot_be_built_stops_everything():
 def test_without_walls_limits_and_judge_stay():
     import os, subprocess, sys, time
     import pytest
-    from soka.evaluate.walls import Ended
-    job = Job("def f(x): return 2*x", ["assert f(2) == 4"])
-    assert check_programs([job], allow_unisolated=True) == [(True, "passed", 1)]
+    from soka.evaluate.walls import _Ended
+    job = _Job("def f(x): return 2*x", ["assert f(2) == 4"])
+    assert _check_programs([job], allow_unisolated=True) == [(True, "passed", 1)]
     for cheat in ("import os\nos._exit(0)", "class E:\n    def __eq__(s, o): return True\nf = lambda x: E()", "while True: pass"):
-        assert not check_program(job._replace(program=cheat), Limits(seconds=2), "none").passed
+        assert not _check_program(job._replace(program=cheat), _Limits(seconds=2), "none").passed
     fork = "import os, time\nfor _ in range({}):\n    if not os.fork():\n        x = bytes(range(256))*2**{}\n        time.sleep(9)\ntime.sleep(9)"
-    limits = Limits(seconds=4, memory_bytes=2**27)
+    limits = _Limits(seconds=4, memory_bytes=2**27)
     start = time.monotonic()
-    assert check_program(job._replace(program=fork.format(12, 16)), limits, "none").reason == "its processes held more than 128 MiB together" and time.monotonic() - start < 3
-    assert run_source(fork.format(12, 16), "none", limits).code is None
-    assert check_program(job._replace(program=fork.format(3, 16)), limits._replace(seconds=1), "none").reason == "not done after 1 seconds"      # within the limit
+    assert _check_program(job._replace(program=fork.format(12, 16)), limits, "none").reason == "its processes held more than 128 MiB together" and time.monotonic() - start < 3
+    assert _run_source(fork.format(12, 16), "none", limits).code is None
+    assert _check_program(job._replace(program=fork.format(3, 16)), limits._replace(seconds=1), "none").reason == "not done after 1 seconds"      # within the limit
     shared = "import os, time\nx = bytes(range(256))*2**18\nfor _ in range(6):\n    if not os.fork(): time.sleep(9)\ndef f(x): return 2*x"
-    assert check_program(job._replace(program=shared), Limits(seconds=4), "none").passed              # 64 MiB that seven processes share
+    assert _check_program(job._replace(program=shared), _Limits(seconds=4), "none").passed              # 64 MiB that seven processes share
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    assert memory_of(ended.pid) == 0 and family(ended.pid) == [ended.pid] and memory_of(os.getpid()) > 2**24
+    assert _memory_of(ended.pid) == 0 and _family(ended.pid) == [ended.pid] and _memory_of(os.getpid()) > 2**24
     with pytest.MonkeyPatch.context() as m:                                                           # where the finer count is not allowed
         read = Path.read_text
         def refuse(path, *a, **kw):
             if path.name == "smaps_rollup": raise PermissionError("no")
             return read(path, *a, **kw)
         m.setattr(Path, "read_text", refuse)
-        assert memory_of(os.getpid()) > 2**24
-    assert run_source("import time\ntime.sleep(9)", "none", Limits(seconds=0.5)) == Ended(None, "", "")
+        assert _memory_of(os.getpid()) > 2**24
+    assert _run_source("import time\ntime.sleep(9)", "none", _Limits(seconds=0.5)) == _Ended(None, "", "")

@@ -3,20 +3,20 @@
 import pytest
 
 # %% ../nbs/evaluate/04_walls_tests.ipynb #3d1ec31d
-from soka.evaluate.walls import call_filter, CALLS, find_mode, probe
+from soka.evaluate.walls import _call_filter, _CALLS, find_mode, _probe
 
 
 # %% ../nbs/evaluate/04_walls_tests.ipynb #0ca1d72c
 import os
 import time
 from pathlib import Path
-from soka.evaluate.sandbox import Job, check_program
-from soka.evaluate.walls import Limits, run_source
+from soka.evaluate.sandbox import _Job, _check_program
+from soka.evaluate.walls import _Limits, _run_source
 
 def fails(program, tests=("assert f(2) == 4",), **limits):
     "The reason why a program does not pass."
     start = time.monotonic()
-    verdict = check_program(Job(program, tests), Limits(**{"seconds": 4, **limits}))
+    verdict = _check_program(_Job(program, tests), _Limits(**{"seconds": 4, **limits}))
     assert not verdict.passed and time.monotonic() - start < 20, (program, verdict)
     return verdict.reason
 
@@ -25,7 +25,7 @@ def fails(program, tests=("assert f(2) == 4",), **limits):
 def test_filter_decides():
     import struct
     import pytest
-    from soka.evaluate.walls import MACHINES
+    from soka.evaluate.walls import _MACHINES
     def decide(code, arch, number, flags=0):
         steps, at, a = list(struct.iter_unpack("=HBBI", code)), 0, 0
         data = {0: number, 4: arch, 16: flags}
@@ -34,18 +34,18 @@ def test_filter_decides():
             if op == 0x06: return k
             if op == 0x20: a = data[k]; at += 1
             else: at += 1 + (yes if {0x15: a == k, 0x35: a >= k, 0x45: bool(a & k)}[op] else no)
-    for machine, (column, arch, clone) in MACHINES.items():
-        code = call_filter(machine)
-        assert all(decide(code, arch, n[column]) == 0x50001 for n in CALLS.values()) and decide(code, 0x40000003, 1) == 0x80000000
+    for machine, (column, arch, clone) in _MACHINES.items():
+        code = _call_filter(machine)
+        assert all(decide(code, arch, n[column]) == 0x50001 for n in _CALLS.values()) and decide(code, 0x40000003, 1) == 0x80000000
         assert decide(code, arch, 435) == 0x50026 and decide(code, arch, clone, 0x11) == 0x7FFF0000 and decide(code, arch, clone, 0x10000011) == 0x50001
-        assert all(decide(code, arch, n) == 0x7FFF0000 for n in range(500) if n != 435 and n not in {c[column] for c in CALLS.values()})
-    assert decide(call_filter("x86_64"), 0xC000003E, 0x40000029) == 0x80000000
-    with pytest.raises(ValueError, match="machine must be one of x86_64, aarch64, got 'sparc'"): call_filter("sparc")
+        assert all(decide(code, arch, n) == 0x7FFF0000 for n in range(500) if n != 435 and n not in {c[column] for c in _CALLS.values()})
+    assert decide(_call_filter("x86_64"), 0xC000003E, 0x40000029) == 0x80000000
+    with pytest.raises(ValueError, match="machine must be one of x86_64, aarch64, got 'sparc'"): _call_filter("sparc")
 
 
 # %% ../nbs/evaluate/04_walls_tests.ipynb #fc860748
 @pytest.mark.bwrap
 def test_sandbox_holds():
-    assert all(probe().values()) and len(probe()) == 10 and find_mode() == "bwrap"
-    ended = run_source("print(1)\nimport sys\nprint(2, file=sys.stderr)\nsys.exit(3)")
+    assert all(_probe().values()) and len(_probe()) == 10 and find_mode() == "bwrap"
+    ended = _run_source("print(1)\nimport sys\nprint(2, file=sys.stderr)\nsys.exit(3)")
     assert ended == (3, "1\n", "2\n")

@@ -3,7 +3,7 @@
 import pytest
 
 # %% ../nbs/method/05_budget_tests.ipynb #51ba8c09
-from soka.method.budget import allocate, deal, gain, kind_of, parse_budget, spread, Turns
+from soka.method.budget import allocate, deal, gain, _kind_of, parse_budget, _spread, _Turns
 from soka.method.rank import Spectrum
 from soka.method.choose import choose_shape, spectra
 from soka.method.rank import elbow_rank, energy_rank, gavish_donoho_factor, gavish_donoho_rank, select_rank
@@ -33,7 +33,7 @@ def best(layers, budget, caps):
 # %% ../nbs/method/05_budget_tests.ipynb #0bba691e
 from fractions import Fraction
 from math import ceil, floor
-from soka.method.budget import blocks_of, by_kind, water_level
+from soka.method.budget import _blocks_of, _by_kind, _water_level
 
 def sides(blocks, h, m, kv):
     "Cost of a rank-1 term on each layer of a Llama."
@@ -42,11 +42,11 @@ def sides(blocks, h, m, kv):
 
 def uneven(costs, budget, caps, ranks):
     "Layers, blocks and kinds whose terms are not their share, rounded up or down; the parameters spent."
-    level = water_level(costs, budget, caps)
+    level = _water_level(costs, budget, caps)
     share = {n: min(level, caps[n]) for n in costs}
     blocks = {}
-    for n in costs: blocks.setdefault(blocks_of(n)[0], []).append(n)
-    groups = [*blocks.values(), *by_kind(costs, costs).values(), *([n] for n in costs)]
+    for n in costs: blocks.setdefault(_blocks_of(n)[0], []).append(n)
+    groups = [*blocks.values(), *_by_kind(costs, costs).values(), *([n] for n in costs)]
     off = [g for g in groups if not floor(sum(share[n] for n in g)) <= sum(ranks[n] for n in g) <= ceil(sum(share[n] for n in g))]
     return off, sum(r*costs[n] for n, r in ranks.items())
 
@@ -54,15 +54,15 @@ def uneven(costs, budget, caps, ranks):
 # %% ../nbs/method/05_budget_tests.ipynb #8c65da29
 def test_turns_are_spread():
     for n in (5, 13, 30, 32, 80):
-        when = spread(n)
+        when = _spread(n)
         assert sorted(when) == list(range(n))
         for part in range(2, n):             # visited up to any time: no two gaps differ much
             at = [p for p in range(n) if when[p] < part]
             gaps = [b - a for a, b in zip(at, at[1:] + [at[0] + n])]
             assert max(gaps) <= 3*max(1, min(gaps)) and max(gaps) <= 2.7*n/part + 1
-    assert kind_of("a.10.b2.0") == "a.#.b2.#" and blocks_of("a.10.b2.0") == ("a.10", "a.10.b2.0") and blocks_of("fc1") == ("",)
-    assert by_kind({"a.0": 1, "a.1": 1, "a.2": 2}, ["a.0", "a.1", "a.2"]) == {("a.#", 1): ["a.0", "a.1"], ("a.#", 2): ["a.2"]}
-    turns = Turns({("a.#", 1): ["a.0", "a.1", "a.2"]}, count_kinds=True)
+    assert _kind_of("a.10.b2.0") == "a.#.b2.#" and _blocks_of("a.10.b2.0") == ("a.10", "a.10.b2.0") and _blocks_of("fc1") == ("",)
+    assert _by_kind({"a.0": 1, "a.1": 1, "a.2": 2}, ["a.0", "a.1", "a.2"]) == {("a.#", 1): ["a.0", "a.1"], ("a.#", 2): ["a.2"]}
+    turns = _Turns({("a.#", 1): ["a.0", "a.1", "a.2"]}, count_kinds=True)
     turns.give("a.0")
     assert min(turns.when, key=lambda n: turns.key(n, 1/3)) == "a.2"
 

@@ -3,7 +3,7 @@
 import pytest
 
 # %% ../nbs/method/10_kernels_tests.ipynb #3a1ae41a
-from soka.method.kernels import (Compiled, compiled, fits, fused_factor_grads, fused_forward, fused_input_grad, HAS_TRITON, INTERPRETED, SHARED_BOUND,
+from soka.method.kernels import (_Compiled, compiled, fits, fused_factor_grads, fused_forward, fused_input_grad, HAS_TRITON, INTERPRETED, _SHARED_BOUND,
     tile_fits)
 
 
@@ -118,7 +118,7 @@ def compile_all(*jobs):
     "`compiled` for each job in a process of its own, where Triton compiles; none without Triton."
     if not HAS_TRITON: return []
     code = "import json, sys, torch; from soka.method.kernels import compiled\nfor j in json.loads(sys.argv[1]): print(json.dumps(compiled(*j[:3], getattr(torch, j[3]), j[4])))"
-    return [Compiled(*json.loads(line)) for line in child(code, json.dumps(jobs), TRITON_INTERPRET="0")]
+    return [_Compiled(*json.loads(line)) for line in child(code, json.dumps(jobs), TRITON_INTERPRET="0")]
 
 
 # %% ../nbs/method/10_kernels_tests.ipynb #3fefae76
@@ -247,7 +247,7 @@ def test_compiled_kernels_use_tensor_cores_within_the_bound():
     jobs = [(k, s, r, "bfloat16", cc) for s in shapes for k, r in (("forward", 2), ("input_grad", 2), ("factor_grads", 1)) for cc in (80, 90)]
     for (k, s, _, _, cc), c in zip(jobs, compile_all(*jobs)):
         assert c.tensor == ("wgmma" if cc == 90 else "mma"), (k, s, cc, c)
-        assert c.shared <= SHARED_BOUND and c.stack <= 256, (k, s, cc, c)
+        assert c.shared <= _SHARED_BOUND and c.stack <= 256, (k, s, cc, c)
 
 
 # %% ../nbs/method/10_kernels_tests.ipynb #baac4cd2
@@ -257,7 +257,7 @@ def test_the_bound_holds_at_the_edge():
     from itertools import product
     tiles = [t for t in product((16, 64, 128), repeat=4) if tile_fits(t)]
     jobs = [(k, t, r, "bfloat16", cc) for t in tiles for k, r in (("forward", 2), ("forward", 3), ("factor_grads", 1)) for cc in (80, 90)]
-    assert max(c.shared for c in compile_all(*jobs)) <= SHARED_BOUND
+    assert max(c.shared for c in compile_all(*jobs)) <= _SHARED_BOUND
 
 
 # %% ../nbs/method/10_kernels_tests.ipynb #7dce6eb5

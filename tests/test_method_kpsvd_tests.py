@@ -3,7 +3,7 @@
 import pytest
 
 # %% ../nbs/method/02_kpsvd_tests.ipynb #c1f03b27
-from soka.method.kpsvd import check_matrix, grow_kpsvd, kpsvd, reconstruct
+from soka.method.kpsvd import _check_matrix, _grow_kpsvd, kpsvd, reconstruct
 
 
 # %% ../nbs/method/02_kpsvd_tests.ipynb #4bafc1e1
@@ -93,7 +93,7 @@ def test_grown_rank_is_the_exact_rank_or_one_more():
         shape = (256//s, s, s, 256//s)
         exact = kpsvd(W, shape)
         for f in (0.1, 0.3, 0.5):
-            k, r = grow_kpsvd(W, shape, share(f)), share(f)(exact.S, exact.total)
+            k, r = _grow_kpsvd(W, shape, share(f)), share(f)(exact.S, exact.total)
             assert r <= len(k.S) <= r + 1 and f - 0.005 <= k.energy
 
 
@@ -101,8 +101,8 @@ def test_grown_rank_is_the_exact_rank_or_one_more():
 def test_growth_ends_at_r_max_and_at_all_terms():
     import torch
     W = torch.randn(60, 70, generator=torch.Generator().manual_seed(7))
-    assert len(grow_kpsvd(W, (6, 7, 10, 10), lambda S, total: 9, r_max=3).S) == 3
-    k = grow_kpsvd(W, (6, 7, 10, 10), lambda S, total: 10**6, block=5)
+    assert len(_grow_kpsvd(W, (6, 7, 10, 10), lambda S, total: 9, r_max=3).S) == 3
+    k = _grow_kpsvd(W, (6, 7, 10, 10), lambda S, total: 10**6, block=5)
     assert len(k.S) == 42 and (reconstruct(k) - W).norm() < 1e-5*W.norm()
 
 
@@ -112,7 +112,7 @@ def test_same_seed_same_bits():
     W = torch.randn(128, 96, generator=torch.Generator().manual_seed(8))
     state = torch.get_rng_state()
     a, b, c = (kpsvd(W, (16, 8, 8, 12), 5, method="randomized", seed=s) for s in (1, 1, 2))
-    g, h = (grow_kpsvd(W, (16, 8, 8, 12), lambda S, total: 5, seed=1) for _ in range(2))
+    g, h = (_grow_kpsvd(W, (16, 8, 8, 12), lambda S, total: 5, seed=1) for _ in range(2))
     assert torch.equal(state, torch.get_rng_state())   # the caller's random numbers are left alone
     assert all(torch.equal(x, y) for x, y in zip(a[:3] + g[:3], b[:3] + h[:3]))
     assert (a.S - c.S).abs().max() < 0.02*a.S[0]
@@ -126,7 +126,7 @@ def test_surplus_terms_are_orthonormal_and_tiny():
     for rank in (0, 1, 3):
         U, V = torch.randn(rank, 12, 10, generator=gen), torch.randn(rank, 8, 9, generator=gen)
         W = torch.einsum("kab,kcd->acbd", U, V).reshape(96, 90)
-        for k in (kpsvd(W, shape, 30, method="randomized"), grow_kpsvd(W, shape, lambda S, total: 72, block=5), kpsvd(W, shape)):
+        for k in (kpsvd(W, shape, 30, method="randomized"), _grow_kpsvd(W, shape, lambda S, total: 72, block=5), kpsvd(W, shape)):
             assert orthonormal_rows(k.U) and orthonormal_rows(k.V)
             assert k.S[rank] <= 1e-5*k.S[0] and abs(k.energy - 1) < 1e-5
             assert (reconstruct(k) - W).norm() <= 1e-5*W.norm()
@@ -136,7 +136,7 @@ def test_surplus_terms_are_orthonormal_and_tiny():
 def test_scale_only_scales():
     import torch
     W = torch.randn(96, 90, generator=torch.Generator().manual_seed(10))
-    def grown(W, *a, **kw): return grow_kpsvd(W, (12, 10, 8, 9), lambda S, total: 1 + int((S > 0.9*S[0]).sum()))
+    def grown(W, *a, **kw): return _grow_kpsvd(W, (12, 10, 8, 9), lambda S, total: 1 + int((S > 0.9*S[0]).sum()))
     def exact(W): return kpsvd(W, (12, 10, 8, 9), 6, method="exact")
     def randomized(W): return kpsvd(W, (12, 10, 8, 9), 6, method="randomized")
     for how in (exact, randomized, grown):
@@ -178,12 +178,12 @@ def test_refuses_bad_matrices():
     for bad, kind, says in ((None, TypeError, "NoneType"), (W.int(), TypeError, "torch.int32"), (W.bool(), TypeError, "torch.bool"),
                             (W[0], ValueError, r"\(4,\)"), (W[None], ValueError, r"\(1, 6, 4\)"), (W[:0], ValueError, r"\(0, 4\)"),
                             (W2, ValueError, "2 NaN or infinite of 24")):
-        with pytest.raises(kind, match=says): check_matrix(bad)
+        with pytest.raises(kind, match=says): _check_matrix(bad)
         with pytest.raises(kind, match=says): kpsvd(bad, (3, 2, 2, 2))
-        with pytest.raises(kind, match=says): grow_kpsvd(bad, (3, 2, 2, 2), lambda S, total: 1)
+        with pytest.raises(kind, match=says): _grow_kpsvd(bad, (3, 2, 2, 2), lambda S, total: 1)
     for bad, says in ((W*3.4e38, "to 3.403e.38, or of 0, got 1.666e.39"), (W.double()*1e200, r"to 1e\+150, or of 0, got 4.899e\+200"), (W.double()*1e-200, r"to 1e\+150, or of 0, got 4.899e-200")):
         with pytest.raises(ValueError, match=f"W must have a Frobenius norm from 1e-150 {says}"): kpsvd(bad, (3, 2, 2, 2))
-        with pytest.raises(ValueError, match="W must have a Frobenius norm"): grow_kpsvd(bad, (3, 2, 2, 2), lambda S, total: 1)
+        with pytest.raises(ValueError, match="W must have a Frobenius norm"): _grow_kpsvd(bad, (3, 2, 2, 2), lambda S, total: 1)
 
 
 # %% ../nbs/method/02_kpsvd_tests.ipynb #dbdb6296
@@ -203,6 +203,6 @@ def test_refuses_bad_shapes_ranks_and_methods():
 def test_refuses_bad_growth():
     import pytest, torch
     W, shape = torch.ones(6, 4), (3, 2, 2, 2)
-    with pytest.raises(ValueError, match="block must be at least 1, got 0"): grow_kpsvd(W, shape, lambda S, total: 1, block=0)
-    with pytest.raises(ValueError, match="r_max must be at least 1, got 0"): grow_kpsvd(W, shape, lambda S, total: 1, r_max=0)
-    with pytest.raises(ValueError, match="at least 1 term, got 0"): grow_kpsvd(W, shape, lambda S, total: 0)
+    with pytest.raises(ValueError, match="block must be at least 1, got 0"): _grow_kpsvd(W, shape, lambda S, total: 1, block=0)
+    with pytest.raises(ValueError, match="r_max must be at least 1, got 0"): _grow_kpsvd(W, shape, lambda S, total: 1, r_max=0)
+    with pytest.raises(ValueError, match="at least 1 term, got 0"): _grow_kpsvd(W, shape, lambda S, total: 0)

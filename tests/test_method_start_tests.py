@@ -148,7 +148,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.optim import ZeroRedundancyOptimizer
 from torch.nn.parallel import DistributedDataParallel as DDP
 from soka.core import SoKALinear
-from soka.method.start import start, whole
+from soka.method.start import _whole, start
 torch.set_num_threads(1)
 rank, where = int(sys.argv[1]), sys.argv[2]
 dist.init_process_group("gloo", store=dist.FileStore(where, 2), rank=rank, world_size=2)
@@ -161,7 +161,7 @@ def first(net, x, make=torch.optim.SGD):
     for _ in range(2): opt.zero_grad(); net(x).square().mean().backward(); opt.step()
     return net
 want = first(make(), x.flatten(0, 1)).terms
-def same(t): torch.testing.assert_close((whole(t.U), whole(t.V)), (want.U, want.V), atol=1e-5, rtol=1e-4)
+def same(t): torch.testing.assert_close((_whole(t.U), _whole(t.V)), (want.U, want.V), atol=1e-5, rtol=1e-4)
 same(first(DDP(make()), x[rank]).module.terms)
 same(first(DDP(make()), x[rank], lambda p, lr: ZeroRedundancyOptimizer(p, torch.optim.SGD, lr=lr)).module.terms)     # each process steps its share
 sharded = make()

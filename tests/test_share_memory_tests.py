@@ -3,8 +3,8 @@
 import pytest
 
 # %% ../nbs/share/07_memory_tests.ipynb #74a7e269
-from soka.share.memory import base_bytes, largest_batch, memory, memory_table, parse_size
-from soka.share.plan import plan_checkpoint
+from soka.share.memory import _base_bytes, largest_batch, memory, memory_table, parse_size
+from soka.share.plan import _plan_checkpoint
 from soka.weights.checkpoint import Checkpoint, open_checkpoint, read_weight
 
 
@@ -28,7 +28,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 from soka.method.plan import read_plan
 from soka.data.bases import base_path
 from soka.train.config import TrainConfig
-from soka.train.build import build_model, first_batches
+from soka.train.build import _build_model, _first_batches
 
 class Alive(TorchDispatchMode):
     "Bytes of all tensors made inside that are still there, and the most there were."
@@ -69,7 +69,7 @@ def small_llama(width, layers, vocab=2048):
 
 def measured(config):
     "Bytes at the largest moment of two real training steps."
-    model, _ = build_model(config)
+    model, _ = _build_model(config)
     model.train()
     if config.gradient_checkpointing: model.gradient_checkpointing_enable({"use_reentrant": False})
     own, alive = held(model), Alive()
@@ -97,7 +97,7 @@ def test_base_bytes_are_counted():
         loaded, _ = load_frozen(config)
         states = [p.quant_state for p in loaded.parameters() if hasattr(p, "quant_state")]
         scales = [t for s in states for t in ((s.absmax, s.state2.absmax) if s.nested else (s.absmax,))] + [p.SCB for p in loaded.parameters() if getattr(p, "SCB", None) is not None]
-        assert base_bytes(model, config) == sum(t.numel()*t.element_size() for t in [*loaded.parameters(), *scales]), kw
+        assert _base_bytes(model, config) == sum(t.numel()*t.element_size() for t in [*loaded.parameters(), *scales]), kw
 
 
 # %% ../nbs/share/07_memory_tests.ipynb #64b820c7
@@ -106,7 +106,7 @@ def test_counted_and_measured():
     def compared(folder, **kw):
         "Counted and measured bytes of a step."
         config = TrainConfig(**{**dict(model=folder, max_length=64, batch_size=8, gradient_batches=0, budget="1%", threads=1), **kw})
-        made, model = plan_checkpoint(config)
+        made, model = _plan_checkpoint(config)
         return memory(config, model, read_plan(made.plan)).total, measured(config)
 
     print("width  layers  vocabulary  base  dtype     checkpointing   counted  measured")
@@ -128,7 +128,7 @@ def test_start_is_within_a_tenth():
     for width, layers, vocab, quantize, on in ((128, 3, 4096, "none", False), (256, 5, 512, "nf4", False), (256, 5, 512, "none", True), (256, 4, 2048, "nf4", True)):
         folder = small_llama(width, layers, vocab)
         config = TrainConfig(model=folder, quantize=quantize, dtype="float32", max_length=64, batch_size=8, gradient_batches=2, budget="1%", gradient_checkpointing=on)
-        made, model = plan_checkpoint(TrainConfig(model=folder, quantize=quantize, gradient_batches=0, budget="1%"))
+        made, model = _plan_checkpoint(TrainConfig(model=folder, quantize=quantize, gradient_batches=0, budget="1%"))
         loaded, alive = load_frozen(config)[0], Alive()
         size, alive.own = held(loaded)
         ids = torch.zeros(8, 64, dtype=torch.long)
@@ -147,7 +147,7 @@ def test_what_fits():
     from soka.method.plan import read_plan
     from soka.train.config import TrainConfig
     config = TrainConfig(dtype="bfloat16", budget=9000, gradient_batches=0, gradient_checkpointing=True)
-    made, model = plan_checkpoint(config)
+    made, model = _plan_checkpoint(config)
     plan = read_plan(made.plan)
     for room in ("100 MB", "1GiB"):
         b = largest_batch(config, model, plan, parse_size(room))
@@ -221,8 +221,8 @@ def test_bad_checkpoints():
         k = q.replace("q_proj", "k_proj")
         other = Path(saved(LlamaForCausalLM(LlamaConfig(**SMALL | dict(num_key_value_heads=4)))))
         read_weight(Checkpoint(other, c.model, open_checkpoint(str(other)).files), k)
-    with pytest.raises(ValueError, match="plan must name targeted layers of the model, got 'nowhere'"): plan_checkpoint(TrainConfig(model=str(folder), plan={"nowhere": [1]*5}))
-    with pytest.raises(ValueError, match="r in 0..64, got 65"): plan_checkpoint(TrainConfig(model=str(folder), plan={q: [8, 8, 8, 8, 65]}))
+    with pytest.raises(ValueError, match="plan must name targeted layers of the model, got 'nowhere'"): _plan_checkpoint(TrainConfig(model=str(folder), plan={"nowhere": [1]*5}))
+    with pytest.raises(ValueError, match="r in 0..64, got 65"): _plan_checkpoint(TrainConfig(model=str(folder), plan={q: [8, 8, 8, 8, 65]}))
     with pytest.raises(FileNotFoundError, match="model must be a local folder or a hub id that can be reached, got 'no/such/folder'"): open_checkpoint("no/such/folder")
     with pytest.raises(FileNotFoundError, match="model must hold model.safetensors or model.safetensors.index.json, got neither"): open_checkpoint(tempfile.mkdtemp())
     shard = folder/c.files[q + ".weight"]

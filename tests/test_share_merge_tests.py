@@ -3,9 +3,9 @@
 # %% ../nbs/share/04_merge_tests.ipynb #73072700
 from soka.cli import main
 from soka.share.forms import export_delta
-from soka.share.inspect import inspect_adapter, open_adapter, overall
+from soka.share.inspect import inspect_adapter, _open_adapter, _overall
 from soka.share.lora import export_lora
-from soka.share.merge import check_adapter, class_of, labels_of, load_adapted, merge
+from soka.share.merge import check_adapter, _class_of, _labels_of, _load_adapted, merge
 
 
 # %% ../nbs/share/04_merge_tests.ipynb #d3138b7b
@@ -128,9 +128,9 @@ def test_merged_for_its_task():
         m = tuned(LlamaForSequenceClassification(LlamaConfig(**TINY)), saved(plain), "SEQ_CLS", "q_proj")
         a, d = folder_of(m), saved(plain)
         (a/"adapter_config.json").write_text(json.dumps(json.loads((a/"adapter_config.json").read_text()) | dict(task_type="CAUSAL_LM")))
-        load_adapted(a, d)
-    with pytest.raises(ValueError, match="task_type must be one of CAUSAL_LM, .*got 'IMAGE'"): class_of("IMAGE", None)
-    assert class_of(None, None).__name__ == "AutoModelForCausalLM" and class_of(None, ["NoSuchModel"]).__name__ == "AutoModelForCausalLM" and labels_of({}) is None
+        _load_adapted(a, d)
+    with pytest.raises(ValueError, match="task_type must be one of CAUSAL_LM, .*got 'IMAGE'"): _class_of("IMAGE", None)
+    assert _class_of(None, None).__name__ == "AutoModelForCausalLM" and _class_of(None, ["NoSuchModel"]).__name__ == "AutoModelForCausalLM" and _labels_of({}) is None
 
 
 # %% ../nbs/share/04_merge_tests.ipynb #1919ea10
@@ -169,17 +169,17 @@ def test_folders_that_are_none():
     export_delta(e/"pickled", e/"bf16")
     assert inspect_adapter(e/"bf16").dtypes == ("BF16",)
     for name in ("pickled", "bf16"): shutil.rmtree(e/name)
-    with pytest.raises(FileNotFoundError, match="adapter must be a folder that exists, got '.*no'"): open_adapter(e/"no")
-    with pytest.raises(FileNotFoundError, match="adapter folder must hold adapter_config.json, got none in"): open_adapter(e)
+    with pytest.raises(FileNotFoundError, match="adapter must be a folder that exists, got '.*no'"): _open_adapter(e/"no")
+    with pytest.raises(FileNotFoundError, match="adapter folder must hold adapter_config.json, got none in"): _open_adapter(e)
     LoraConfig(target_modules=["q"]).save_pretrained(e)
     with pytest.raises(ValueError, match="must be a SoKA adapter, with peft_type 'SOKA', got 'LORA' in"): inspect_adapter(e)
     (e/"adapter_config.json").write_text("[1]")
-    with pytest.raises(ValueError, match="adapter_config.json must be an object, got list"): open_adapter(e)
+    with pytest.raises(ValueError, match="adapter_config.json must be an object, got list"): _open_adapter(e)
     for text in ("{", "[" * 100_000, "\xff"):
         (e/"adapter_config.json").write_text(text, encoding="latin-1")
-        with pytest.raises(ValueError, match="adapter_config.json must be JSON"): open_adapter(e)
+        with pytest.raises(ValueError, match="adapter_config.json must be JSON"): _open_adapter(e)
     SoKAConfig(target_modules=["q"]).save_pretrained(e)
-    with pytest.raises(FileNotFoundError, match="must hold a saved adapter, got settings alone"): open_adapter(e)
+    with pytest.raises(FileNotFoundError, match="must hold a saved adapter, got settings alone"): _open_adapter(e)
     t = load_file(d/"adapter_model.safetensors")
     save_file({k: v*float("nan") if k.endswith("0.self_attn.q_proj.soka_terms.V") else v for k,v in t.items()}, d/"adapter_model.safetensors")
     with pytest.raises(ValueError, match="adapter tensors must be finite, got NaN or infinity in model.layers.0.self_attn.q_proj"): inspect_adapter(d)
@@ -187,7 +187,7 @@ def test_folders_that_are_none():
     with pytest.raises(ValueError, match="adapter tensors must be finite"): export_lora(d, tempfile.mkdtemp(), 1)
     save_file({k: v*0 for k,v in t.items()}, d/"adapter_model.safetensors")
     with pytest.raises(ValueError, match="must change a layer to become LoRA, got no change in 2 layers"): export_lora(d, tempfile.mkdtemp(), 1)
-    assert inspect_adapter(d).layers[0].change == 0 == overall(export_delta(d, tempfile.mkdtemp()))
+    assert inspect_adapter(d).layers[0].change == 0 == _overall(export_delta(d, tempfile.mkdtemp()))
     with pytest.raises(ValueError, match="rank must be at least 1, got 0"): export_lora(d, tempfile.mkdtemp(), 0)
     for out_folder, text in ((d, "out must be a new or empty folder"), (d/"adapter_model.safetensors", "out must be a folder that can be written")):
         with pytest.raises(ValueError, match=text): export_delta(d, out_folder)

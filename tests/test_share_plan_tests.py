@@ -3,7 +3,7 @@
 import pytest
 
 # %% ../nbs/share/06_plan_tests.ipynb #fa107651
-from soka.share.plan import as_stored, plan_checkpoint, plan_rows, plan_table, plans_by_gradients, train_plan
+from soka.share.plan import _as_stored, _plan_checkpoint, plan_rows, plan_table, _plans_by_gradients, train_plan
 from soka.weights.checkpoint import open_checkpoint, read_weight
 
 
@@ -22,8 +22,8 @@ def saved(model, **kw):
 import tempfile
 from soka.method.plan import read_plan
 from soka.train.config import TrainConfig
-from soka.train.build import build_model, encode_splits, load_tokenizer
-from soka.train.record import describe_adapter
+from soka.train.build import _build_model, encode_splits, load_tokenizer
+from soka.train.record import _describe_adapter
 from soka.train.run import train
 
 SETTINGS = [dict(budget=b, **kw) for b in (3000, "2%") for kw in (dict(), dict(gradient_batches=0), dict(source="weight"))] + [dict(budget=9000, source="zero"), dict(budget=9000, rank_source="weight")]
@@ -38,11 +38,11 @@ def followed(train_too=False, **kw):
     config = TrainConfig(**{**dict(data_rows=24, eval_rows=0, batch_size=4, gradient_batches=2, max_steps=1, threads=1, output_dir=tempfile.mkdtemp()), **kw})
     found = train_plan(config)
     data = encode_splits(config, load_tokenizer(config))[0][0]
-    made = describe_adapter(build_model(config, data)[0], config)        # what a run records
+    made = _describe_adapter(_build_model(config, data)[0], config)        # what a run records
     assert made["plan"] == found.config.plan
     rows = plan_rows(read_plan(found.config.plan))
     assert sum(r.params for r in rows) == made["trained_parameters"] and plan_table(rows, 1).count("\n") == len(rows) + 1
-    assert "gradients" in found.note or not plans_by_gradients(config)
+    assert "gradients" in found.note or not _plans_by_gradients(config)
     if train_too: assert train(config).record["adapter"]["plan"] == found.config.plan
     return True
 
@@ -58,7 +58,7 @@ def test_stored_as_in_training():
         config = TrainConfig(quantize=quantize, dtype="float32")
         model, _ = load_frozen(config)
         layer = model.model.layers[1].mlp.down_proj
-        got = as_stored(config)(read_weight(open_checkpoint("base"), "model.layers.1.mlp.down_proj"))
+        got = _as_stored(config)(read_weight(open_checkpoint("base"), "model.layers.1.mlp.down_proj"))
         assert torch.equal(got.float(), dense_weight(layer)), quantize
 
 
@@ -92,7 +92,7 @@ def test_planted_shapes_are_found():
         planted[n] = (M//s, s, s, N//s), r
         W = kron_sum(torch.randn(r, M//s, s, generator=gen), None, torch.randn(r, s, N//s, generator=gen))
         l.weight.data = W/W.norm() + 0.1*torch.randn(M, N, generator=gen)/(M*N)**.5
-    made, _ = plan_checkpoint(TrainConfig(model=saved(model, max_shard_size="50KB"), quantize="none", source="weight", criterion="energy", r_max=4, target_modules=["q_proj", "o_proj", "up_proj"]))
+    made, _ = _plan_checkpoint(TrainConfig(model=saved(model, max_shard_size="50KB"), quantize="none", source="weight", criterion="energy", r_max=4, target_modules=["q_proj", "o_proj", "up_proj"]))
     assert {r.name: (tuple(r.shape), r.r) for r in plan_rows(read_plan(made.plan))} == planted
 
 
@@ -101,7 +101,7 @@ def test_planted_shapes_are_found():
 def test_stories():
     from soka.method.plan import read_plan
     from soka.train.config import TrainConfig
-    made, model = plan_checkpoint(TrainConfig(model="stories260k", quantize="none", budget="2%", gradient_batches=0))
+    made, model = _plan_checkpoint(TrainConfig(model="stories260k", quantize="none", budget="2%", gradient_batches=0))
     rows, n = plan_rows(read_plan(made.plan)), sum(p.numel() for p in model.parameters())
     assert len(rows) == 35 and 0.95*n/50 < sum(r.params for r in rows) <= n/50
 
@@ -114,12 +114,12 @@ def test_peak_memory_is_one_layer():
     wide = dict(vocab_size=8, hidden_size=512, intermediate_size=1024, num_attention_heads=8, num_key_value_heads=8)
     code = """
 import re, sys, torch
-from soka.share.plan import plan_checkpoint
+from soka.share.plan import _plan_checkpoint
 from soka.train.run import TrainConfig
 torch.set_num_threads(1)
 peaks = []
 for folder in sys.argv[1:]:
-    rows = plan_checkpoint(TrainConfig(model=folder, quantize="none", r=1, shape="low-rank", source="weight"))[0].plan
+    rows = _plan_checkpoint(TrainConfig(model=folder, quantize="none", r=1, shape="low-rank", source="weight"))[0].plan
     peaks.append(int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]))   # ru_maxrss would start with the parent's
 print(len(rows), peaks[1] - peaks[0])
 """

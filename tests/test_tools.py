@@ -163,6 +163,7 @@ A_LINE = "from .c import x\n"
     ({"c/__init__.py": "", "c/d.py": "from .e import x\nx = 1\n", "c/e.py": "def f():\n    from .d import x\n"}, "soka/c/d.py: a circle of imports, by way of c.e"),
     ({"c.py": "from .a import _one\n"}, "soka/c.py: a private name is for its own room, got _one of a"),
     ({"a.py": "x = 1\n"*351}, "soka/a.py: a module must have at most 350 lines, got 351"),
+    ({"a.py": "__all__ = ['lonely']\ndef lonely(): pass\n"}, "soka/a.py: a public name must be of use to others or told on a page, got lonely; call it _lonely"),
     ({"d.py": ""}, "settings.ini: floors must name every room, got none for d")])
 def test_walls_between_rooms(project, files, said):
     assert found(project, "rooms") == []
@@ -178,6 +179,13 @@ def test_hints_are_no_arrows_and_a_room_keeps_private_names_to_itself(project):
     (project/"soka/c/d.py").write_text("from .e import _two\n")
     (project/"soka/c/e.py").write_text("_two = 2\n")
     assert found(project, "rooms") == []
+
+def test_the_drawing_of_the_rooms_is_that_of_the_code(project):
+    (project/"CONTRIBUTING.md").write_text("```rooms\nold\n```\n")
+    assert found(project, "rooms") == ["CONTRIBUTING.md: the drawing of the rooms is not that of the code; run python tools/rooms.py"]
+    (project/"soka/c.py").write_text("from .a import one\n")
+    assert tool(project, "rooms").returncode == 0 and found(project, "rooms") == []
+    assert (project/"CONTRIBUTING.md").read_text() == "```rooms\n1  c         a\n0  a\n0  b\n```\n"
 
 def test_a_notebook_must_not_grow(project):
     write(project/"nbs/01_a_tests.ipynb", ["# a: tests\n\n> More.\n\n- skip_exec: true", ("code", "#| test long\n" + "x = 1\n"*600)])
@@ -590,10 +598,11 @@ def test_workflows_name_targets_and_files_that_exist(name, job, command):
 
 def test_a_hosted_job_runs_every_test_that_needs_a_quantizer():
     select = next(c for _, job, c in COMMANDS if job == "quantizers" and "pytest" in c)
-    for p in (ROOT/"tests").glob("test_*.py"):
-        for f in re.split(r"^(?=def )", p.read_text(), flags=re.M)[1:]:
-            if re.search(r"importorskip\(.(?:torchao|hqq)", f):
-                assert p.name in select and any(w in f.split("(")[0] for w in re.search('-k "(.*)"', select)[1].split(" or "))
+    words = re.search('-k "(.*)"', select)[1].split(" or ")
+    found = [(p.name, name) for p in (ROOT/"tests").glob("test_*.py")
+             for name in re.findall(r"^@pytest\.mark\.needs\(.*(?:torchao|hqq).*\)\n(?:@.*\n)*def (\w+)", p.read_text(), re.M)]
+    assert len(found) >= 3
+    for file, name in found: assert file in select and any(w in name for w in words)
 
 def test_hosted_jobs_run_the_slow_tests_weekly_and_build_the_wheel_on_every_python():
     flow = WORKFLOWS["test.yaml"]

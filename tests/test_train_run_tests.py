@@ -5,13 +5,13 @@ import pytest
 # %% ../nbs/train/10_run_tests.ipynb #063520fe
 from soka.data.bases import model_path
 from soka.plots import plot_run, rank_grid
-from soka.train.build import build_model, check_ready, first_batches, load_frozen, load_splits, load_tokenizer
-from soka.train.card import load_code, nll_words
-from soka.train.config import make_config, read_recipe, SCHEDULERS, TrainConfig
-from soka.train.output import check_marks, check_output, read_record, write_record
-from soka.train.record import layer_ranks, left_out, linear_work
-from soka.train.run import load_run, start_words, train
-from soka.train.trainer import log_line
+from soka.train.build import _build_model, check_ready, _first_batches, load_frozen, load_splits, load_tokenizer
+from soka.train.card import _load_code, nll_words
+from soka.train.config import _make_config, read_recipe, _SCHEDULERS, TrainConfig
+from soka.train.output import _check_marks, check_output, read_record, write_record
+from soka.train.record import _layer_ranks, _left_out, _linear_work
+from soka.train.run import load_run, _start_words, train
+from soka.train.trainer import _log_line
 
 
 # %% ../nbs/train/10_run_tests.ipynb #4285569a
@@ -60,7 +60,7 @@ def test_residual_run_resumes_and_loads():
     def again(*args, **kw): raise AssertionError("starts were computed again")
     settings = dict(mode="residual", iterations=2)
     whole, c = run(tiny(**settings)), tiny(**settings)
-    assert "load_residual" in load_code(tiny(model="org/name", **settings)) and "load_residual" not in load_code(tiny(model="org/name"))
+    assert "load_residual" in _load_code(tiny(model="org/name", **settings)) and "load_residual" not in _load_code(tiny(model="org/name"))
     with pytest.raises(KeyboardInterrupt): run(c, [Stop()])
     with pytest.MonkeyPatch.context() as m:
         m.setattr(soka.adapter.residual, "quantize_residual", again)
@@ -80,13 +80,13 @@ def test_gradient_start_trains_resumes_and_loads():
     whole, c = run(tiny(**settings)), tiny(**settings)
     with pytest.raises(KeyboardInterrupt): run(c, [Stop()])
     with pytest.MonkeyPatch.context() as m:
-        m.setitem(build_model.__globals__, "with_gradients", again)
+        m.setitem(_build_model.__globals__, "with_gradients", again)
         resumed, loaded = run(c), load_run(c.output_dir)
     one, two, three = ({k: v for k,v in r.model.state_dict().items() if "soka_" in k} for r in (whole, resumed, loaded))
     assert one and not any(k.endswith("U0") for k in one) and all(torch.equal(v, two[k]) and torch.equal(v, three[k]) for k,v in one.items())
     for key in ("log", "eval", "adapter"): assert whole.record[key] == resumed.record[key]
     assert whole.record["eval"][-1]["eval_nll"] < whole.record["eval"][0]["eval_nll"]
-    assert layer_ranks(whole.model) != layer_ranks(build_model(tiny())[0])
+    assert _layer_ranks(whole.model) != _layer_ranks(_build_model(tiny())[0])
 
 
 # %% ../nbs/train/10_run_tests.ipynb #08effc56
@@ -96,11 +96,11 @@ def test_start_waits_for_the_first_step():
     def never(*args, **kw): raise AssertionError("gradients were computed before training")
     settings = dict(gradient_batches=0, budget=6000, eval_rows=0, max_steps=3)
     with pytest.MonkeyPatch.context() as m:
-        m.setitem(build_model.__globals__, "with_gradients", never)
+        m.setitem(_build_model.__globals__, "with_gradients", never)
         whole, again, c = run(tiny(**settings)), run(tiny(**settings, gradient_checkpointing=True)), tiny(**settings)
         with pytest.raises(KeyboardInterrupt): run(c, [Stop()])
         resumed, loaded = run(c), load_run(c.output_dir)
-    ranks = layer_ranks(whole.model)
+    ranks = _layer_ranks(whole.model)
     assert set(ranks.values()) <= {0, 1} and 5600 < whole.record["adapter"]["trained_parameters"] <= 6000        # less than one term everywhere, shared out evenly
     one, two, three = ({k: v for k,v in r.model.state_dict().items() if "soka_" in k} for r in (whole, resumed, loaded))
     assert any(v.any() for k,v in one.items() if k.endswith(".U")) and all(torch.equal(v, two[k]) and torch.equal(v, three[k]) for k,v in one.items())
@@ -111,7 +111,7 @@ def test_start_waits_for_the_first_step():
 # %% ../nbs/train/10_run_tests.ipynb #c1f07a55
 def test_start_is_told():
     c = tiny(gradient_batches=0)
-    assert start_words(c, build_model(c)[0]) == "first step" and start_words(tiny(source="zero"), build_model(tiny(source="zero"))[0]) == "random"
+    assert _start_words(c, _build_model(c)[0]) == "first step" and _start_words(tiny(source="zero"), _build_model(tiny(source="zero"))[0]) == "random"
 
 
 # %% ../nbs/train/10_run_tests.ipynb #3aed64a9
@@ -125,17 +125,17 @@ def test_weights_left_out_are_told():
             self.up = nn.Parameter(torch.zeros(4, 8, 16))
     toy = nn.ModuleDict({"attn": nn.Linear(8, 8, bias=False), "experts": Experts(), "norm": nn.LayerNorm(8), "head": nn.Linear(8, 1000)})
     toy.get_output_embeddings = lambda: toy["head"]
-    found = linear_work(toy)
+    found = _linear_work(toy)
     assert found == ({"attn": 64}, {"experts.up": 512})
     line = "leaves 89% of the linear weights as they are: 1 of them, such as experts.up with 512 parameters"
-    assert left_out(found, ["attn"], "all-linear") == "target_modules 'all-linear' " + line
-    assert left_out(found, ["attn"], ["attn"]) == "target_modules ['attn'] " + line
-    assert left_out(found, ["attn", "experts.up"], "all-linear") == left_out(found, ["attn", "experts"], "all-linear") == ""
-    assert left_out(({"a": 1, "b": 9}, {}), ["a"], ["a"]) == "" and "leaves 90%" in left_out(({"a": 1, "b": 9}, {}), ["a"], "all-linear")
-    assert left_out(({}, {}), [], "all-linear") == ""
+    assert _left_out(found, ["attn"], "all-linear") == "target_modules 'all-linear' " + line
+    assert _left_out(found, ["attn"], ["attn"]) == "target_modules ['attn'] " + line
+    assert _left_out(found, ["attn", "experts.up"], "all-linear") == _left_out(found, ["attn", "experts"], "all-linear") == ""
+    assert _left_out(({"a": 1, "b": 9}, {}), ["a"], ["a"]) == "" and "leaves 90%" in _left_out(({"a": 1, "b": 9}, {}), ["a"], "all-linear")
+    assert _left_out(({}, {}), [], "all-linear") == ""
     base_, _ = load_frozen(tiny())
-    assert len(linear_work(base_)[0]) == 28 and not linear_work(base_)[1]
-    assert left_out(linear_work(base_), layer_ranks(build_model(tiny())[0]), "all-linear") == ""
+    assert len(_linear_work(base_)[0]) == 28 and not _linear_work(base_)[1]
+    assert _left_out(_linear_work(base_), _layer_ranks(_build_model(tiny())[0]), "all-linear") == ""
 
 
 # %% ../nbs/train/10_run_tests.ipynb #3a93b11d
@@ -150,7 +150,7 @@ def test_dynamic_run_resumes_and_loads():
     assert one and all(torch.equal(v, two[k]) and torch.equal(v, three[k]) for k,v in one.items())
     for key in ("log", "eval", "adapter", "dynamic"): assert whole.record[key] == resumed.record[key]
     ranks = [h["ranks"] for h in whole.record["dynamic"]]
-    assert len(ranks) == 3 and ranks[0] != ranks[-1] == {n: r for n,r in layer_ranks(loaded.model).items() if r} and all(h["lost"] <= 0.5 for h in whole.record["dynamic"])
+    assert len(ranks) == 3 and ranks[0] != ranks[-1] == {n: r for n,r in _layer_ranks(loaded.model).items() if r} and all(h["lost"] <= 0.5 for h in whole.record["dynamic"])
 
 
 # %% ../nbs/train/10_run_tests.ipynb #49294202
@@ -160,10 +160,10 @@ def test_first_batches():
     c = tiny(gradient_batches=3, data_rows=10)
     tokenizer = load_tokenizer(c)
     rows = encode_rows(load_splits(c)[0], tokenizer, c.template, c.max_length, verbose=False).dataset
-    got = first_batches(c, tokenizer, rows, torch.device("cpu"))
+    got = _first_batches(c, tokenizer, rows, torch.device("cpu"))
     assert [b["input_ids"].shape[0] for b in got] == [4, 4, 2] and set(got[0]) == {"input_ids", "attention_mask", "labels"}
     assert got[2]["input_ids"][1][:len(rows[9]["input_ids"])].tolist() == rows[9]["input_ids"]
-    assert len(first_batches(tiny(gradient_batches=1), tokenizer, rows, torch.device("cpu"))) == 1
+    assert len(_first_batches(tiny(gradient_batches=1), tokenizer, rows, torch.device("cpu"))) == 1
 
 
 # %% ../nbs/train/10_run_tests.ipynb #ad4e5897
@@ -201,7 +201,7 @@ def test_rank_pattern_is_trained_saved_and_loaded():
     for method in ("lora", "pissa"):
         c = tiny(method=method, budget=None, r=1, rank_pattern=["v_proj=3"], target_modules=["q_proj", "v_proj"], quantize="none", max_steps=2)
         result = run(c)
-        assert {n.rpartition(".")[2]: r for n, r in layer_ranks(result.model).items()} == {"q_proj": 1, "v_proj": 3} and result.record["adapter"]["trained_parameters"] == 4*256*(1 + 3)
+        assert {n.rpartition(".")[2]: r for n, r in _layer_ranks(result.model).items()} == {"q_proj": 1, "v_proj": 3} and result.record["adapter"]["trained_parameters"] == 4*256*(1 + 3)
         assert {m.scaling["default"] for m in result.model.modules() if hasattr(m, "lora_A")} == {1}
         ids = torch.arange(2, 40)[None]
         with torch.no_grad(): moved = (load_run(c.output_dir).model(ids).logits - result.model(ids).logits).norm()/result.model(ids).logits.norm()
@@ -213,10 +213,10 @@ def test_rank_pattern_is_trained_saved_and_loaded():
 def test_gguf_base_trains_as_the_folder_does():
     import os, pytest
     from unittest.mock import patch
-    from soka.data.gguf import write_gguf
+    from soka.data.gguf import _write_gguf
     from soka.data.bases import base_path
     home = Path(tempfile.mkdtemp())
-    write_gguf(base_path(), home/"small.gguf")
+    _write_gguf(base_path(), home/"small.gguf")
     with patch.dict(os.environ, SOKA_CACHE=str(home/"cache")):
         one, two = (run(tiny(model=m, quantize="none", max_steps=2)) for m in ("base", str(home/"small.gguf")))
         assert one.record["log"][-1]["loss"] == pytest.approx(two.record["log"][-1]["loss"], rel=1e-2)      # the conversion rounds to bfloat16
@@ -232,8 +232,8 @@ def test_plan_is_followed():
     import pytest
     path = Path(tempfile.mkdtemp())/"plan.json"
     path.write_text(json.dumps({"model.layers.1.mlp.up_proj": [384, 1, 1, 128, 2]}))
-    model, _ = build_model(tiny(plan=str(path), budget=None))
-    assert layer_ranks(model) == {"model.layers.1.mlp.up_proj": 2} and model.get_nb_trainable_parameters()[0] == 2*(384 + 128)
+    model, _ = _build_model(tiny(plan=str(path), budget=None))
+    assert _layer_ranks(model) == {"model.layers.1.mlp.up_proj": 2} and model.get_nb_trainable_parameters()[0] == 2*(384 + 128)
     layer = "model.layers.1.mlp.up_proj"
     c = tiny(plan=str(path), budget=None, source="zero", eval_rows=0, max_steps=2)
     assert c.plan == {layer: [384, 1, 1, 128, 2]}
@@ -244,12 +244,12 @@ def test_plan_is_followed():
         run(tiny(plan=str(path), budget=None, source="zero", eval_rows=0, max_steps=2, output_dir=c.output_dir))
     path.unlink()                                                       # lost: the finished run has it
     lost = dict(plan=str(path), budget=None, source="zero", eval_rows=0, max_steps=2)
-    for output_dir, again in ((c.output_dir, run(tiny(**lost, output_dir=c.output_dir))), (c.output_dir, load_run(c.output_dir))): assert layer_ranks(again.model) == {layer: 2}
+    for output_dir, again in ((c.output_dir, run(tiny(**lost, output_dir=c.output_dir))), (c.output_dir, load_run(c.output_dir))): assert _layer_ranks(again.model) == {layer: 2}
     with pytest.raises(FileNotFoundError, match="plan must be a file that exists"): run(tiny(**lost))
     old = json.loads((Path(c.output_dir)/"run.json").read_text())
     old["settings"]["plan"] = str(path)                                 # as earlier versions wrote it
     (Path(c.output_dir)/"run.json").write_text(json.dumps(old))
-    assert layer_ranks(load_run(c.output_dir).model) == {layer: 2} and run(tiny(**lost, output_dir=c.output_dir)).record["status"] == "finished"
+    assert _layer_ranks(load_run(c.output_dir).model) == {layer: 2} and run(tiny(**lost, output_dir=c.output_dir)).record["status"] == "finished"
     (Path(c.output_dir)/"run.json").write_text(json.dumps({**record, "status": "interrupted"}))
     with pytest.raises(FileNotFoundError, match="plan must be a file that exists"): run(tiny(**lost, output_dir=c.output_dir))
 
@@ -286,8 +286,8 @@ def test_setting_errors():
 # %% ../nbs/train/10_run_tests.ipynb #4be44521
 def test_recipe_errors():
     import pytest
-    with pytest.raises(ValueError, match="got 'lerning_rate'; did you mean learning_rate?"): make_config({"lerning_rate": 1})
-    with pytest.raises(ValueError, match="got 'zzz'$"): make_config({"zzz": 1})
+    with pytest.raises(ValueError, match="got 'lerning_rate'; did you mean learning_rate?"): _make_config({"lerning_rate": 1})
+    with pytest.raises(ValueError, match="got 'zzz'$"): _make_config({"zzz": 1})
     with pytest.raises(FileNotFoundError, match="recipe must be a file that exists, got 'none.yaml'"): read_recipe("none.yaml")
     path = Path(tempfile.mkdtemp())/"r.yaml"
     for text, rule in (("a: [", "recipe must be YAML"), ("- a", "a recipe must be keys with values, got list"), ("r: four", "r must be an integer from 1 to .*, got 'four'")):
@@ -335,7 +335,7 @@ def test_check_ready():
 def test_schedulers():
     import torch
     from transformers import get_scheduler
-    for name in SCHEDULERS: assert get_scheduler(name, torch.optim.AdamW([torch.nn.Parameter(torch.ones(1))]), 2, 10).get_last_lr()
+    for name in _SCHEDULERS: assert get_scheduler(name, torch.optim.AdamW([torch.nn.Parameter(torch.ones(1))]), 2, 10).get_last_lr()
 
 
 # %% ../nbs/train/10_run_tests.ipynb #369f13a3
@@ -399,7 +399,7 @@ def test_other_data_or_base_behind_the_same_name():
     for key in ("log", "eval", "data", "base"): assert again.record[key] == whole.record[key]
     assert len(again.record["base"]) == 38
     with pytest.raises(ValueError, match="got one whose other.weight is not there"):
-        check_marks({"other.weight": again.record["base"]["model.norm.weight"]}, again.model)
+        _check_marks({"other.weight": again.record["base"]["model.norm.weight"]}, again.model)
 
 
 # %% ../nbs/train/10_run_tests.ipynb #d0811010
@@ -438,8 +438,8 @@ def test_damaged_records():
     assert "NaN" not in path.read_text() and "Infinity" not in path.read_text()
     odd = read_record(c.output_dir)
     assert odd["eval"][0]["eval_nll"] is None and nll_words(odd) == "not finite before, not finite after" and plot_run(odd)
-    assert log_line({"loss": 1., "grad_norm": None}) == "loss 1.0000  gradient norm not finite"
-    assert log_line({"eval_nll": None}) == "held-out NLL not finite nats per answer token"
+    assert _log_line({"loss": 1., "grad_norm": None}) == "loss 1.0000  gradient norm not finite"
+    assert _log_line({"eval_nll": None}) == "held-out NLL not finite nats per answer token"
 
 
 # %% ../nbs/train/10_run_tests.ipynb #c9d4fcd0
@@ -468,7 +468,7 @@ def test_used_folders():
 def test_missing_data_fails_before_the_model_is_loaded():
     import pytest
     with pytest.raises(FileNotFoundError, match="a file that exists, got 'no_such.jsonl'"): run(tiny(data="no_such.jsonl"))
-    with pytest.raises(ValueError, match="budget must pay for rank 1 in every layer, 10240 parameters, got 9"): build_model(tiny(method="lora", budget=9))
+    with pytest.raises(ValueError, match="budget must pay for rank 1 in every layer, 10240 parameters, got 9"): _build_model(tiny(method="lora", budget=9))
 
 
 # %% ../nbs/train/10_run_tests.ipynb #6ad12ef4

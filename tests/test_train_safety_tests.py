@@ -3,8 +3,8 @@
 import pytest
 
 # %% ../nbs/train/05_safety_tests.ipynb #acf0d032
-from soka.train.checkpoints import checkpoints, last_checkpoint, one_run
-from soka.train.safety import check_room, Guard, Interrupted, stop_signals, WholeLog
+from soka.train.checkpoints import _checkpoints, _last_checkpoint, _one_run
+from soka.train.safety import _check_room, _Guard, Interrupted, _stop_signals, _WholeLog
 
 
 # %% ../nbs/train/05_safety_tests.ipynb #5a26de18
@@ -120,12 +120,14 @@ import io
 ALIKE = """
 import hashlib
 from accelerate.utils import gather_object
-from soka.train.run import *
-here = this_process()
+from soka.train.build import _build_model, _first_batches, encode_splits, load_tokenizer
+from soka.train.config import TrainConfig
+from soka.train.process import _this_process
+here = _this_process()
 for change in (dict(source="weight"), dict(source="gradient"), dict(mode="residual"), dict(mode="residual", quantize="none")):
     c = TrainConfig(**{**dict(seed=here.process_index, data_rows=16, eval_rows=0, batch_size=8, budget=6000, gradient_batches=2, dtype="float32", threads=1), **change})
     sets, _ = encode_splits(c, load_tokenizer(c))
-    model, _ = build_model(c, sets[0])
+    model, _ = _build_model(c, sets[0])
     numbers = b"".join(x.detach().numpy().tobytes() for x in model.state_dict().values())
     found = gather_object([hashlib.sha256(numbers).hexdigest()])
     if here.is_main_process: print("alike" if len(found) == 2 and len(set(found)) == 1 else "different", change, flush=True)
@@ -141,14 +143,16 @@ def launch(*argv, **kw):
 # %% ../nbs/train/05_safety_tests.ipynb #9ebcb279
 SHARED = """
 import copy
-from soka.train.run import *
+from soka.train.build import _build_model, _first_batches, encode_splits, load_tokenizer
+from soka.train.config import TrainConfig
+from soka.train.process import _this_process
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
-here = this_process()
+here = _this_process()
 c = TrainConfig(data_rows=16, eval_rows=0, batch_size=8, budget=6000, dtype="float32", threads=1, quantize="none")
 sets, _ = encode_splits(c, load_tokenizer(c))
-model, tokenizer = build_model(c, sets[0])
-batch, alone = first_batches(c, tokenizer, sets[0], here.device)[0], copy.deepcopy(model)
+model, tokenizer = _build_model(c, sets[0])
+batch, alone = _first_batches(c, tokenizer, sets[0], here.device)[0], copy.deepcopy(model)
 mesh = init_device_mesh("cpu", (here.num_processes,))
 for part in [*model.base_model.model.model.layers, model]: fully_shard(part, mesh=mesh)
 for m in (model, alone): m(**batch).loss.backward()
@@ -210,9 +214,9 @@ train(TrainConfig(data_rows=24, eval_rows=0, max_steps=4, batch_size=2, save_ste
 
 
 # %% ../nbs/train/05_safety_tests.ipynb #40e90eff
-from soka.train.config import SCHEDULERS
+from soka.train.config import _SCHEDULERS
 
-MATRIX = {**{name: dict(lr_scheduler=name) for name in SCHEDULERS}, "packing": dict(packing=True),
+MATRIX = {**{name: dict(lr_scheduler=name) for name in _SCHEDULERS}, "packing": dict(packing=True),
           "accumulation": dict(batch_size=2, gradient_accumulation=2),
           "dynamic": dict(source="zero", rank_source="weight", shape=None, r=None, budget=3000, dynamic_every=1, dynamic_tolerance=0.5),
           "residual": dict(mode="residual", shape=None),
@@ -241,12 +245,12 @@ def kill_at(m, place, step):
             if found: raise Killed(place)
             return made
         m.setattr(owner, name, new)
-    if place == "before": strike(safety.SafeTrainer, "_save_checkpoint", lambda self, *a: self.state.global_step == step)
-    if place == "written": strike(safety, "finish", lambda folder, at, *a: at == step)
-    if place == "sealed": strike(safety, "seal", lambda folder: folder.name == f"checkpoint-{step}", after=True)
-    if place == "renamed": strike(safety, "keep_newest", lambda folder, at, limit: at == step)
-    if place == "trained": strike(train, "save_adapter", lambda *a: True)
-    if place == "adapter": strike(train, "save_adapter", lambda *a: True, after=True)
+    if place == "before": strike(safety._SafeTrainer, "_save_checkpoint", lambda self, *a: self.state.global_step == step)
+    if place == "written": strike(safety, "_finish", lambda folder, at, *a: at == step)
+    if place == "sealed": strike(safety, "_seal", lambda folder: folder.name == f"checkpoint-{step}", after=True)
+    if place == "renamed": strike(safety, "_keep_newest", lambda folder, at, limit: at == step)
+    if place == "trained": strike(train, "_save_adapter", lambda *a: True)
+    if place == "adapter": strike(train, "_save_adapter", lambda *a: True, after=True)
     if place == "picture": strike(train, "write_record", lambda record, folder: record["status"] == "finished")
 
 PLACES = [*((place, step) for step in (2, 4, 6) for place in ("before", "written", "sealed", "renamed")),
@@ -264,19 +268,19 @@ def test_stop_signals():
     import os, signal, threading
     import pytest
     before = signal.getsignal(signal.SIGTERM)
-    with stop_signals() as asked:
+    with _stop_signals() as asked:
         assert asked.signum == 0
         os.kill(os.getpid(), signal.SIGTERM)
         assert asked.signum == 15 and signal.getsignal(signal.SIGTERM) == before
     signal.signal(signal.SIGINT, signal.default_int_handler)   # a process begun in the background may ignore it
-    with pytest.raises(KeyboardInterrupt), stop_signals() as asked:
+    with pytest.raises(KeyboardInterrupt), _stop_signals() as asked:
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
-    with stop_signals(repeat=False) as asked:
+    with _stop_signals(repeat=False) as asked:
         for _ in range(3): os.kill(os.getpid(), signal.SIGINT)
     assert asked.signum == 2 and Interrupted(2, "x").code == 130 and signal.getsignal(signal.SIGTERM) == before
     def elsewhere():
-        with stop_signals() as asked: assert asked.signum == 0
+        with _stop_signals() as asked: assert asked.signum == 0
     thread = threading.Thread(target=elsewhere)
     thread.start()
     thread.join()
@@ -287,8 +291,8 @@ def test_check_room():
     import tempfile
     import pytest
     folder = tempfile.mkdtemp()
-    check_room(folder, 1000)
-    with pytest.raises(OSError, match="output_dir must have room for a checkpoint and an adapter, 24,000,000,001.0 MB, got .* MB free"): check_room(folder, 10**15)
+    _check_room(folder, 1000)
+    with pytest.raises(OSError, match="output_dir must have room for a checkpoint and an adapter, 24,000,000,001.0 MB, got .* MB free"): _check_room(folder, 10**15)
 
 
 # %% ../nbs/train/05_safety_tests.ipynb #4442a0d9
@@ -350,7 +354,7 @@ def test_signals():
         assert runs().run(name, die_at=60, by=s)[0] == code and f"Interrupted stopped by {name} after step " in runs().log()
         record = json.loads((runs().folder/name/"run.json").read_text())
         assert record["status"] == "interrupted" and record["steps"] < 6 and "the same command goes on" in record["error"]
-        assert last_checkpoint(runs().folder/name).endswith(f"-{record['steps']}")
+        assert _last_checkpoint(runs().folder/name).endswith(f"-{record['steps']}")
         assert runs().run(name)[0] == 0 and runs().result(name) == runs().result("whole")
 
 
@@ -373,7 +377,7 @@ def test_damaged_checkpoint():
     import shutil
     name, folder = "damaged", runs().folder/"damaged"
     assert runs().run(name, die_at=140)[0] == -9
-    newest = list(checkpoints(folder).values())[0]
+    newest = list(_checkpoints(folder).values())[0]
     with open(newest/"optimizer.pt", "r+b") as f:
         f.seek(100)
         f.write(b"oops")
@@ -388,7 +392,7 @@ def test_two_runs_in_one_folder():
     import pytest
     pid = runs().start("twice", die_at=60, by=signal.SIGSTOP)   # it waits in the middle
     runs().wait_for("twice/checkpoint-1")
-    with pytest.raises(ValueError, match=f"one run at a time, got '.*twice', in use by process {pid} on "), one_run(runs().folder/"twice"): pass
+    with pytest.raises(ValueError, match=f"one run at a time, got '.*twice', in use by process {pid} on "), _one_run(runs().folder/"twice"): pass
     while "(stopped)" not in Path(f"/proc/{pid}/status").read_text(): time.sleep(0.001)
     os.kill(pid, signal.SIGCONT)
     assert runs().wait()[0] == 0
@@ -444,7 +448,7 @@ def test_no_room_for_a_checkpoint():
     with pytest.MonkeyPatch.context() as m:
         m.setattr(torch, "save", full)
         with pytest.raises(OSError, match="checkpoint-4 must be written whole, got .*No space left.* make room, then the same command goes on from checkpoint-2"): small_run(output_dir=folder)
-    assert last_checkpoint(folder).endswith("checkpoint-2") and sorted(os.listdir(folder)) == ["checkpoint-2", "run.json"]
+    assert _last_checkpoint(folder).endswith("checkpoint-2") and sorted(os.listdir(folder)) == ["checkpoint-2", "run.json"]
     assert small_run(output_dir=folder).record["log"] == small_run().record["log"]
 
 
@@ -509,7 +513,7 @@ def test_no_nan_in_a_log():
     seen = []
     with pytest.MonkeyPatch.context() as m:
         m.setattr(safety.Trainer, "log", lambda self, logs, *args, **kw: seen.append(logs))
-        WholeLog.log(object.__new__(WholeLog), {"eval_nll": float("nan"), "grad_norm": float("inf"), "epoch": 1.})
+        _WholeLog.log(object.__new__(_WholeLog), {"eval_nll": float("nan"), "grad_norm": float("inf"), "epoch": 1.})
     assert seen == [{"eval_nll": None, "grad_norm": None, "epoch": 1.}]
 
 
@@ -526,7 +530,7 @@ def test_weights_that_are_not_finite():
         with pytest.raises(FloatingPointError,
                            match=rf"weights must be finite, got norm inf in .*soka_terms.* after step {step}; {kept}. Lower"):
             small_run([Spoil(step, None)], output_dir=folder)
-        assert list(checkpoints(folder)) == ([2] if step > 2 else []) and json.loads(Path(folder, "run.json").read_text())["status"] == "failed"
+        assert list(_checkpoints(folder)) == ([2] if step > 2 else []) and json.loads(Path(folder, "run.json").read_text())["status"] == "failed"
 
 
 # %% ../nbs/train/05_safety_tests.ipynb #2977515a
@@ -556,7 +560,7 @@ def test_one_process_with_a_loss_that_is_not_finite():
     two = launch(folder/"uneven.py", folder/"run")
     said = two.communicate(timeout=300)[0]
     assert two.returncode and "got loss nan on rows" in said and "process 1) at step 3, which was not taken; checkpoint-2 in" in said, said
-    assert list(checkpoints(folder/"run")) == [2, 1]
+    assert list(_checkpoints(folder/"run")) == [2, 1]
 
 
 # %% ../nbs/train/05_safety_tests.ipynb #ee28d944
@@ -574,7 +578,7 @@ def test_batch_size_of_the_checkpoint():
     from types import SimpleNamespace
     import pytest
     with pytest.raises(NotImplementedError, match="must resume with the checkpoint's batch_size 8, got 4"):
-        Guard(SimpleNamespace(_train_batch_size=8)).on_train_begin(SimpleNamespace(train_batch_size=4), None, None)
+        _Guard(SimpleNamespace(_train_batch_size=8)).on_train_begin(SimpleNamespace(train_batch_size=4), None, None)
 
 
 # %% ../nbs/train/05_safety_tests.ipynb #6fb18025
@@ -591,7 +595,7 @@ def test_killed_after_the_last_checkpoint():
     with pytest.raises(safety.Interrupted): small_run([At(3, stop)], output_dir=folder, **settings)   # asked in the last step
     for fail, error in ((die, KeyboardInterrupt), (full, OSError)):
         with pytest.MonkeyPatch.context() as m, pytest.raises(error):
-            m.setattr(module, "save_adapter", fail)
+            m.setattr(module, "_save_adapter", fail)
             small_run(output_dir=folder, **settings)
     again = small_run(output_dir=folder, **settings)
     same = [torch.equal(p, q) for p,q in zip(whole.model.parameters(), again.model.parameters(), strict=True) if p.requires_grad]

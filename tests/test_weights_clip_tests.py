@@ -3,7 +3,7 @@
 import pytest
 
 # %% ../nbs/weights/03_clip_tests.ipynb #d36f0560
-from soka.weights.clip import cut_blocks, format_levels
+from soka.weights.clip import _cut_blocks, _format_levels
 
 
 # %% ../nbs/weights/03_clip_tests.ipynb #94afae53
@@ -15,11 +15,11 @@ def test_cut_blocks_never_lose():
     for shape in ((96, 128), (33, 31)):                  # whole blocks, and a last one that is not full
         layer, Wt = nn.Linear(*shape[::-1], bias=False), torch.randn(shape)*torch.rand(shape[0], 1)
         for name in ("nf4", "fp4"):
-            cut = cut_blocks(Wt, format_levels(name))
+            cut = _cut_blocks(Wt, _format_levels(name))
             error = []
             for M in (Wt, cut):
                 layer.weight.data = M
                 error.append(float((dense_weight(quantize_linear(layer, name, double_quant=False)) - Wt).norm()))
             assert error[1] < error[0] and bool((cut.abs() <= Wt.abs()).all()) and cut.shape == Wt.shape
-    assert not cut_blocks(torch.zeros(64, 64), format_levels("nf4")).any()
-    assert cut_blocks(torch.ones(2, 3).half(), format_levels("nf4")).dtype == torch.float16
+    assert not _cut_blocks(torch.zeros(64, 64), _format_levels("nf4")).any()
+    assert _cut_blocks(torch.ones(2, 3).half(), _format_levels("nf4")).dtype == torch.float16

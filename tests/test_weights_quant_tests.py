@@ -3,7 +3,7 @@
 import pytest
 
 # %% ../nbs/weights/01_quant_tests.ipynb #f96230a9
-from soka.weights.quant import (check_packing, dense_weight, features, keep_cpu_weights, kind, quantize_linear, relative_error, restore_weight,
+from soka.weights.quant import (_check_packing, dense_weight, features, keep_cpu_weights, kind, quantize_linear, _relative_error, restore_weight,
     set_dense_weight, weight_state)
 
 
@@ -39,9 +39,9 @@ def test_four_bits():
     layer = nn.Linear(192, 128)
     Wt = layer.weight.detach()
     for double in (False, True):
-        nf4, fp4 = (relative_error(Wt, quantize_linear(layer, t, double_quant=double)) for t in ("nf4", "fp4"))
+        nf4, fp4 = (_relative_error(Wt, quantize_linear(layer, t, double_quant=double)) for t in ("nf4", "fp4"))
         assert .05 < nf4 < fp4 < .15
-    assert relative_error(Wt, layer) == 0
+    assert _relative_error(Wt, layer) == 0
 
 
 # %% ../nbs/weights/01_quant_tests.ipynb #e04b788d
@@ -109,7 +109,7 @@ def test_set_dense_weight_of_every_kind():
     for layer, tol in kinds:
         Wt, w = torch.randn(96, 64), layer.weight
         set_dense_weight(layer, Wt)
-        assert relative_error(Wt, layer) <= tol, kind(layer)
+        assert _relative_error(Wt, layer) <= tol, kind(layer)
         torch.testing.assert_close(layer(torch.eye(64, dtype=layer.bias.dtype)).T.float() - layer.bias.float()[:, None],
                                    dense_weight(layer).float(), atol=.03, rtol=.03)
         assert layer.weight.device == w.device and not (tol > .01 and layer.weight.requires_grad)
@@ -164,9 +164,9 @@ def test_residual_base_has_a_smaller_error():
     layer = nn.Linear(64, 64, bias=False)
     layer.weight.data = Wt = U/torch.arange(1, 65) @ V
     start = reconstruct(kpsvd(Wt, (64, 1, 1, 64), 4))
-    plain = relative_error(Wt, quantize_linear(layer))
+    plain = _relative_error(Wt, quantize_linear(layer))
     layer.weight.data = Wt - start
-    assert relative_error(Wt, start + dense_weight(quantize_linear(layer))) < .5*plain
+    assert _relative_error(Wt, start + dense_weight(quantize_linear(layer))) < .5*plain
 
 
 # %% ../nbs/weights/01_quant_tests.ipynb #342183cc
@@ -196,7 +196,7 @@ def test_repacked_weight_is_refused():
     lay = quantize_linear(nn.Linear(64, 64))
     Wt = dense_weight(lay)
     lay.weight.quant_state.packing_format_for_cpu = True
-    for f in (dense_weight, keep_cpu_weights, check_packing, lambda lay: set_dense_weight(lay, Wt), lambda lay: relative_error(Wt, lay)):
+    for f in (dense_weight, keep_cpu_weights, _check_packing, lambda lay: set_dense_weight(lay, Wt), lambda lay: _relative_error(Wt, lay)):
         with pytest.raises(RuntimeError, match="repacked for CPU inference"): f(lay)
 
 
@@ -213,8 +213,8 @@ def test_quant_errors():
     with pytest.raises(ValueError, match="must have shape"): set_dense_weight(eight, Wt[:8])
     with pytest.raises(ValueError, match="finite in torch.float16, got 64"): set_dense_weight(eight, 1e5*Wt)
     with pytest.raises(ValueError, match="got 1 NaN"): set_dense_weight(nn.Linear(1, 1), torch.tensor([[float("nan")]]))
-    with pytest.raises(ValueError, match="same shape"): relative_error(Wt, Wt[:8])
-    with pytest.raises(ValueError, match="must not be zero"): relative_error(0*Wt, Wt)
+    with pytest.raises(ValueError, match="same shape"): _relative_error(Wt, Wt[:8])
+    with pytest.raises(ValueError, match="must not be zero"): _relative_error(0*Wt, Wt)
     with pytest.raises(TypeError, match="got Linear"): restore_weight(nn.Linear(2, 2), None)
 
 

@@ -1,6 +1,6 @@
 """Rooms with walls: what each part of the package may use, how large it may grow, and what it shows to the others.
 
-    python tools/rooms.py        # draw the rooms from the imports, as CONTRIBUTING.md shows them
+    python tools/rooms.py        # draw the rooms from the imports, and write the drawing into CONTRIBUTING.md
 
 settings.ini lists the rooms from the top floor down (`floors`); a module without a folder is a room of its own.
 """
@@ -131,18 +131,24 @@ def rooms(root):
     yield from circles(lib)
     yield from walls(lib, floor)
     yield from sizes(root, lib, said)
+    yield from shown(root, lib)
+    yield from drawn(root)
 
 def draw(root):
-    "The rooms from the top floor down, as text: what each uses directly, and its lines."
+    "The rooms from the top floor down, as text: floor, name, and what each uses directly."
     said, lib = settings(root)
     floor = floors(said)
-    uses, size = {}, Counter()
+    uses = {}
     for a, b, _ in imports(lib):
         if room(a) != room(b): uses.setdefault(room(a), set()).add(room(b))
-    for p in lib.rglob("*.py"):
-        if p.name != "_modidx.py": size[p.relative_to(lib).with_suffix("").parts[0]] += len(p.read_text(encoding="utf-8").splitlines())
     for r in sorted(floor, key=lambda r: (-floor[r], r)):
-        yield f"{floor[r]}  {r:9} {size[r]:6,} lines  {' '.join(sorted(uses.get(r, ()), key=lambda b: (-floor[b], b)))}".rstrip()
+        yield f"{floor[r]}  {r:9} {' '.join(sorted(uses.get(r, ()), key=lambda b: (-floor[b], b)))}".rstrip()
+
+def drawn(root):
+    "The drawing in CONTRIBUTING.md is that of the code."
+    path = Path(root)/"CONTRIBUTING.md"
+    found = re.search(r"^```rooms\n(.*?)^```", path.read_text(encoding="utf-8"), re.M | re.S) if path.exists() else None
+    if found and found[1].rstrip("\n").split("\n") != list(draw(root)): yield "CONTRIBUTING.md: the drawing of the rooms is not that of the code; run python tools/rooms.py"
 
 def write_sidebar(root):
     "List the pages room by room, in the order of `reading` in settings.ini."
@@ -159,4 +165,9 @@ def write_sidebar(root):
     yml = Path(root)/"nbs"/"sidebar.yml"
     yml.write_text(yaml.safe_dump({"website": {"sidebar": {"contents": contents}}}, sort_keys=False), encoding="utf-8")
 
-if __name__ == "__main__": print(*draw(get_config().config_path), sep="\n")
+if __name__ == "__main__":
+    here = get_config().config_path
+    text = "\n".join(draw(here))
+    print(text)
+    path = here/"CONTRIBUTING.md"
+    path.write_text(re.sub(r"(?<=^```rooms\n).*?(?=^```)", text + "\n", path.read_text(encoding="utf-8"), flags=re.M | re.S), encoding="utf-8")

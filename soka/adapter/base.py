@@ -13,7 +13,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import AuxiliaryTrainingWrapper
 from torch import nn, Tensor
 from .config import SoKAConfig
-from .files import adapted, task_heads
+from .files import _adapted, _task_heads
 from .names import bare_name
 from ..weights.backend import base_of, output_layer, supported
 from ..weights.checkpoint import Checkpoint, read_tensor, read_weight, stored_name
@@ -21,11 +21,10 @@ from ..weights.fingerprint import compare, compare_weight, FEW, fingerprint, par
 from ..weights.quant import kind
 
 # %% auto #0
-__all__ = ['start_entries', 'first_half', 'base_weights', 'kept_apart', 'fingerprint_of', 'shifted', 'fingerprints',
-           'base_differences', 'base_name', 'check_same_base', 'stored_weights', 'checkpoint_fingerprints']
+__all__ = ['stored_weights', 'checkpoint_fingerprints']
 
 # %% ../../nbs/adapter/05_base.ipynb #4dfb0f17
-def start_entries(
+def _start_entries(
     m:Any,          # layer, with or without adapters
     index:Tensor,   # places along the rows of the weight, shape (n,), int64
 )->Tensor:          # shape (n,), on the CPU
@@ -37,15 +36,11 @@ def start_entries(
         found += (U[:, i//m2, j//n2]*V[:, i % m2, j % n2]).sum(0)
     return found
 
-def first_half(
-    W:Tensor,   # a row a token
-)->Tensor:
+def _first_half(W:Tensor)->Tensor:
     "The rows that stay where they are when a vocabulary grows, if it does not double: new ones are drawn anew at every load."
     return W[:(len(W) + 1)//2]
 
-def base_weights(
-    model:nn.Module,                # with or without adapters
-)->dict[str, nn.Module|Tensor]:     # linear layers, with what adapts them, by their names; other weights by theirs
+def _base_weights(model:nn.Module)->dict[str, nn.Module|Tensor]:
     "Every weight of a base, biases aside, which adapters may train in place."
     found:dict[str, nn.Module|Tensor] = {}
     inside:list[str] = []           # adapters' own modules are no part of the base
@@ -56,93 +51,70 @@ def base_weights(
         if isinstance(m, BaseTunerLayer): found[own] = m
         elif supported(m): found.setdefault(own, m)
         else:
-            part = first_half if isinstance(m, nn.Embedding) else lambda W: W
+            part = _first_half if isinstance(m, nn.Embedding) else lambda W: W
             found |= {f"{own}.{k}".lstrip("."): part(p) for k,p in m.named_parameters(recurse=False) if k != "bias"}
     return found
 
-def kept_apart(
-    model:nn.Module,
-    config:SoKAConfig|None,
-)->Callable[[str], bool]:     # from the name of a weight
+def _kept_apart(model:nn.Module, config:SoKAConfig|None)->Callable[[str], bool]:
     "Is a weight no part of what was pretrained: a head that the adapter brings along, or one that is new whenever the base is loaded?"
-    saved = task_heads(config).union(config.modules_to_save or ()) if config else set()
+    saved = _task_heads(config).union(config.modules_to_save or ()) if config else set()
     backbone = getattr(model, "base_model_prefix", "")
     backbone = f"{backbone}." if backbone and hasattr(model, backbone) else ""
     out = {bare_name(n) for n,m in model.named_modules() if n and m is output_layer(model)}
     def inside(name, modules): return any(f"{m}." in f"{name}." for m in modules)
     return lambda name: inside(name, saved) or not (name.startswith(backbone) or inside(name, out))
 
-def fingerprint_of(
-    weight:nn.Module|Tensor,   # from `base_weights`
-    samples:int,               # most entries
-)->Any:                        # None where it cannot be read
+def _fingerprint_of(weight:nn.Module|Tensor, samples:int)->Any:
     "A few entries of one weight of a base."
     if isinstance(weight, Tensor): return weight_fingerprint(weight, samples)
-    return fingerprint(base_of(weight), shifted(weight), samples)
+    return fingerprint(base_of(weight), _shifted(weight), samples)
 
-def shifted(
-    layer:Any,    # with or without adapters
-)->Callable[[Tensor], Tensor]|None:
+def _shifted(layer:Any)->Callable[[Tensor], Tensor]|None:
     "What gives entries of the base back; None where no residual adapter has taken any."
-    return partial(start_entries, layer) if "residual" in getattr(layer, "soka_mode", {}).values() else None
+    return partial(_start_entries, layer) if "residual" in getattr(layer, "soka_mode", {}).values() else None
 
-def fingerprints(
-    model:nn.Module,             # with or without adapters
-    layers:Iterable[str]=(),     # names of those that an adapter changes, of which more is remembered
-    config:SoKAConfig|None=None, # of the adapter: heads that it saves are left out
-)->dict[str, str]:               # as a config holds them; without those that cannot be read
+def _fingerprints(model:nn.Module, layers:Iterable[str]=(), config:SoKAConfig|None=None)->dict[str, str]:
     "A few entries of each weight of a base."
-    weights, layers, apart, out = base_weights(model), set(layers), kept_apart(model, config), output_layer(model)
-    for n in [n for n,w in weights.items() if w is out and n not in layers and kind(w) == "linear"]: weights[n] = first_half(out.weight)
-    found = {n: fingerprint_of(w, SAMPLES if n in layers else FEW) for n,w in weights.items() if n in layers or not apart(n)}
+    weights, layers, apart, out = _base_weights(model), set(layers), _kept_apart(model, config), output_layer(model)
+    for n in [n for n,w in weights.items() if w is out and n not in layers and kind(w) == "linear"]: weights[n] = _first_half(out.weight)
+    found = {n: _fingerprint_of(w, SAMPLES if n in layers else FEW) for n,w in weights.items() if n in layers or not apart(n)}
     return {n: str(f) for n,f in found.items() if f is not None}
 
-def base_differences(
-    marks:dict[str, str],    # from `fingerprints`
-    model:nn.Module,         # with or without adapters
-    layers:Iterable[str]=(), # names of those that must be there
-    config:SoKAConfig|None=None,  # of the adapter
-)->dict[str, str]:           # by name, those of `layers` first; empty where the base is the same
+def _base_differences(marks:dict[str, str], model:nn.Module, layers:Iterable[str]=(), config:SoKAConfig|None=None)->dict[str, str]:
     "In which weights a base is not the one that fingerprints were taken of, in words."
-    weights, layers, apart = base_weights(model), set(layers), kept_apart(model, config)
+    weights, layers, apart = _base_weights(model), set(layers), _kept_apart(model, config)
     def bad(n, mark):
         w = weights.get(n)
         if w is None: return "is not there" if n in layers else ""
         if isinstance(w, Tensor): return compare_weight(mark, w, rows=True)
-        try: return compare(mark, base_of(w), shifted(w), rows=n not in layers)
+        try: return compare(mark, base_of(w), _shifted(w), rows=n not in layers)
         except NotImplementedError: return "is no linear layer"
     order = {n: i for i,n in enumerate(weights)}            # JSON has sorted the names
     names = sorted((n for n in marks if n in layers or not apart(n)), key=lambda n: (n not in layers, order.get(n, len(order))))
     return {n: text for n in names if (text := bad(n, parse_fingerprint(marks[n])))}
 
 # %% ../../nbs/adapter/05_base.ipynb #a1a9440e
-def base_name(
-    model:nn.Module,
-)->str:
+def _base_name(model:nn.Module)->str:
     "What a message calls a base."
     name = getattr(getattr(model, "config", None), "_name_or_path", "") or model.__dict__.get("name_or_path")
     return repr(name) if name else f"a {type(model).__name__} without a name"
 
-def check_same_base(
-    config:SoKAConfig,  # of an adapter that records its base, or of one that does not
-    model:nn.Module,    # what it is to be put on
-)->None:                # a `ValueError` names both and the first weight that differs
+def _check_same_base(config:SoKAConfig, model:nn.Module)->None:
     "Refuse a base that is not the one an adapter was made on."
     if not config.check_base or any(isinstance(m, BaseTunerLayer) and m.merged for m in model.modules()): return
     marks = {bare_name(n): f for n,f in (config.base_fingerprint or {}).items()}
-    found = base_differences(marks, model, adapted(config), config)
+    found = _base_differences(marks, model, _adapted(config), config)
     if not found: return
     first, revision = next(iter(found)), f" (revision {config.revision})" if config.revision else ""
-    raise ValueError(f"base must be the one the adapter was made on, {config.base_model_name_or_path or 'without a name'!r}{revision}, got {base_name(model)}: "
+    raise ValueError(f"base must be the one the adapter was made on, {config.base_model_name_or_path or 'without a name'!r}{revision}, got {_base_name(model)}: "
                      f"{first} {found[first]} ({len(found)} of {len(marks)} weights differ); check_base=False in the adapter's config allows it")
 
-# %% ../../nbs/adapter/05_base.ipynb #bb222f2c
 def stored_weights(
     c:Checkpoint,
 )->Iterator[tuple[str, Tensor]]:   # names as in a base's fingerprint
     "The weights of a checkpoint, read one at a time."
-    apart = kept_apart(c.model, None)
-    for n, w in base_weights(c.model).items():
+    apart = _kept_apart(c.model, None)
+    for n, w in _base_weights(c.model).items():
         name = stored_name(c, n if isinstance(w, Tensor) else f"{n}.weight")
         if not name or apart(n): continue
         if not isinstance(w, Tensor): yield n, read_weight(c, n)

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Optional, Union
 from peft import PeftConfig
 from peft.utils import PeftType
 from pydantic import AfterValidator, Field, InstanceOf
-from .files import check_source, PICKLE, weight_files, WEIGHTS
+from .files import _check_source, _PICKLE, weight_files, WEIGHTS
 from ..method.budget import parse_budget
 from ..method.change import MODES, SOURCES
 from ..method.plan import check_plan, read_plan, read_plan_file
@@ -22,10 +22,7 @@ from ..settings import (check_fields, check_regex, Count, CountOrZero, Line, Mod
 from ..weights.fingerprint import parse_fingerprint
 
 # %% auto #0
-__all__ = ['SOKA_TYPE', 'StartSource', 'Mode', 'RankSource', 'Criterion', 'Bias', 'Budget', 'Layers', 'Texts', 'Pattern',
-           'Patterns', 'Tokens', 'PRESETS', 'Preset', 'NOTE', 'RECORD', 'Lines', 'LORA_NAMES', 'add_peft_type',
-           'share_of_base', 'AdapterSettings', 'check_together', 'check_records', 'as_shape', 'add_note', 'with_record',
-           'check_lora_names', 'explains', 'SoKAConfig', 'read_config']
+__all__ = ['add_peft_type', 'AdapterSettings', 'with_record', 'SoKAConfig', 'read_config']
 
 # %% ../../nbs/adapter/01_config.ipynb #db635c82
 def add_peft_type(
@@ -40,61 +37,55 @@ def add_peft_type(
         type.__setattr__(PeftType, name, member)
     return PeftType[name]
 
-# %% ../../nbs/adapter/01_config.ipynb #816270a3
-SOKA_TYPE = add_peft_type("SOKA")
+_SOKA_TYPE = add_peft_type("SOKA")
 
 # %% ../../nbs/adapter/01_config.ipynb #ff475b61
-def share_of_base(
-    text:str,  # such as 0.015%, or a number
-)->str:        # the same, or a `ValueError`
+def _share_of_base(text:str)->str:
     "A budget as a text; what a share comes to is known with the model."
     parse_budget(text, 10**18)
     return text
 
-StartSource = Literal[(*SOURCES, None)]  # type: ignore[valid-type]
-Mode = Literal[MODES]  # type: ignore[valid-type]
-RankSource = Literal["weight", "gradient", "update"]
-Criterion = Literal["both", "energy", "elbow"]
-Bias = Literal["none", "all", "soka_only"]
-Budget = Annotated[Union[Annotated[int, Field(ge=1, le=10**15)], Annotated[str, AfterValidator(share_of_base)]], Field(description="a number of parameters, or a share of the base as 0.015%")]
-Layers = Annotated[Union[CountOrZero, list[CountOrZero], tuple[CountOrZero, ...], set[CountOrZero], InstanceOf[range]], Field(description="an integer of at least 0 or a list of such")]
-Texts = Annotated[dict[str, Optional[Line]], Field(description="a table of texts")]
-Pattern = Annotated[str, Field(max_length=20_000), AfterValidator(check_regex)]
-Patterns = Annotated[Union[Pattern, list[Pattern], tuple[Pattern, ...], set[Pattern]], Field(description="a regex or a list of such")]
-Tokens = Annotated[Union[list[CountOrZero], dict[str, list[CountOrZero]]], Field(description="a list of tokens or a table of such")]
+_StartSource = Literal[(*SOURCES, None)]  # type: ignore[valid-type]
+_Mode = Literal[MODES]  # type: ignore[valid-type]
+_RankSource = Literal["weight", "gradient", "update"]
+_Criterion = Literal["both", "energy", "elbow"]
+_Bias = Literal["none", "all", "soka_only"]
+_Budget = Annotated[Union[Annotated[int, Field(ge=1, le=10**15)], Annotated[str, AfterValidator(_share_of_base)]], Field(description="a number of parameters, or a share of the base as 0.015%")]
+_Layers = Annotated[Union[CountOrZero, list[CountOrZero], tuple[CountOrZero, ...], set[CountOrZero], InstanceOf[range]], Field(description="an integer of at least 0 or a list of such")]
+_Texts = Annotated[dict[str, Optional[Line]], Field(description="a table of texts")]
+_Pattern = Annotated[str, Field(max_length=20_000), AfterValidator(check_regex)]
+_Patterns = Annotated[Union[_Pattern, list[_Pattern], tuple[_Pattern, ...], set[_Pattern]], Field(description="a regex or a list of such")]
+_Tokens = Annotated[Union[list[CountOrZero], dict[str, list[CountOrZero]]], Field(description="a list of tokens or a table of such")]
 
 # %% ../../nbs/adapter/01_config.ipynb #0c32a053
-PRESETS: dict[str, dict[str, Any]] = {"paper": {"shape": "balanced", "source": "weight", "energy": 0.9, "criterion": "both"}}
-Preset = Literal["paper"]
+_PRESETS: dict[str, dict[str, Any]] = {"paper": {"shape": "balanced", "source": "weight", "energy": 0.9, "criterion": "both"}}
+_Preset = Literal["paper"]
 
-# %% ../../nbs/adapter/01_config.ipynb #11a9cfa3
 @dataclass
 class AdapterSettings:
     "What SoKA's config and the recipes of `soka train` have in common."
-    preset: Optional[Preset] = setting(None, "adapter", "paper: SoKA as published, that is shape balanced, source weight, energy 0.9, criterion both")
+    preset: Optional[_Preset] = setting(None, "adapter", "paper: SoKA as published, that is shape balanced, source weight, energy 0.9, criterion both")
     r: Optional[Count] = setting(None, "adapter", "terms per layer (lora, pissa: rank); null leaves it to budget or spectrum")
-    budget: Optional[Budget] = setting(None, "adapter", "trained parameters over all layers, as 990000 or a share of the base as 1%")
+    budget: Optional[_Budget] = setting(None, "adapter", "trained parameters over all layers, as 990000 or a share of the base as 1%")
     shape: Optional[Shape] = setting(None, "adapter", "[m1, n1, m2, n2], auto (what captures most energy), low-rank, balanced, s=4 and the like, or a list of such; null: auto, or low-rank where weights plan for another start")
     energy: Optional[Share] = setting(None, "adapter", "share of a layer's energy beyond which no term is added, in (0, 1]; null: 0.9, or 1 with a budget")
-    criterion: Optional[Criterion] = setting(None, "adapter", "energy, elbow or both (the smaller); null: both, or energy with a budget")
-    source: StartSource = setting(None, "adapter", "what the factors start from: gradient (of the first step, or see with_gradients), weight, zero, or update (see with_update); null: gradient, or weight with mode residual")
-    rank_source: Optional[RankSource] = setting(None, "adapter", "whose spectra set shape and rank: gradient, weight or update; null: those of the batches or the update given, or of a weight start; else a budget is shared out evenly")
-    mode: Mode = setting("delta", "adapter", "delta leaves the base untouched, residual subtracts the start from it")
+    criterion: Optional[_Criterion] = setting(None, "adapter", "energy, elbow or both (the smaller); null: both, or energy with a budget")
+    source: _StartSource = setting(None, "adapter", "what the factors start from: gradient (of the first step, or see with_gradients), weight, zero, or update (see with_update); null: gradient, or weight with mode residual")
+    rank_source: Optional[_RankSource] = setting(None, "adapter", "whose spectra set shape and rank: gradient, weight or update; null: those of the batches or the update given, or of a weight start; else a budget is shared out evenly")
+    mode: _Mode = setting("delta", "adapter", "delta leaves the base untouched, residual subtracts the start from it")
     r_max: Optional[Count] = setting(None, "adapter", "most terms per layer; null: 8, or with a budget one and a half even shares, at least 8")
     max_madds: Optional[Positive] = setting(None, "adapter", "most multiply-adds of a term, in units of a rank-1 term's")
 
     def settle(self)->None:
         "Fill in what a preset or the mode decides; a `ValueError` names what contradicts it."
-        for name, value in PRESETS.get(self.preset or "", {}).items():
+        for name, value in _PRESETS.get(self.preset or "", {}).items():
             if getattr(self, name) is None: setattr(self, name, value)
             if getattr(self, name) != value: raise ValueError(f"{name} must be {value!r} with preset={self.preset!r}, got {getattr(self, name)!r}")
         if self.source is None: self.source = "weight" if self.mode == "residual" else "gradient"
         if self.r is not None and self.budget is not None: raise ValueError(f"give r or budget, not both, got r={self.r}, budget={self.budget}")
 
 # %% ../../nbs/adapter/01_config.ipynb #99d5d1f9
-def check_together(
-    c:SoKAConfig,  # settings, each fine by itself
-)->None:           # a `ValueError` names the pair
+def _check_together(c:SoKAConfig)->None:
     "Refuse settings that contradict each other."
     if c.budget is not None and (c.rank_pattern or c.r_min > 1):
         raise ValueError(f"a budget sets the ranks: no rank_pattern or r_min with it, got {c.rank_pattern}, r_min={c.r_min}")
@@ -113,44 +104,38 @@ def check_together(
     if c.layers_pattern and c.layers_to_transform is None:
         raise ValueError(f"When `layers_pattern` is specified, `layers_to_transform` must also be specified, got layers_pattern={c.layers_pattern!r} alone. ")
 
-# %% ../../nbs/adapter/01_config.ipynb #239902f0
-def check_records(
-    c:SoKAConfig,  # settings, each of its kind
-)->None:           # a `ValueError` names the first bad layer
+def _check_records(c:SoKAConfig)->None:
     "Refuse a plan that no layer can have, and a fingerprint that is none."
     for n, p in read_plan(c.plan or {}).items(): check_plan(n, p, p.shape.out_features, p.shape.in_features)
     for n, f in (c.base_fingerprint or {}).items():
         try: parse_fingerprint(f)
         except ValueError as e: raise ValueError(f"{e} for {n}") from e
 
-# %% ../../nbs/adapter/01_config.ipynb #5f84506e
-def as_shape(
+def _as_shape(
     v:Any,   # a shape setting
 )->Any:      # lists of four integers as tuples
     "A shape as it was before JSON, which knows no tuples, made lists of them."
     if not isinstance(v, (list, tuple)): return v
-    return tuple(v) if all(isinstance(i, int) for i in v) else [as_shape(s) for s in v]
+    return tuple(v) if all(isinstance(i, int) for i in v) else [_as_shape(s) for s in v]
 
 # %% ../../nbs/adapter/01_config.ipynb #2b1cb98e
-NOTE = """
+_NOTE = """
 ## How to load
 
 This adapter is of the SoKA method of the `soka` package: `import soka.peft` before loading it. Without that import PEFT stops with
 `KeyError: 'SOKA'`.
 """
 
-def add_note(
-    folder:str|os.PathLike,  # of a saved adapter
-)->None:
+def _add_note(folder:str|os.PathLike)->None:
     "Put a line on `import soka.peft` into the model card in `folder`, once."
     card = Path(folder)/"README.md"
     old = card.read_text(encoding="utf-8") if card.exists() else ""
-    if "import soka.peft" not in old: card.write_text(old.rstrip("\n") + "\n"*bool(old) + NOTE, encoding="utf-8")
+    if "import soka.peft" not in old: card.write_text(old.rstrip("\n") + "\n"*bool(old) + _NOTE, encoding="utf-8")
 
 # %% ../../nbs/adapter/01_config.ipynb #11e3dee0
-RECORD = ("plan", "budget", "base_fingerprint", "base_quant", "soka_version", "folded", "start_saved")
+_RECORD = ("plan", "budget", "base_fingerprint", "base_quant", "soka_version", "folded", "start_saved")
 
-Lines = Annotated[dict[str, Line], Field(description="a table of texts")]
+_Lines = Annotated[dict[str, Line], Field(description="a table of texts")]
 
 def with_record(
     c:Any,   # settings, with the record of an adapter in `vars(c)` where they belong to one
@@ -160,7 +145,7 @@ def with_record(
     vars(c).update(vars(c).pop("record", {}))
     return c
 
-LORA_NAMES = {   # settings of LoraConfig that are called otherwise here, or that have nothing to do
+_LORA_NAMES = {   # settings of LoraConfig that are called otherwise here, or that have nothing to do
     "lora_alpha": "leave it out, the change is not scaled (set_scale scales a trained one)", "alpha_pattern": "leave it out, the change is not scaled",
     "use_rslora": "leave it out, the change is not scaled", "lora_dropout": "write soka_dropout", "init_lora_weights": "write source for what to start from, init_weights=False for a random change",
     "fan_in_fan_out": "leave it out, Conv1D is recognised", "lora_bias": "leave it out, SoKA has no bias of its own", "use_dora": "leave it out, SoKA has no DoRA",
@@ -168,30 +153,26 @@ LORA_NAMES = {   # settings of LoraConfig that are called otherwise here, or tha
     "lora_ga_config": "write source='gradient'", "target_parameters": "name linear layers in target_modules, no parameters", "layer_replication": "SoKA repeats no layers",
     "alora_invocation_tokens": "SoKA is active for every token", "megatron_config": "SoKA knows no Megatron layers"}
 
-def check_lora_names(
-    given:Iterable[str],  # names of settings
-)->None:                  # a `TypeError` says what to write
+def _check_lora_names(given:Iterable[str])->None:
     "Refuse what only LoraConfig knows."
     for name in given:
-        if name in LORA_NAMES: raise TypeError(f"SoKAConfig.__init__() got an unexpected keyword argument {name!r}: {LORA_NAMES[name]}")
+        if name in _LORA_NAMES: raise TypeError(f"SoKAConfig.__init__() got an unexpected keyword argument {name!r}: {_LORA_NAMES[name]}")
 
-def explains(
-    cls:Any,   # a config
-)->Any:        # the same
+def _explains(cls:Any)->Any:
     "A config that says what to write for a name of LoRA's."
     made = cls.__init__
     @wraps(made)
     def __init__(self:Any, *args:Any, **kwargs:Any)->None:
-        check_lora_names(kwargs)
+        _check_lora_names(kwargs)
         made(self, *args, **kwargs)
     cls.__init__ = __init__
     return cls
 
-@explains
+@_explains
 @dataclass
 class SoKAConfig(AdapterSettings, PeftConfig):
     "Settings of SoKA: swap it in for `LoraConfig`."
-    auto_mapping: Optional[Texts] = field(default=None, metadata={"help": "As in LoraConfig."})
+    auto_mapping: Optional[_Texts] = field(default=None, metadata={"help": "As in LoraConfig."})
     peft_version: Optional[Line] = field(default=None, metadata={"help": "Version of PEFT that made the adapter."})
     base_model_name_or_path: Optional[Line] = field(default=None, metadata={"help": "As in LoraConfig."})
     revision: Optional[Line] = field(default=None, metadata={"help": "As in LoraConfig."})
@@ -200,12 +181,12 @@ class SoKAConfig(AdapterSettings, PeftConfig):
     target_modules: Optional[ModulesOrNone] = field(default=None, metadata={"help": "As in LoraConfig."})
     exclude_modules: Optional[ModulesOrNone] = field(default=None, metadata={"help": "As in LoraConfig."})
     soka_dropout: Part = field(default=0.0, metadata={"help": "Dropout on the adapter's input, in [0, 1); delta mode only."})
-    bias: Bias = field(default="none", metadata={"help": "'none', 'all' or 'soka_only'."})
+    bias: _Bias = field(default="none", metadata={"help": "'none', 'all' or 'soka_only'."})
     modules_to_save: Optional[Words] = field(default=None, metadata={"help": "As in LoraConfig."})
-    trainable_token_indices: Optional[Tokens] = field(default=None, metadata={"help": "As in LoraConfig."})
+    trainable_token_indices: Optional[_Tokens] = field(default=None, metadata={"help": "As in LoraConfig."})
     ensure_weight_tying: bool = field(default=False, metadata={"help": "As in LoraConfig."})
-    layers_to_transform: Optional[Layers] = field(default=None, metadata={"help": "As in LoraConfig."})
-    layers_pattern: Optional[Patterns] = field(default=None, metadata={"help": "As in LoraConfig."})
+    layers_to_transform: Optional[_Layers] = field(default=None, metadata={"help": "As in LoraConfig."})
+    layers_pattern: Optional[_Patterns] = field(default=None, metadata={"help": "As in LoraConfig."})
     rank_pattern: Annotated[dict[str, Count], Field(description="a table from names to integers of at least 1")] = field(default_factory=dict, metadata={"help": "Layer name or regex -> number of terms."})
     shape_pattern: Annotated[dict[str, Shape], Field(description="a table from names to shapes")] = field(default_factory=dict, metadata={"help": "Layer name or regex -> (m1, n1, m2, n2)."})
     init_weights: bool = field(default=True, metadata={"help": "False starts the changes at random: not the identity, for tests."})
@@ -213,21 +194,21 @@ class SoKAConfig(AdapterSettings, PeftConfig):
     base_quant: Optional[dict] = field(default=None, metadata={"help": "Set by soka.adapter.residual: how the base was quantized after the start was taken out of its floats."})
     start_saved: bool = field(default=False, metadata={"help": "True in a saved adapter: the start comes from the file, no SVD is run."})
     folded: bool = field(default=False, metadata={"help": "True: the file holds U0+dU and V0+dV alone, see soka.share.export_folded."})
-    base_fingerprint: Optional[Lines] = field(default=None, metadata={"help": "Name of a weight -> a few entries; another base is refused."})
+    base_fingerprint: Optional[_Lines] = field(default=None, metadata={"help": "Name of a weight -> a few entries; another base is refused."})
     check_base: bool = field(default=True, metadata={"help": "False loads the adapter onto any base with the same layers."})
     soka_version: Optional[Line] = field(default=None, metadata={"help": "Version that made the adapter."})
     starts: Any = field(default=None, init=False, repr=False, compare=False, metadata={"help": "Layer name -> terms to start from, set by with_gradients and the like; never saved."})
 
     def __post_init__(self)->None:
         super().__post_init__()
-        self.peft_type = SOKA_TYPE
+        self.peft_type = _SOKA_TYPE
         check_fields(self, ValueError)     # not a TypeError, which makes PEFT try again
         self.settle()
         self.preset = None                 # its settings are kept
         if isinstance(self.plan, (str, os.PathLike)): self.plan = read_plan_file(self.plan)
-        check_together(self)
-        check_records(self)
-        self.shape, self.shape_pattern = as_shape(self.shape), {k: as_shape(v) for k,v in self.shape_pattern.items()}
+        _check_together(self)
+        _check_records(self)
+        self.shape, self.shape_pattern = _as_shape(self.shape), {k: _as_shape(v) for k,v in self.shape_pattern.items()}
         for name in ("target_modules", "exclude_modules"):
             if isinstance(getattr(self, name), list): setattr(self, name, set(getattr(self, name)))
 
@@ -253,7 +234,7 @@ class SoKAConfig(AdapterSettings, PeftConfig):
         any_base = kwargs.pop("check_base", True) is False
         config = super().from_pretrained(str(pretrained_model_name_or_path), subfolder=subfolder, **kwargs)
         if not isinstance(config, SoKAConfig): return config
-        check_source(config, pretrained_model_name_or_path, subfolder, **kwargs)
+        _check_source(config, pretrained_model_name_or_path, subfolder, **kwargs)
         if any_base: config.check_base = False
         return config
 
@@ -261,10 +242,10 @@ class SoKAConfig(AdapterSettings, PeftConfig):
         "Write the config; that of a model's adapter with its record, and the note on how to load it."
         saved = with_record(self)
         if saved.start_saved and len(weight_files(save_directory)) > 1:      # PEFT would read the first, and either may be the old one
-            raise ValueError(f"an adapter folder must hold one file of weights, got {WEIGHTS} and {PICKLE} in {str(save_directory)!r}; "
+            raise ValueError(f"an adapter folder must hold one file of weights, got {WEIGHTS} and {_PICKLE} in {str(save_directory)!r}; "
                              "remove the older one")
         super(SoKAConfig, saved).save_pretrained(str(save_directory), **kwargs)
-        if saved.start_saved: add_note(save_directory)
+        if saved.start_saved: _add_note(save_directory)
 
 # %% ../../nbs/adapter/01_config.ipynb #aabe00b5
 def read_config(

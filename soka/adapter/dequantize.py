@@ -10,17 +10,14 @@ from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 from .layer import SoKALayer
-from .residual import is_quantized
+from .residual import _is_quantized
 from ..weights.quant import dense_weight
 
 # %% auto #0
-__all__ = ['make_float', 'forget_quantization', 'dequantized', 'merge_dequantized']
+__all__ = []
 
 # %% ../../nbs/adapter/13_dequantize.ipynb #727917e5
-def make_float(
-    layer:nn.Module,     # a 4-bit or 8-bit layer
-    dtype:torch.dtype,
-)->nn.Linear:
+def _make_float(layer:nn.Module, dtype:torch.dtype)->nn.Linear:
     "A float layer with the same numbers."
     l:Any = layer
     new = nn.Linear(l.in_features, l.out_features, bias=l.bias is not None, device="meta")
@@ -28,38 +25,28 @@ def make_float(
     if l.bias is not None: new.bias = nn.Parameter(l.bias.detach().to(dtype), requires_grad=False)
     return new
 
-# %% ../../nbs/adapter/13_dequantize.ipynb #48eae650
-def forget_quantization(
-    model:Any,   # of transformers, or any module
-)->None:
+def _forget_quantization(model:Any)->None:
     "Remove the marks of a quantized model, so that it is saved and loaded as the float model it is."
     for name in ("is_quantized", "is_loaded_in_4bit", "is_loaded_in_8bit"):
         if name in vars(model): setattr(model, name, False)
     for name in ("hf_quantizer", "quantization_method"): vars(model).pop(name, None)   # a PeftModel shows its base's
     if hasattr(getattr(model, "config", None), "quantization_config"): del model.config.quantization_config
 
-# %% ../../nbs/adapter/13_dequantize.ipynb #9da3121a
-def dequantized(
-    model:nn.Module,                  # changed, with or without SoKA adapters
-    dtype:torch.dtype=torch.float32,  # of the whole model afterwards
-)->nn.Module:                         # the same model
+def _dequantized(model:nn.Module, dtype:torch.dtype=torch.float32)->nn.Module:
     "Every 4-bit and 8-bit layer as a float layer with the same numbers, one at a time."
     for name, m in model.named_modules():
         if isinstance(m, BaseTunerLayer) and not isinstance(m, SoKALayer): raise NotImplementedError(f"adapters must be SoKA's, got {type(m).__name__} at {name}")
         if isinstance(m, SoKALayer) and m.merged: raise ValueError(f"adapters must be unmerged before the base is made float, got merged {m.merged_adapters} at {name}")
     for name, m in list(model.named_modules()):
-        if not is_quantized(m): continue
+        if not _is_quantized(m): continue
         parent, _, last = name.rpartition(".")
         outer:Any = model.get_submodule(parent)
-        setattr(outer, last, make_float(m, dtype))
+        setattr(outer, last, _make_float(m, dtype))
         if isinstance(outer, SoKALayer): outer.quantization_backend = None
-    for inner in (model, model.get_base_model()) if isinstance(model, PeftModel) else (model,): forget_quantization(inner)
+    for inner in (model, model.get_base_model()) if isinstance(model, PeftModel) else (model,): _forget_quantization(inner)
     return model.to(dtype)
 
-def merge_dequantized(
-    model:PeftModel,                  # changed: its layers become float ones
-    dtype:torch.dtype=torch.float32,  # of the merged model
-)->Any:                               # the model without adapters, ready to be saved
+def _merge_dequantized(model:PeftModel, dtype:torch.dtype=torch.float32)->Any:
     "Merge into a float base with the numbers of the quantized one: nothing is quantized again."
-    made:Any = dequantized(model, dtype)
+    made:Any = _dequantized(model, dtype)
     return made.merge_and_unload()

@@ -23,13 +23,10 @@ from ..method.plan import LayerPlan, read_plan
 if TYPE_CHECKING: from soka.adapter.config import SoKAConfig
 
 # %% auto #0
-__all__ = ['HEADS', 'NAMES', 'EMBEDDINGS', 'WEIGHTS', 'PICKLE', 'FLOATS', 'plan_tensors', 'new_tensors', 'check_tensors',
-           'task_heads', 'may_hold', 'read_pickle', 'is_pickle', 'read_header', 'read_weights', 'check_weights',
-           'weight_files', 'adapted', 'warn_of_unchecked', 'check_source', 'check_not_soka', 'other_places',
-           'check_places']
+__all__ = ['HEADS', 'WEIGHTS', 'new_tensors', 'read_header', 'read_weights', 'weight_files']
 
 # %% ../../nbs/adapter/03_files.ipynb #7cef6041
-def plan_tensors(
+def _plan_tensors(
     plan:dict[str, LayerPlan],  # by layer name
     source:str,                 # of the config; only a "weight" start is kept
     *,
@@ -45,7 +42,6 @@ def plan_tensors(
         want |= {f"{n}.soka_{k}": s for k,s in parts.items()} if r else {}
     return want
 
-# %% ../../nbs/adapter/03_files.ipynb #1cefb5de
 def new_tensors(
     state:dict[str, Tensor],   # by name in a file
 )->dict[str, Tensor]:
@@ -57,7 +53,7 @@ def new_tensors(
     new = {f"{n}.soka_terms.{k}": t for n,parts in old.items() for k,t in from_changes(parts).items()}
     return {k: t for k,t in state.items() if k.rpartition(".soka_")[0] not in old} | new
 
-def check_tensors(
+def _check_tensors(
     have:dict[str, tuple],  # tensor name -> shape
     config:SoKAConfig,      # of the adapter, with its plan
 )->None:                    # a `ValueError` names the first that is missing or misshapen
@@ -66,7 +62,7 @@ def check_tensors(
     if twice: raise ValueError(f"adapter file must hold every tensor once, got {twice[0]} under two names")
     have = {bare_name(k): tuple(s) for k,s in have.items()}
     plan = {bare_name(n): p for n,p in read_plan(config.plan or {}).items()}
-    want = plan_tensors(plan, config.source, folded=config.folded, old=any(k.endswith(".soka_dU") for k in have))
+    want = _plan_tensors(plan, config.source, folded=config.folded, old=any(k.endswith(".soka_dU") for k in have))
     missing = sorted(want.keys() - have.keys())
     if missing: raise ValueError(f"adapter file must hold every tensor of the plan, {len(missing)} of {len(want)} are missing: {missing[0]}")
     more = sorted(k for k in have.keys() - want.keys() if ".soka_" in k)
@@ -76,34 +72,28 @@ def check_tensors(
 
 # %% ../../nbs/adapter/03_files.ipynb #402b1356
 HEADS = {"classifier", "score", "qa_outputs"}   # PEFT adds these for a task, whether a model has them or not
-NAMES = (r"\w*embed\w*|wte|shared|\w*head|lm_heads|proj_out|lm_loss|output_projection|vocab_projector|pred_layer\.proj|lm_head\.out_proj|"
+_NAMES = (r"\w*embed\w*|wte|shared|\w*head|lm_heads|proj_out|lm_loss|output_projection|vocab_projector|pred_layer\.proj|lm_head\.out_proj|"
          r"(predictions|head|lm_head|mlm_score)\.decoder")
-EMBEDDINGS = re.compile(rf"(.*\.)?({NAMES})|decoder|score|output|w")     # of transformers' models; the last four have nothing before them
+_EMBEDDINGS = re.compile(rf"(.*\.)?({_NAMES})|decoder|score|output|w")     # of transformers' models; the last four have nothing before them
 
-def task_heads(
-    config:SoKAConfig,
-)->set[str]:
+def _task_heads(config:SoKAConfig)->set[str]:
     "Modules that PEFT saves for the adapter's task."
     return HEADS if config.task_type in ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS") else set()
 
-def may_hold(
-    config:SoKAConfig,
-    name:str,       # of a tensor that is no factor, bare
-)->bool:
+def _may_hold(config:SoKAConfig, name:str)->bool:
     "Is it what PEFT saves beside factors?"
     module, _, part = name.rpartition(".")
     layer = re.sub(r"\.(base_layer|original_module|modules_to_save)$", "", module)
     if part == "bias" and (config.bias == "all" or config.bias == "soka_only" and layer in map(bare_name, config.plan or {})): return True
     if config.trainable_token_indices is not None and part == "trainable_tokens_delta": return True
-    saved = task_heads(config).union(config.modules_to_save or ())          # ends of names, as PEFT has it
+    saved = _task_heads(config).union(config.modules_to_save or ())          # ends of names, as PEFT has it
     if any(f"{m}." in name for m in saved) and not re.search(r"\.(original_module|modules_to_save)\.", name): return True
-    return part in ("weight", "bias") and bool(EMBEDDINGS.fullmatch(layer))
+    return part in ("weight", "bias") and bool(_EMBEDDINGS.fullmatch(layer))
 
-# %% ../../nbs/adapter/03_files.ipynb #133bd7a9
-WEIGHTS, PICKLE = "adapter_model.safetensors", "adapter_model.bin"      # PEFT reads the first where both are
-FLOATS = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+WEIGHTS, _PICKLE = "adapter_model.safetensors", "adapter_model.bin"      # PEFT reads the first where both are
+_FLOATS = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 
-def read_pickle(
+def _read_pickle(
     path:str|os.PathLike,   # on this machine
     device:str="cpu",       # "meta" reads shapes alone
 )->dict[str, Tensor]:       # a `ValueError` says what is wrong
@@ -116,13 +106,13 @@ def read_pickle(
     if bad: raise ValueError(f"adapter file must be a table of tensors, got {type(bad[0]).__name__} in {str(path)!r}")
     return found
 
-def is_pickle(path:str|os.PathLike)->bool: return Path(path).suffix == Path(PICKLE).suffix
+def _is_pickle(path:str|os.PathLike)->bool: return Path(path).suffix == Path(_PICKLE).suffix
 
 def read_header(
     path:str|os.PathLike,   # of either kind, on this machine
 )->dict[str, tuple[tuple, str]]:   # shape and dtype by name
     "What tensors a file holds, none of them read."
-    if is_pickle(path): return {k: (tuple(t.shape), FLOATS.get(t.dtype, str(t.dtype))) for k,t in read_pickle(path, "meta").items()}
+    if _is_pickle(path): return {k: (tuple(t.shape), _FLOATS.get(t.dtype, str(t.dtype))) for k,t in _read_pickle(path, "meta").items()}
     try:
         with safe_open(path, "pt") as f: return {k: (tuple(s.get_shape()), s.get_dtype()) for k in f.keys() for s in [f.get_slice(k)]}
     except SafetensorError as e: raise ValueError(f"adapter file must be a whole safetensors file, got {str(path)!r}: {e}") from e
@@ -131,23 +121,20 @@ def read_weights(
     path:str|os.PathLike,   # of either kind, on this machine
 )->dict[str, Tensor]:       # by name, on the CPU
     "The tensors of a file."
-    return read_pickle(path) if is_pickle(path) else load_file(path)
+    return _read_pickle(path) if _is_pickle(path) else load_file(path)
 
-def check_weights(
-    weights:str|os.PathLike,  # file on this machine
-    config:SoKAConfig,        # of the adapter, with its plan
-)->None:                      # a `ValueError` says what is wrong
+def _check_weights(weights:str|os.PathLike, config:SoKAConfig)->None:
     "Refuse a file that is cut short, incomplete, of other shapes, of other weights, or not of floats."
     have = read_header(weights)
-    check_tensors({k: s for k,(s, _) in have.items()}, config)
+    _check_tensors({k: s for k,(s, _) in have.items()}, config)
     own = [bare_name(k) for k in have if ".soka_" not in k]
     saved = {n for n in config.modules_to_save or () if any(f"{n}." in k for k in own)}
-    missing = sorted(set(config.modules_to_save or ()) - saved - (HEADS if saved & HEADS else task_heads(config)))
+    missing = sorted(set(config.modules_to_save or ()) - saved - (HEADS if saved & HEADS else _task_heads(config)))
     if missing: raise ValueError(f"adapter file must hold every module of modules_to_save, got none for {missing[0]!r}")
-    more = [k for k in own if not may_hold(config, k)]
+    more = [k for k in own if not _may_hold(config, k)]
     if more: raise ValueError(f"adapter file must hold factors, and what its config says is trained besides, got {len(more)} more: {more[0]}")
     for k, (_, kind_of_number) in have.items():
-        if kind_of_number not in FLOATS.values(): raise ValueError(f"adapter tensor {k} must be of floats, got {kind_of_number}")
+        if kind_of_number not in _FLOATS.values(): raise ValueError(f"adapter tensor {k} must be of floats, got {kind_of_number}")
 
 # %% ../../nbs/adapter/03_files.ipynb #44f8ea1f
 def weight_files(
@@ -156,26 +143,21 @@ def weight_files(
     **kwargs:Any,            # for the hub: revision, token, cache_dir, local_files_only
 )->list[Path]:               # on this machine, what PEFT reads first
     "The files of weights beside a config."
-    if (folder := Path(name)/(subfolder or "")).is_dir(): return [folder/n for n in (WEIGHTS, PICKLE) if (folder/n).exists()]
+    if (folder := Path(name)/(subfolder or "")).is_dir(): return [folder/n for n in (WEIGHTS, _PICKLE) if (folder/n).exists()]
     known = ("revision", "token", "cache_dir", "local_files_only", "force_download", "repo_type")
     given, found = {k: v for k,v in kwargs.items() if k in known}, []
-    for n in (WEIGHTS, PICKLE):
+    for n in (WEIGHTS, _PICKLE):
         try: found.append(Path(hf_hub_download(str(name), n, subfolder=subfolder or None, **given)))
         except EntryNotFoundError: pass
     return found
 
-def adapted(
-    config:SoKAConfig,   # with its plan
-)->list[str]:            # bare names
+def _adapted(config:SoKAConfig)->list[str]:
     "The layers that an adapter changes."
     return [bare_name(n) for n,p in read_plan(config.plan or {}).items() if p.r]
 
-def warn_of_unchecked(
-    config:SoKAConfig,   # as its file has it
-    where:str,           # it came from
-)->None:
+def _warn_of_unchecked(config:SoKAConfig, where:str)->None:
     "An adapter may come without a fingerprint of its base, or say that any will do; not unnoticed."
-    marks, layers = set(map(bare_name, config.base_fingerprint or {})), adapted(config)
+    marks, layers = set(map(bare_name, config.base_fingerprint or {})), _adapted(config)
     known = sum(n in marks for n in layers)
     if not config.check_base: why = "says check_base=False"
     elif known < len(layers): why = f"has fingerprints of {known} of its {len(layers)} layers"
@@ -183,27 +165,19 @@ def warn_of_unchecked(
     warnings.warn(f"whether the base is the one that the adapter was made on cannot be checked: its own config, of {where!r}, {why}",
                   stacklevel=2)
 
-def check_source(
-    config:SoKAConfig,       # just read from a file, changed: no regex is left in a saved adapter
-    name:str|os.PathLike,    # the folder or the hub id it came from
-    subfolder:Optional[str]=None,
-    **kwargs:Any,            # as for `weight_files`
-)->None:                     # a `FileNotFoundError` or `ValueError` says what is wrong
+def _check_source(config:SoKAConfig, name:str|os.PathLike, subfolder:Optional[str]=None, **kwargs:Any)->None:
     "Check an adapter's weights by the config that was read beside them, without loading them."
     files, where = weight_files(name, subfolder, **kwargs), str(name) if subfolder is None else f"{name}/{subfolder}"
     if not config.start_saved and not files: return       # a config alone, to train with
     if not config.start_saved: raise ValueError(f"a saved adapter must have start_saved=True, got False beside {files[0].name} in {where!r}")
-    if not files: raise FileNotFoundError(f"adapter must have {WEIGHTS} or {PICKLE}, got {where!r} without them")
-    for f in files: check_weights(f, config)
-    warn_of_unchecked(config, where)
+    if not files: raise FileNotFoundError(f"adapter must have {WEIGHTS} or {_PICKLE}, got {where!r} without them")
+    for f in files: _check_weights(f, config)
+    _warn_of_unchecked(config, where)
     if isinstance(config.target_modules, str): config.target_modules = sorted(config.plan or {})     # the plan has settled what these said
     config.exclude_modules = config.layers_to_transform = config.layers_pattern = None
     config.rank_pattern, config.shape_pattern = {}, {}
 
-def check_not_soka(
-    name:str|os.PathLike,    # folder of an adapter of another method
-    subfolder:Optional[str]=None,
-)->None:                     # a `ValueError` if its weights are SoKA's
+def _check_not_soka(name:str|os.PathLike, subfolder:Optional[str]=None)->None:
     "Refuse weights of SoKA beside a config of another method, which would load and do nothing."
     for f in weight_files(name, subfolder) if (Path(name)/(subfolder or "")).is_dir() else ():
         try: found = read_header(f)
@@ -212,10 +186,7 @@ def check_not_soka(
             raise ValueError(f"adapter_config.json must have peft_type 'SOKA' beside weights of SoKA, got another in {str(f.parent)!r}")
 
 # %% ../../nbs/adapter/03_files.ipynb #8c687c8d
-def other_places(
-    model:nn.Module,      # with the adapter
-    adapter:str,
-)->set[str]:              # bare names
+def _other_places(model:nn.Module, adapter:str)->set[str]:
     "Where an adapter's file may write besides its factors: trained modules and tokens of the adapter, and the embeddings."
     modules:list[tuple[str, Any]] = [(n, m) for n,m in model.named_modules()]
     wrappers = [(n, m) for n,m in modules if isinstance(m, AuxiliaryTrainingWrapper)]
@@ -227,14 +198,10 @@ def other_places(
         found |= {f"{n}.{i}{k}" for n,m in modules if m is layer for i in inside for k in ("weight", "bias")}
     return {bare_name(k) for k in found}
 
-def check_places(
-    state:dict[str, Tensor],   # with the names of the model
-    model:nn.Module,           # with the adapter
-    adapter:str,
-)->None:                       # a `ValueError` names the first bad tensor
+def _check_places(state:dict[str, Tensor], model:nn.Module, adapter:str)->None:
     "Refuse tensors that are not the adapter's, that belong to no layer, or that are not finite."
     own = {bare_name(k) for k in model.state_dict()}
-    foreign = own - other_places(model, adapter)
+    foreign = own - _other_places(model, adapter)
     for k, t in state.items():
         name = bare_name(k)
         if ".soka_" in name and name not in own: raise ValueError(f"adapter tensor must belong to a layer of the model, got {k}")

@@ -15,19 +15,18 @@ from ..method.plan import LayerPlan
 from ..method.shape import KronShape
 
 # %% auto #0
-__all__ = ['STEP', 'TRIALS', 'start_of', 'Fitted', 'fit_start', 'fit_shape']
+__all__ = ['fit_start', 'fit_shape']
 
 # %% ../../nbs/adapter/11_fit.ipynb #ec3fa968
-def start_of(
+def _start_of(
     k:KPSVD,   # a start
 )->Tensor:     # shape (out_features, in_features), float32
     "Dense sum of the start's terms, to the last bit as an adapter with that start has it."
     return KronTerms.of(k).start_weight().float()
 
-# %% ../../nbs/adapter/11_fit.ipynb #a56d01b2
-STEP = 1.5
+_STEP = 1.5
 
-class Fitted(NamedTuple):
+class _Fitted(NamedTuple):
     "A start for a quantized base."
     start:KPSVD          # terms of the best round
     errors:list[float]   # Frobenius norm of what each round missed, relative to the weight
@@ -38,21 +37,21 @@ def fit_start(
     terms:Callable[[Tensor], KPSVD],    # the decomposition
     stored:Callable[[Tensor], Tensor],  # from a weight to what the layer holds of it
     iterations:int=5,                   # times to decompose, at least 1
-    step:float=STEP,                    # 1 for plain alternation (Li et al. 2023)
-)->Fitted:
+    step:float=_STEP,                    # 1 for plain alternation (Li et al. 2023)
+)->_Fitted:
     "The start whose sum with the quantized rest is nearest to the weight."
     W, errors, best = W.float(), [], None
     k, norm = terms(W), float(W.norm())
     for i in range(iterations):
-        L = start_of(k)
+        L = _start_of(k)
         E = W - L - stored(W - L)
         errors.append(float(E.norm())/norm)
         if errors[-1] == min(errors): best = k
         if i + 1 < iterations: k = terms(L + step*E)
-    return Fitted(best or k, errors, norm)
+    return _Fitted(best or k, errors, norm)
 
 # %% ../../nbs/adapter/11_fit.ipynb #5034e882
-TRIALS = 3
+_TRIALS = 3
 
 def fit_shape(
     W:Tensor,                           # float weight, shape (out_features, in_features)
@@ -64,7 +63,7 @@ def fit_shape(
     "The candidate whose terms leave the smallest error after quantization."
     W, ranks = W.float(), {s: min(params//s.params, s.max_rank) for s in shapes if s.params <= params}
     if not ranks: raise ValueError(f"params must pay for a term of a shape, at least {min(s.params for s in shapes)}, got {params}")
-    tried = sorted(ranks, key=lambda s: -sketched(W, s, params, seed))[:TRIALS] if len(ranks) > 1 else list(ranks)
+    tried = sorted(ranks, key=lambda s: -sketched(W, s, params, seed))[:_TRIALS] if len(ranks) > 1 else list(ranks)
     def error(s): return fit_start(W, partial(kpsvd, shape=s, rank=ranks[s], seed=seed), stored, 1).errors[0]
     best = min(tried, key=error) if len(tried) > 1 else tried[0]
     return LayerPlan(best, ranks[best])

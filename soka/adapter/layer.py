@@ -19,11 +19,10 @@ from ..weights.backend import base_of, base_weight
 from ..weights.quant import WriteCost
 
 # %% auto #0
-__all__ = ['zero_start', 'new_terms', 'first_use', 'SoKALayer', 'row_groups', 'SoKAPeftLinear', 'soka_layers', 'merge_costs',
-           'own_weight', 'weight_to_plan_by', 'release_starts', 'plan_of', 'restart']
+__all__ = ['SoKALayer', 'SoKAPeftLinear', 'soka_layers', 'plan_of', 'restart']
 
 # %% ../../nbs/adapter/09_layer.ipynb #6781eac7
-def zero_start(
+def _zero_start(
     plan:LayerPlan,  # shape and rank
 )->KPSVD:            # of as many terms, all zero
     "What a start decomposes that needs nothing, or waits for its gradient: nothing."
@@ -31,8 +30,7 @@ def zero_start(
     U, V, S = (torch.zeros(s, device="cpu") for s in ((r, m1, n1), (r, m2, n2), (r,)))
     return KPSVD(U, S, V, plan.shape, 0.)
 
-# %% ../../nbs/adapter/09_layer.ipynb #1fe58ce9
-def new_terms(
+def _new_terms(
     plan:LayerPlan,           # shape and rank
     start:Optional[KPSVD],    # what to start from; None: a file will tell
     config:SoKAConfig,
@@ -42,7 +40,7 @@ def new_terms(
     "The terms of one adapter in one layer."
     kw:Any = dict(seed=seed, dtype=dtype, device="cpu")
     if config.source != "weight" or config.folded:
-        terms = KronTerms.of(zero_start(plan) if start is None else start, "gradient" if start is None else config.source, **kw)
+        terms = KronTerms.of(_zero_start(plan) if start is None else start, "gradient" if start is None else config.source, **kw)
     elif start is not None: terms = KronTerms.of(start, "weight", **kw)
     else:                     # not-a-number until the file has been read, so that it cannot pass for a start
         terms = KronTerms(*plan, start=True, **kw)
@@ -54,14 +52,11 @@ def new_terms(
     return terms
 
 # %% ../../nbs/adapter/09_layer.ipynb #98f7cf04
-def first_use(
-    layer:Any,   # about to be called
-    args:Any,
-)->None:
+def _first_use(layer:Any, args:Any)->None:
     "Before the first call of a layer with starts that a file has to bring: are they there? Then it is not asked again."
     if layer.disable_adapters: return
     for name in layer.active_adapters: layer.take_loaded(name)
-    for k in [k for k,h in layer._forward_pre_hooks.items() if h is first_use]: del layer._forward_pre_hooks[k]
+    for k in [k for k,h in layer._forward_pre_hooks.items() if h is _first_use]: del layer._forward_pre_hooks[k]
 
 class SoKALayer(MergingLayer):
     "The adapters of one layer: terms by adapter name."
@@ -82,12 +77,12 @@ class SoKALayer(MergingLayer):
         dtype = self._get_base_layer_device_and_dtype(self.get_base_layer())[1]
         dtype = dtype if dtype is not None and dtype.is_floating_point else torch.float32
         if config.source == "update": dtype = torch.promote_types(dtype, torch.float32)   # it holds what the fine-tune learned
-        terms = self.soka_terms[adapter_name] = new_terms(plan, start, config, dtype, seed)
+        terms = self.soka_terms[adapter_name] = _new_terms(plan, start, config, dtype, seed)
         if terms.U.is_meta: terms.to("meta")     # low_cpu_mem_usage: a start, too, comes from a file
         if config.soka_dropout: self.soka_dropout[adapter_name] = nn.Dropout(config.soka_dropout)
         self.scaling[adapter_name], self.soka_mode[adapter_name] = 1., "delta"
         self.soka_wanted[adapter_name] = "delta" if terms.U0 is None else config.mode
-        if start is None and terms.U0 is not None: self.register_forward_pre_hook(first_use)
+        if start is None and terms.U0 is not None: self.register_forward_pre_hook(_first_use)
         self._move_adapter_to_device_of_base_layer(adapter_name)
         self.set_adapter(self.active_adapters, inference_mode=inference_mode)
 
@@ -180,7 +175,7 @@ class SoKALayer(MergingLayer):
             if name in self.scaling: self.scaling[name] = 1. if scale is None else self.scaling[name]/scale
 
 # %% ../../nbs/adapter/09_layer.ipynb #057a4eef
-def row_groups(
+def _row_groups(
     names:list[str],   # adapter of each row
     x:Tensor,          # the batch, first dimension the rows
 )->dict[str, Tensor]:  # name -> its rows, shape (number of them,)
@@ -217,7 +212,7 @@ class SoKAPeftLinear(nn.Module, SoKALayer):
         y, terms = self.base_layer(x, *args, **kwargs), self.soka_terms
         if adapter_names is None:
             return self.plus(x, y, () if self._disable_adapters or self.merged_adapters else [n for n in self.active_adapters if n in terms])
-        for name, rows in row_groups(adapter_names, x).items():
+        for name, rows in _row_groups(adapter_names, x).items():
             y = y.index_copy(0, rows, self.plus(x[rows], y[rows], [name] if name in terms and not self._disable_adapters else []))
         return y
 
@@ -235,13 +230,11 @@ def soka_layers(
     "Every layer that carries SoKA adapters."
     return {n: m for n,m in model.named_modules() if isinstance(m, SoKALayer)}
 
-def merge_costs(
-    layers:dict[str, SoKALayer],  # by name
-)->list[WriteCost]:               # of those with a quantized base
+def _merge_costs(layers:dict[str, SoKALayer])->list[WriteCost]:
     "What merging has cost each layer."
     return [m.merge_cost for m in layers.values() if m.merge_cost is not None]
 
-def own_weight(
+def _own_weight(
     layer:Any,   # module with or without adapters
 )->Tensor:       # shape (out_features, in_features)
     "Dense weight of a layer; starts that residual adapters took out of it are put back."
@@ -250,23 +243,19 @@ def own_weight(
         if mode == "residual": W = W + layer.start_weight(n)
     return W
 
-def weight_to_plan_by(
+def _weight_to_plan_by(
     name:str,    # of the layer
     layer:Any,   # with or without adapters
 )->Tensor:       # shape (out_features, in_features); PEFT's `TypeError` where a backend cannot read it, and what to do
     "The weight that a plan is made from."
-    try: return own_weight(layer)
+    try: return _own_weight(layer)
     except TypeError as e: raise TypeError(f"{e} A plan for {name} needs r or budget, one shape, and a start that is not the weight.") from e
 
-def release_starts(
-    model:nn.Module,
-    keep:list[str],           # adapters that hold on to theirs
-)->None:
+def _release_starts(model:nn.Module, keep:list[str])->None:
     "Residual adapters give their starts back to the base."
     for m in soka_layers(model).values():
         for n in [n for n in m.soka_mode if n not in keep]: m.release_start(n)
 
-# %% ../../nbs/adapter/09_layer.ipynb #72b3e598
 def plan_of(
     model:Any,                 # with SoKA adapters
     adapter:str="default",

@@ -18,28 +18,24 @@ from peft.tuners.tuners_utils import _maybe_include_all_linear_layers, BaseTuner
 from peft.utils import (AuxiliaryTrainingWrapper, get_quantization_kwargs, register_peft_method, TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING)
 from torch import nn, Tensor
 from .. import __version__
-from .base import check_same_base, fingerprints
-from .config import RECORD, SOKA_TYPE, SoKAConfig, with_record
-from .files import adapted, check_not_soka, check_places, check_tensors, HEADS, new_tensors
-from .layer import (merge_costs, own_weight, release_starts, soka_layers, SoKALayer, SoKAPeftLinear, weight_to_plan_by, zero_start)
-from .names import bare_name, layers_of, part_of_plan
-from .plan import find_plan, fitting_plan, warn_unmatched
-from .starts import check_has_start
-from .targets import check_in_memory, check_targets, find_targets, follow_names, settle_budget, targeted
+from .base import _check_same_base, _fingerprints
+from .config import _RECORD, _SOKA_TYPE, SoKAConfig, with_record
+from .files import _adapted, _check_not_soka, _check_places, _check_tensors, HEADS, new_tensors
+from .layer import (_merge_costs, _own_weight, _release_starts, soka_layers, SoKALayer, SoKAPeftLinear, _weight_to_plan_by, _zero_start)
+from .names import bare_name, _layers_of, _part_of_plan
+from .plan import _find_plan, _fitting_plan, _warn_unmatched
+from .starts import _check_has_start
+from .targets import _check_in_memory, check_targets, find_targets, _follow_names, _settle_budget, _targeted
 from ..method.kpsvd import KPSVD, kpsvd
 from ..method.plan import read_plan, write_plan
 from ..weights.backend import supported
 from ..weights.quant import keep_cpu_weights, kind, warn_of_cost
 
 # %% auto #0
-__all__ = ['TASK_HEADS', 'check_rows', 'encoder_of', 'give_rows', 'load_starts', 'warn_of_base', 'copy_config', 'SoKAModel',
-           'check_when_read', 'register']
+__all__ = ['SoKAModel']
 
 # %% ../../nbs/adapter/10_model.ipynb #347b7871
-def check_rows(
-    names:Any,           # adapter of each row of a batch
-    model:nn.Module,     # with adapters
-)->None:                 # a `TypeError` or `ValueError` says what is wrong
+def _check_rows(names:Any, model:nn.Module)->None:
     "Refuse a mixed batch that the model cannot run."
     if not isinstance(names, (list, tuple)): raise TypeError(f"Got adapter names of type {type(names)}, expected a list of str, got {names!r}.")
     if model.training: raise ValueError("Cannot pass `adapter_names` when the model is in training mode.")
@@ -49,27 +45,16 @@ def check_rows(
     merged = sorted({n for m in layers for n in m.merged_adapters})
     if merged: raise ValueError(f"Cannot pass `adapter_names` when there are merged adapters, please call `unmerge_adapter` first. Merged: {', '.join(merged)}")
 
-def encoder_of(
-    model:Any,           # the base
-)->set[nn.Module]:       # empty for a model without an encoder
+def _encoder_of(model:Any)->set[nn.Module]:
     "The modules of an encoder-decoder's encoder."
     encoder = model.get_encoder() if hasattr(model, "get_encoder") else None
     return set() if encoder in (None, model) else set(encoder.modules())
 
-def give_rows(
-    names:list[str],    # adapter of each row
-    layer:nn.Module,
-    args:tuple,
-    kwargs:dict,
-)->tuple[tuple, dict]:  # what the layer is called with
+def _give_rows(names:list[str], layer:nn.Module, args:tuple, kwargs:dict)->tuple[tuple, dict]:
     "Before a call of a layer: tell it whose row is whose."
     return args, kwargs | dict(adapter_names=names)
 
-def load_starts(
-    model:nn.Module,
-    name:str,                        # adapter
-    state_dict:dict[str, Tensor],    # with the names of the model; changed: in the dtypes that the adapter has there
-)->None:
+def _load_starts(model:nn.Module, name:str, state_dict:dict[str, Tensor])->None:
     "Make ready for an adapter's tensors; a residual's start goes where it is needed."
     for n, m in ((n, m) for n,m in soka_layers(model).items() if m.has(name)):
         at = f"{n}.soka_terms.{name}."
@@ -79,26 +64,19 @@ def load_starts(
         for k, t in m.soka_terms[name].state_dict().items():
             if at + k in state_dict: state_dict[at + k] = state_dict[at + k].to(t.dtype)
 
-# %% ../../nbs/adapter/10_model.ipynb #dcf12efb
-def warn_of_base(
-    config:SoKAConfig,
-    layers:dict[str, nn.Module],  # layer name -> base layer
-)->None:
+def _warn_of_base(config:SoKAConfig, layers:dict[str, nn.Module])->None:
     "A base that was quantized whole is not the one that an adapter of `soka.adapter.residual` was trained on."
     if config.base_quant and config.start_saved and any(supported(l) and kind(l) in ("4bit", "8bit") for l in layers.values()):
         warnings.warn("adapter was trained on a base quantized after its start was taken out: load it with soka.adapter.residual.load_residual to have "
                       "that base again, here it only comes near", stacklevel=2)
 
-TASK_HEADS = {"TOKEN_CLS": ["classifier", "score"], "QUESTION_ANS": ["qa_outputs"]}   # PEFT names them in the caller's config, after the copy
+_TASK_HEADS = {"TOKEN_CLS": ["classifier", "score"], "QUESTION_ANS": ["qa_outputs"]}   # PEFT names them in the caller's config, after the copy
 
-# %% ../../nbs/adapter/10_model.ipynb #d5bae5ca
-def copy_config(
-    config:SoKAConfig,  # the caller's, left as it is
-)->SoKAConfig:          # a model's own, with the output layer that its task trains
+def _copy_config(config:SoKAConfig)->SoKAConfig:
     "The settings for one model; those that a caller gives to load an adapter with become the model's, as PEFT has it, unless another has them."
     if config.start_saved or not config.inference_mode or "record" in vars(config): config = copy.deepcopy(config)
     config.__dict__.pop("record", None)      # of the model that it may come from
-    heads = [h for h in TASK_HEADS.get(config.task_type or "", ()) if h not in (config.modules_to_save or ())]
+    heads = [h for h in _TASK_HEADS.get(config.task_type or "", ()) if h not in (config.modules_to_save or ())]
     if heads: config.modules_to_save = [*(config.modules_to_save or ()), *heads]
     return config
 
@@ -127,8 +105,8 @@ class SoKAModel(BaseTuner):
         "As PEFT does, with a config of its own; what was settled for this model is kept apart from the settings."
         if adapter_name in ("U", "V", "U0", "V0"): raise ValueError(f"adapter_name must not be that of a tensor (U, V, U0, V0), got {adapter_name!r}")
         caller = self.peft_config[adapter_name]
-        config = self.peft_config[adapter_name] = copy_config(caller)
-        self._named = None if state_dict is None else layers_of(state_dict)
+        config = self.peft_config[adapter_name] = _copy_config(caller)
+        self._named = None if state_dict is None else _layers_of(state_dict)
         if state_dict is not None: state_dict = {f"{n}.soka_terms": torch.empty(0) for n,_ in model.named_modules() if bare_name(n) in (self._named or ())}   # PEFT reads names alone
         given = dict(plan=None if config.start_saved else config.plan, budget=config.budget, base_fingerprint=None, base_quant=None,
                      soka_version=None, folded=False, start_saved=False)
@@ -137,38 +115,38 @@ class SoKAModel(BaseTuner):
         try:
             super().inject_adapter(model, adapter_name, autocast_adapter_dtype, low_cpu_mem_usage, state_dict)
             self.__dict__.setdefault("_callers", {})[adapter_name] = caller
-            config.__dict__["record"] = {k: vars(config)[k] for k in RECORD} | dict(start_saved=True)
+            config.__dict__["record"] = {k: vars(config)[k] for k in _RECORD} | dict(start_saved=True)
         finally:
             self._starts = {}
             config.__dict__.update(given)
 
     def _prepare_model(self, peft_config:Any, model:nn.Module)->None:
         "Settle the plan and raise every error before the first layer is replaced."
-        if peft_config.start_saved: follow_names(peft_config, model)
-        check_same_base(peft_config, model)
+        if peft_config.start_saved: _follow_names(peft_config, model)
+        _check_same_base(peft_config, model)
         _maybe_include_all_linear_layers(peft_config, model)
-        settle_budget(peft_config, model)
+        _settle_budget(peft_config, model)
         layers = find_targets(peft_config, model, self._named)
-        if peft_config.plan is not None and self._named is not None: peft_config.plan = part_of_plan(peft_config.plan, set(layers))
+        if peft_config.plan is not None and self._named is not None: peft_config.plan = _part_of_plan(peft_config.plan, set(layers))
         check_targets(layers, peft_config, model)
-        warn_unmatched("shape_pattern", peft_config.shape_pattern, layers)
-        check_in_memory(layers, peft_config)
+        _warn_unmatched("shape_pattern", peft_config.shape_pattern, layers)
+        _check_in_memory(layers, peft_config)
         keep_cpu_weights(model)
-        warn_of_base(peft_config, layers)
+        _warn_of_base(peft_config, layers)
         self._starts, peft_config.starts = peft_config.starts or {}, None
-        check_has_start(peft_config, self._starts)
+        _check_has_start(peft_config, self._starts)
         if peft_config.plan is None:
             modules = {bare_name(n): m for n,m in model.named_modules()}
-            plan, found = find_plan(peft_config, layers, lambda n: weight_to_plan_by(n, modules[n]))
+            plan, found = _find_plan(peft_config, layers, lambda n: _weight_to_plan_by(n, modules[n]))
             if peft_config.source == "weight": self._starts = found
             peft_config.plan = write_plan(plan)
-        peft_config.plan = write_plan(fitting_plan(peft_config.plan, layers))
+        peft_config.plan = write_plan(_fitting_plan(peft_config.plan, layers))
         if peft_config.start_saved: return
-        peft_config.base_fingerprint, peft_config.soka_version = fingerprints(model, adapted(peft_config), peft_config), __version__
+        peft_config.base_fingerprint, peft_config.soka_version = _fingerprints(model, _adapted(peft_config), peft_config), __version__
         peft_config.revision = peft_config.revision or getattr(getattr(model, "config", None), "_commit_hash", None)
 
     @staticmethod
-    def _check_target_module_exists(peft_config:Any, key:str)->Any: return targeted(peft_config, key)
+    def _check_target_module_exists(peft_config:Any, key:str)->Any: return _targeted(peft_config, key)
 
     def _create_and_replace(self, peft_config:Any, adapter_name:str, target:nn.Module, target_name:str, parent:nn.Module,
                             current_key:str, **kwargs:Any)->None:
@@ -177,7 +155,7 @@ class SoKAModel(BaseTuner):
         if plan is None or plan.r == 0: return                   # the budget had nothing for this layer
         start = self._starts.pop(k, None)
         if start is None and not c.start_saved:
-            start = kpsvd(own_weight(target), plan.shape, plan.r, seed=c.seed) if c.source == "weight" else zero_start(plan)
+            start = kpsvd(_own_weight(target), plan.shape, plan.r, seed=c.seed) if c.source == "weight" else _zero_start(plan)
         kw = dict(get_quantization_kwargs(self), seed=c.seed + crc32(f"{k} {adapter_name}".encode()))   # layers and adapters draw different starts
         if isinstance(target, SoKALayer): target.update_layer(adapter_name, plan, start, c, **kw)
         else:
@@ -193,10 +171,10 @@ class SoKAModel(BaseTuner):
         if (names := kwargs.get("adapter_names")) is None:
             yield
             return
-        check_rows(names, self)
-        rows, encoder = [n for n in names for _ in range(kwargs.get("num_beams") or 1)], encoder_of(self.model)
+        _check_rows(names, self)
+        rows, encoder = [n for n in names for _ in range(kwargs.get("num_beams") or 1)], _encoder_of(self.model)
         layers = [m for m in self.modules() if isinstance(m, (SoKALayer, AuxiliaryTrainingWrapper))]
-        hooks = [m.register_forward_pre_hook(partial(give_rows, list(names) if m in encoder else rows), with_kwargs=True) for m in layers]
+        hooks = [m.register_forward_pre_hook(partial(_give_rows, list(names) if m in encoder else rows), with_kwargs=True) for m in layers]
         try: yield
         finally:
             for h in hooks: h.remove()
@@ -208,16 +186,16 @@ class SoKAModel(BaseTuner):
     def _unload_and_optionally_merge(self, merge:bool=True, progressbar:bool=False, safe_merge:bool=False,
                                      adapter_names:Optional[list[str]]=None)->Any:
         "As PEFT does; residual adapters that are not merged give their starts back first."
-        release_starts(self.model, keep=(adapter_names or self.active_adapters) if merge else [])
+        _release_starts(self.model, keep=(adapter_names or self.active_adapters) if merge else [])
         layers = soka_layers(self.model)
         out = super()._unload_and_optionally_merge(merge, progressbar, safe_merge, adapter_names)  # type: ignore[func-returns-value]
-        if merge: warn_of_cost(merge_costs(layers))
+        if merge: warn_of_cost(_merge_costs(layers))
         return out
 
     def merge_adapter(self, adapter_names:Optional[list[str]]=None, safe_merge:bool=False)->None:
         "As PEFT does, with one line on what it cost on a quantized base."
         super().merge_adapter(adapter_names, safe_merge)
-        warn_of_cost(merge_costs(soka_layers(self.model)))
+        warn_of_cost(_merge_costs(soka_layers(self.model)))
 
     def _cast_adapter_dtype(self, adapter_name:str, autocast_adapter_dtype:bool=True)->None:
         "A new adapter to float32; PEFT asks at every load, too, where a trainer's choice must stand, or a resumed run differs."
@@ -235,17 +213,17 @@ class SoKAModel(BaseTuner):
         "An adapter's tensors, all of them."
         found = super()._get_adapter_state_dict(model, config, adapter_name, *args, **kwargs)
         have = {cls._remove_adapter_name_from_key(k, adapter_name): t.shape for k,t in found.items()}
-        if any(".soka_" in k for k in have): check_tensors(have, with_record(config))
+        if any(".soka_" in k for k in have): _check_tensors(have, with_record(config))
         return found
 
     @classmethod
     def _remap_adapter_state_dict_for_load(cls, model:nn.Module, config:Any, adapter_name:str, state_dict:dict[str, Tensor])->dict[str, Tensor]:
         "PEFT's own mapping, after a check that the file has every tensor in the right shape."
-        check_tensors({k: v.shape for k,v in state_dict.items()}, with_record(config))
+        _check_tensors({k: v.shape for k,v in state_dict.items()}, with_record(config))
         state_dict = {f"base_model.model.{bare_name(k)}" if ".soka_terms." in k else k: t for k,t in new_tensors(state_dict).items()}
         state_dict = super()._remap_adapter_state_dict_for_load(model, config, adapter_name, state_dict)
-        check_places(state_dict, model, adapter_name)
-        load_starts(model, adapter_name, state_dict)
+        _check_places(state_dict, model, adapter_name)
+        _load_starts(model, adapter_name, state_dict)
         return state_dict
 
     def add_weighted_adapter(self, *args:Any, **kwargs:Any)->None:
@@ -254,7 +232,7 @@ class SoKAModel(BaseTuner):
                                   "weights; add_weighted_adapter is for LoRA only")
 
 # %% ../../nbs/adapter/10_model.ipynb #14bd40fd
-def check_when_read()->None:
+def _check_when_read()->None:
     "Let `PeftConfig.from_pretrained` read and check a SoKA adapter as `SoKAConfig` does, and know its weights beside another config; once."
     read:Any = PeftConfig.from_pretrained
     if getattr(read, "checks_soka", False): return
@@ -262,25 +240,21 @@ def check_when_read()->None:
         name = pretrained_model_name_or_path
         try: method = cls._get_peft_type(name, subfolder=subfolder, **cls._split_kwargs(kwargs)[0]) if cls is PeftConfig else None
         except (ValueError, KeyError, TypeError): method = None               # PEFT says what is wrong
-        if method == SOKA_TYPE: return PEFT_TYPE_TO_CONFIG_MAPPING[SOKA_TYPE].from_pretrained(name, subfolder=subfolder, **kwargs)
+        if method == _SOKA_TYPE: return PEFT_TYPE_TO_CONFIG_MAPPING[_SOKA_TYPE].from_pretrained(name, subfolder=subfolder, **kwargs)
         config = read.__func__(cls, name, subfolder=subfolder, **kwargs)
-        if config.peft_type != SOKA_TYPE: check_not_soka(name, subfolder)
+        if config.peft_type != _SOKA_TYPE: _check_not_soka(name, subfolder)
         return config
     from_pretrained.__doc__, from_pretrained.checks_soka = read.__doc__, True  # type: ignore[attr-defined]
     PeftConfig.from_pretrained = classmethod(from_pretrained)  # type: ignore[assignment]
 
 # %% ../../nbs/adapter/10_model.ipynb #06e3b941
-def register(
-    config_cls:type[PeftConfig],
-    model_cls:type[BaseTuner],
-)->None:
+def _register(config_cls:type[PeftConfig], model_cls:type[BaseTuner])->None:
     "Make `get_peft_model` and `from_pretrained` find the two classes, again after a reload."
     tables = (PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING, PEFT_TYPE_TO_PREFIX_MAPPING)
-    old = PEFT_TYPE_TO_CONFIG_MAPPING.get(SOKA_TYPE)
+    old = PEFT_TYPE_TO_CONFIG_MAPPING.get(_SOKA_TYPE)
     if old is not None and old.__name__ == config_cls.__name__:
-        for t in tables: t.pop(SOKA_TYPE, None)
+        for t in tables: t.pop(_SOKA_TYPE, None)
     register_peft_method(name="soka", config_cls=config_cls, model_cls=model_cls, prefix="soka_")
-    check_when_read()
+    _check_when_read()
 
-# %% ../../nbs/adapter/10_model.ipynb #124c465a
-register(SoKAConfig, SoKAModel)
+_register(SoKAConfig, SoKAModel)

@@ -7,23 +7,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 # %% auto #0
-__all__ = ['WRAPPERS', 'bare_name', 'renamed', 'layers_of', 'part_of_plan']
+__all__ = ['bare_name']
 
 # %% ../../nbs/adapter/02_names.ipynb #d3f9f1a4
-WRAPPERS = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")   # of torch, around modules
+_WRAPPERS = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")   # of torch, around modules
 
 def bare_name(
     name:str,   # of a module or a tensor
 )->str:
     "The name without what PEFT's and torch's wrappers add to it."
-    for w in WRAPPERS: name = name.replace(w, "")
+    for w in _WRAPPERS: name = name.replace(w, "")
     return name.removeprefix("base_model.model.")
 
 # %% ../../nbs/adapter/02_names.ipynb #1f25cdd9
-def renamed(
-    plan:Iterable[str],    # layers of an adapter, by the names of the model it was made on
-    names:Iterable[str],   # linear layers of the model it is for
-)->dict[str, str]:         # old name -> new name, of those that have another one now
+def _renamed(plan:Iterable[str], names:Iterable[str])->dict[str, str]:
     "Which layers a newer architecture calls otherwise: the same last parts and numbers, and no other layer with so many of them."
     plan, names = list(plan), set(names)
     def parts(n): return n.split(".")[::-1]
@@ -35,17 +32,11 @@ def renamed(
     found = {n: m for n in plan if n not in names and (m := find(n))}
     return found if len(set(found.values())) == len(found) else {}
 
-# %% ../../nbs/adapter/02_names.ipynb #d8b1a81a
-def layers_of(
-    state_dict:Iterable[str],  # names of tensors
-)->set[str]:                   # of layers
+def _layers_of(state_dict:Iterable[str])->set[str]:
     "The layers whose factors a state dict holds."
     return {bare_name(k.rpartition(".soka_")[0]) for k in state_dict if ".soka_" in k}
 
-def part_of_plan(
-    plan:dict,          # layer name -> [m1, n1, m2, n2, r]
-    layers:set[str],    # that a state dict holds
-)->dict:                # a `ValueError` if the plan lacks one
+def _part_of_plan(plan:dict, layers:set[str])->dict:
     "The plan of the layers that a state dict holds."
     plan = {bare_name(n): p for n,p in plan.items()}
     if more := sorted(layers - plan.keys()): raise ValueError(f"state_dict must hold layers of the config's plan, got {more[0]}, whose shape is not known")

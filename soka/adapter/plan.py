@@ -28,9 +28,7 @@ from ..method.shape import KronShape
 from ..weights.backend import base_features, base_weight
 
 # %% auto #0
-__all__ = ['NO_TOTALS', 'pattern', 'warn_unmatched', 'possible', 'layer_start', 'without_factors', 'whole_term',
-           'starts_by_layer', 'starts_by_budget', 'shaped', 'plan_layers', 'shape_for', 'even_plan', 'fitting_plan',
-           'find_plan', 'with_plan']
+__all__ = ['pattern', 'plan_layers', 'with_plan']
 
 # %% ../../nbs/adapter/06_plan.ipynb #383405b0
 def pattern(
@@ -41,27 +39,18 @@ def pattern(
     "The value for a layer, by PEFT's matching rule."
     return patterns.get(get_pattern_key(list(patterns), name), default)
 
-# %% ../../nbs/adapter/06_plan.ipynb #83310f77
-def warn_unmatched(
-    name:str,             # of the setting
-    patterns:dict,        # layer name or regex -> value
-    layers:Iterable[str], # that are targeted
-)->None:
+def _warn_unmatched(name:str, patterns:dict, layers:Iterable[str])->None:
     "Say which patterns no layer has, as PEFT does of its own."
     matched = {p for p in patterns if any(re.match(rf"(.*\.)?({p})$", n) for n in layers)}
     if left := sorted(set(patterns) - matched):
         warnings.warn(f"The following {name} keys did not match any targeted module and were ignored: {left}.", RuntimeWarning, stacklevel=2)
 
-def possible(
-    r:int,             # number of terms wanted
-    shape:KronShape,
-    name:str,          # layer
-)->int:                # at most as many as add anything; a warning says so
+def _possible(r:int, shape:KronShape, name:str)->int:
     "Terms for a layer whose sides may be smaller than the rank, which PEFT allows."
     if r > shape.max_rank: warnings.warn(f"r={r} is more than the {shape.max_rank} terms of shape {tuple(shape)} that layer {name} can use: it gets {shape.max_rank}", stacklevel=2)
     return min(r, shape.max_rank)
 
-def layer_start(
+def _layer_start(
     name:str,            # layer
     W:Tensor,            # its weight or gradient, shape (out_features, in_features)
     c:SoKAConfig,
@@ -74,53 +63,38 @@ def layer_start(
     try:
         if r is not None:
             shape = choose_shape(W, shape, min(r, 8), c.max_madds, c.seed)
-            r = possible(r, shape, name)
+            r = _possible(r, shape, name)
         return decompose(W, r=r, shape=shape, energy=c.energy or 0.9, max_madds=c.max_madds, seed=c.seed, total=total, **kw)
     except ValueError as e: raise ValueError(f"{e}; layer {name}") from e
 
-# %% ../../nbs/adapter/06_plan.ipynb #18a0f5f8
-def without_factors(
-    k:KPSVD,   # a decomposition
-)->KPSVD:      # as many terms, of no size
+def _without_factors(k:KPSVD)->KPSVD:
     "The spectrum alone, where the terms themselves are not needed."
     return k._replace(U=k.U.new_empty(len(k.S), 0, 0), V=k.V.new_empty(len(k.S), 0, 0))
 
-def whole_term(
-    k:KPSVD,   # a decomposition
-)->KPSVD:
+def _whole_term(k:KPSVD)->KPSVD:
     "The decomposition as it is."
     return k
 
-# %% ../../nbs/adapter/06_plan.ipynb #6dbb64f1
-NO_TOTALS: Mapping[str, float] = {}   # every matrix is whole
+_NO_TOTALS: Mapping[str, float] = {}   # every matrix is whole
 
-def starts_by_layer(
-    matrices:Iterable[tuple[str, Tensor]],   # name, weight or gradient of the layer, one at a time
-    c:SoKAConfig,                            # without a budget
-    keep:Callable[[KPSVD], KPSVD]=whole_term,  # what to keep of a layer
-    totals:Mapping[str, float]=NO_TOTALS,      # energy of each whole, where the matrices are leading parts
-)->dict[str, KPSVD]:
+def _starts_by_layer(matrices:Iterable[tuple[str, Tensor]], c:SoKAConfig, keep:Callable[[KPSVD], KPSVD]=_whole_term,
+                     totals:Mapping[str, float]=_NO_TOTALS)->dict[str, KPSVD]:
     "Each layer by its own spectrum."
     kw = dict(criterion=c.criterion or "both", r_min=c.r_min, r_max=c.r_max or max(8, c.r_min))
-    return {n: keep(layer_start(n, W, c, pattern(c.rank_pattern, n, c.r), totals.get(n), **kw)) for n,W in matrices}
+    return {n: keep(_layer_start(n, W, c, pattern(c.rank_pattern, n, c.r), totals.get(n), **kw)) for n,W in matrices}
 
-def starts_by_budget(
-    matrices:Iterable[tuple[str, Tensor]],   # name, weight or gradient of the layer, one at a time
-    c:SoKAConfig,                            # with a budget
-    share:float,                             # parameters of an even share
-    keep:Callable[[KPSVD], KPSVD]=whole_term,  # what to keep of a layer
-    totals:Mapping[str, float]=NO_TOTALS,      # energy of each whole, where the matrices are leading parts
-)->dict[str, KPSVD]:
+def _starts_by_budget(matrices:Iterable[tuple[str, Tensor]], c:SoKAConfig, share:float, keep:Callable[[KPSVD], KPSVD]=_whole_term,
+                      totals:Mapping[str, float]=_NO_TOTALS)->dict[str, KPSVD]:
     "All layers compete for the budget's parameters."
     def most(W): return c.r_max or min(max(8, ceil(1.5*share/sum(W.shape))), *W.shape)   # a window no layer should need to outgrow
-    starts = {n: keep(layer_start(n, W, c, most(W), totals.get(n))) for n,W in matrices}
+    starts = {n: keep(_layer_start(n, W, c, most(W), totals.get(n))) for n,W in matrices}
     whole = sum(k.total for k in starts.values()) if (c.rank_source or c.source) == "update" else 0.   # one change: its parts are not rescaled
     caps = {n: select_rank(k.S, k.total, energy=c.energy or 1., criterion=c.criterion or "energy") for n,k in starts.items()}
     ranks = allocate({n: Spectrum(k.shape, k.S, whole or k.total) for n,k in starts.items()}, int(c.budget or 0), caps)
     return {n: leading(k, ranks[n]) for n,k in starts.items()}
 
 # %% ../../nbs/adapter/06_plan.ipynb #45d9bb71
-def shaped(
+def _shaped(
     config:SoKAConfig,
 )->SoKAConfig:      # the same if its shape is given, else a copy
     "The shape setting by which weights are decomposed."
@@ -129,26 +103,25 @@ def shaped(
     config.shape = "auto" if config.source == "weight" else "low-rank"
     return config
 
-# %% ../../nbs/adapter/06_plan.ipynb #f2522751
 def plan_layers(
     layers:dict[str, nn.Module],  # layer name -> base layer
     config:SoKAConfig,
     matrices:Optional[Iterable[tuple[str, Tensor]]]=None,  # layer name, what to decompose; None for the weights
-    totals:Mapping[str, float]=NO_TOTALS,                  # energy of each whole, where the matrices are leading parts
+    totals:Mapping[str, float]=_NO_TOTALS,                  # energy of each whole, where the matrices are leading parts
     *,
     factors:bool=True,            # False: spectra only, factors of no size
 )->tuple[dict[str, LayerPlan], dict[str, KPSVD]]:   # both by layer name
     "Shape and rank of every layer, and the terms they start from."
-    if matrices is None: config = shaped(config)
+    if matrices is None: config = _shaped(config)
     each = ((n, base_weight(l)) for n,l in layers.items()) if matrices is None else matrices
     bar = tqdm(each, total=len(layers), desc="KPSVD", unit="layer", disable=len(layers) < 9 or None, leave=False)   # None: on a terminal only
-    keep = whole_term if factors else without_factors
-    if config.budget is None: starts = starts_by_layer(bar, config, keep, totals)
-    else: starts = starts_by_budget(bar, config, int(config.budget)/len(layers), keep, totals)
+    keep = _whole_term if factors else _without_factors
+    if config.budget is None: starts = _starts_by_layer(bar, config, keep, totals)
+    else: starts = _starts_by_budget(bar, config, int(config.budget)/len(layers), keep, totals)
     return {n: LayerPlan(k.shape, len(k.S)) for n,k in starts.items()}, starts
 
 # %% ../../nbs/adapter/06_plan.ipynb #96de9cad
-def shape_for(
+def _shape_for(
     name:str,                        # layer
     size:tuple[int, int],            # (out_features, in_features)
     weight:Callable[[str], Tensor],  # from a layer's name to its weight; not asked where one shape is left
@@ -160,22 +133,15 @@ def shape_for(
         found = affordable(listed_shapes(torch.empty(size, device="meta"), pattern(c.shape_pattern, name, c.shape)), sum(size), c.max_madds)
         term = found[0] if len(found) == 1 else choose_shape(weight(name), found, min(r, 8), seed=c.seed)
     except ValueError as e: raise ValueError(f"{e}; layer {name}") from e
-    return LayerPlan(term, possible(r, term, name))
+    return LayerPlan(term, _possible(r, term, name))
 
-def even_plan(
-    layers:dict[str, nn.Module],     # layer name -> base layer
-    config:SoKAConfig,               # with a budget
-    weight:Callable[[str], Tensor],  # from a layer's name to its weight
-)->dict[str, LayerPlan]:             # by layer name
+def _even_plan(layers:dict[str, nn.Module], config:SoKAConfig, weight:Callable[[str], Tensor])->dict[str, LayerPlan]:
     "A budget shared out evenly over layers, blocks and kinds of layer."
-    shapes = {n: shape_for(n, base_features(l), weight, config, 1).shape for n,l in layers.items()}
+    shapes = {n: _shape_for(n, base_features(l), weight, config, 1).shape for n,l in layers.items()}
     ranks = deal({n: s.params for n,s in shapes.items()}, int(config.budget or 0), {n: min(s.max_rank, config.r_max or s.max_rank) for n,s in shapes.items()})
     return {n: LayerPlan(s, ranks[n]) for n,s in shapes.items()}
 
-def fitting_plan(
-    plan:dict,                    # layer name -> [m1, n1, m2, n2, r]
-    layers:dict[str, nn.Module],  # layer name -> base layer
-)->dict[str, LayerPlan]:          # a `ValueError` if it does not fit
+def _fitting_plan(plan:dict, layers:dict[str, nn.Module])->dict[str, LayerPlan]:
     "A given plan, checked against the layers it is for."
     plan = {bare_name(n): p for n,p in read_plan(plan).items()}
     if not any(p.r for p in plan.values()): raise ValueError(f"plan must give a term to at least one layer, got none in {len(plan)}")
@@ -184,26 +150,19 @@ def fitting_plan(
         check_plan(n, p, *base_features(layers[n]))
     return plan
 
-def find_plan(
-    config:SoKAConfig,               # its budget is a number
-    layers:dict[str, nn.Module],     # layer name -> base layer; on the meta device where `weight` reads elsewhere
-    weight:Callable[[str], Tensor],  # from a layer's name to its weight
-    matrices:Optional[Callable[[dict[str, nn.Module]], Iterable[tuple[str, Tensor]]]]=None,  # the gradients or the update to plan by
-    totals:Mapping[str, float]=NO_TOTALS,   # energy of each whole, where the matrices are leading parts
-    *,
-    factors:bool=True,               # False: spectra only, factors of no size
-)->tuple[dict[str, LayerPlan], dict[str, KPSVD]]:   # by layer name; the second where the plan came from spectra
+def _find_plan(config:SoKAConfig, layers:dict[str, nn.Module], weight:Callable[[str], Tensor],
+               matrices:Optional[Callable[[dict[str, nn.Module]], Iterable[tuple[str, Tensor]]]]=None,
+               totals:Mapping[str, float]=_NO_TOTALS, *, factors:bool=True)->tuple[dict[str, LayerPlan], dict[str, KPSVD]]:
     "Shape and rank of every layer: the one way in which every plan is made."
-    if config.plan is not None: return fitting_plan(config.plan, layers), {}
+    if config.plan is not None: return _fitting_plan(config.plan, layers), {}
     if matrices is not None: return plan_layers(layers, config, matrices(layers), totals, factors=factors)
-    config, each = shaped(config), ((n, weight(n)) for n in layers)
+    config, each = _shaped(config), ((n, weight(n)) for n in layers)
     if config.source == "weight": return plan_layers(layers, config, each, factors=factors)
-    if config.budget is not None and config.rank_source is None: return even_plan(layers, config, weight), {}
+    if config.budget is not None and config.rank_source is None: return _even_plan(layers, config, weight), {}
     ranks = {n: pattern(config.rank_pattern, n, config.r) for n in layers}
     if config.budget is not None or None in ranks.values(): return plan_layers(layers, config, each, factors=False)
-    return {n: shape_for(n, base_features(l), weight, config, ranks[n]) for n,l in layers.items()}, {}
+    return {n: _shape_for(n, base_features(l), weight, config, ranks[n]) for n,l in layers.items()}, {}
 
-# %% ../../nbs/adapter/06_plan.ipynb #8439518f
 def with_plan(
     config:SoKAConfig,    # left as it is
     model:nn.Module,      # without adapters; may be on the meta device
@@ -213,7 +172,7 @@ def with_plan(
 )->SoKAConfig:            # a copy with its plan
     "The plan that `get_peft_model` would find, found beforehand."
     config, layers = settle_targets(config, model)
-    plan, starts = find_plan(config, layers, weight or (lambda n: base_weight(layers[n])), factors=factors)
+    plan, starts = _find_plan(config, layers, weight or (lambda n: base_weight(layers[n])), factors=factors)
     if config.source == "weight" and config.plan is None and factors: config.starts = starts
     config.plan = write_plan(plan)
     return config

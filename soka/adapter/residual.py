@@ -16,9 +16,9 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn, Tensor
 from transformers import BitsAndBytesConfig
 from .config import read_config, SoKAConfig
-from .fit import fit_shape, fit_start, Fitted, STEP
+from .fit import fit_shape, fit_start, _Fitted, _STEP
 from .layer import soka_layers, SoKALayer
-from .plan import find_plan, pattern
+from .plan import _find_plan, pattern
 from .targets import settle_targets
 from ..method.choose import affordable, listed_shapes
 from ..method.kpsvd import kpsvd
@@ -30,9 +30,7 @@ from ..weights.loading import load_whole
 from ..weights.quant import dense_weight, keep_cpu_weights, kind, QUANT_TYPES, quantize_linear
 
 # %% auto #0
-__all__ = ['Format', 'is_quantized', 'format_of', 'check_source', 'opened', 'reader', 'trial_layer', 'head_of', 'Bench', 'bench',
-           'plan_residual', 'fit_layers', 'store_residual', 'quantize_rest', 'store_residuals', 'check_residual',
-           'quantize_residual', 'overall', 'load_residual']
+__all__ = ['Format', 'plan_residual', 'quantize_residual', 'load_residual']
 
 # %% ../../nbs/adapter/12_residual.ipynb #3314865f
 class Format(NamedTuple):
@@ -40,40 +38,27 @@ class Format(NamedTuple):
     quant_type:str      # "nf4", "fp4" or "int8"
     double_quant:bool   # scales of 4-bit blocks stored in 8 bits too
 
-def is_quantized(
-    layer:nn.Module,
-)->bool:
+def _is_quantized(layer:nn.Module)->bool:
     "Is it a 4-bit or 8-bit layer of bitsandbytes?"
     return supported(layer) and kind(layer) in ("4bit", "8bit")
 
-def format_of(
-    layer:nn.Module,   # a quantized one
-)->Format:
+def _format_of(layer:nn.Module)->Format:
     "The format of a 4-bit or 8-bit layer."
     l:Any = layer
     if kind(layer) == "8bit": return Format("int8", False)
     return Format(l.weight.quant_type, bool(l.weight.compress_statistics))
 
-# %% ../../nbs/adapter/12_residual.ipynb #208646c6
-def check_source(
-    model:nn.Module,              # whose quantized layers need floats
-    checkpoint:Checkpoint|None,   # where those are
-)->None:
+def _check_source(model:nn.Module, checkpoint:Checkpoint|None)->None:
     "A quantized base needs a float checkpoint, a float one is its own."
-    found = any(is_quantized(m) for m in model.modules())
+    found = any(_is_quantized(m) for m in model.modules())
     if found and checkpoint is None: raise ValueError("weights must name the float checkpoint of a quantized model, got None")
     if not found and checkpoint is not None: raise ValueError(f"weights must be left out for a float model, its own are taken, got {checkpoint.folder.name!r}")
 
-# %% ../../nbs/adapter/12_residual.ipynb #3adfef3d
-def opened(
-    model:nn.Module|str|Path,     # in memory, or hub id, folder or "base"
-    weights:str|Path|Checkpoint|None,   # float checkpoint of a quantized model in memory
-    form:Format,                  # for a model given by name
-)->tuple[Any, Checkpoint|None]:   # the model; its floats on disk, None where it holds them itself
+def _opened(model:nn.Module|str|Path, weights:str|Path|Checkpoint|None, form:Format)->tuple[Any, Checkpoint|None]:
     "A model, loaded in 4 bits if it is given by name."
     checkpoint = weights if weights is None or isinstance(weights, Checkpoint) else open_checkpoint(str(weights))
     if isinstance(model, nn.Module):
-        check_source(model, checkpoint)
+        _check_source(model, checkpoint)
         return model, checkpoint
     if checkpoint is not None: raise ValueError(f"weights must be left out for a model given by name, got {checkpoint.folder.name!r}")
     checkpoint = open_checkpoint(str(model))
@@ -83,8 +68,7 @@ def opened(
     keep_cpu_weights(loaded)
     return loaded, checkpoint
 
-# %% ../../nbs/adapter/12_residual.ipynb #9358ae3b
-def reader(
+def _reader(
     layers:Mapping[str, nn.Module],  # by name
     checkpoint:Checkpoint|None,      # None: the layers hold the floats
 )->Callable[[str], Tensor]:          # from a name to the float weight, shape (out_features, in_features), where the layer is
@@ -94,24 +78,17 @@ def reader(
         return read_weight(checkpoint, name).to(next(layers[name].parameters()).device, torch.float32)
     return read
 
-def trial_layer(
-    layer:nn.Module,
-    form:Format,        # that a float layer will get
-    *,
-    stays:bool,         # a float layer stays one, as a model's head does
-)->nn.Module:
+def _trial_layer(layer:nn.Module, form:Format, *, stays:bool)->nn.Module:
     "A layer in the final format, to try weights on."
-    if is_quantized(layer) or stays: return copy.deepcopy(layer)
+    if _is_quantized(layer) or stays: return copy.deepcopy(layer)
     return quantize_linear(layer, form.quant_type, double_quant=form.double_quant)   # type: ignore[arg-type]
 
 # %% ../../nbs/adapter/12_residual.ipynb #82760630
-def head_of(
-    model:Any,         # of transformers, or any module
-)->nn.Module|None:
+def _head_of(model:Any)->nn.Module|None:
     "The output layer, which is never quantized."
     return model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
 
-class Bench(NamedTuple):
+class _Bench(NamedTuple):
     "What weights are tried on."
     config:SoKAConfig                   # its budget is a number
     layers:dict[str, nn.Module]         # the targets, by name
@@ -119,16 +96,11 @@ class Bench(NamedTuple):
     read:Callable[[str], Tensor]        # from a name to the float weight
     trial:Callable[[str], nn.Module]    # from a name to a layer to try weights on
 
-def bench(
-    model:Any,                    # in memory
-    config:SoKAConfig,            # left as it is
-    checkpoint:Checkpoint|None,   # float weights of a quantized model
-    form:Format,                  # for a float one
-)->Bench:
+def _bench(model:Any, config:SoKAConfig, checkpoint:Checkpoint|None, form:Format)->_Bench:
     "Layers, their float weights and their format."
     config, layers = settle_targets(config, model)
-    head, form = head_of(model), next((format_of(l) for l in layers.values() if is_quantized(l)), form)
-    return Bench(config, layers, form, reader(layers, checkpoint), lambda n: trial_layer(layers[n], form, stays=layers[n] is head))
+    head, form = _head_of(model), next((_format_of(l) for l in layers.values() if _is_quantized(l)), form)
+    return _Bench(config, layers, form, _reader(layers, checkpoint), lambda n: _trial_layer(layers[n], form, stays=layers[n] is head))
 
 def plan_residual(
     model:Any,                    # in memory
@@ -139,8 +111,8 @@ def plan_residual(
     clip:bool=True,               # cut 4-bit blocks where they are stored best
 )->SoKAConfig:                    # a copy with its plan
     "Ranks by the spectra, each in the shape that leaves the smallest error after quantization; a plan that is given is kept."
-    b = bench(model, config, checkpoint, form)
-    c, (plan, _) = b.config, find_plan(b.config, b.layers, b.read, factors=False)
+    b = _bench(model, config, checkpoint, form)
+    c, (plan, _) = b.config, _find_plan(b.config, b.layers, b.read, factors=False)
     def one(n, p):
         W = b.read(n)
         shapes = affordable(listed_shapes(W, pattern(c.shape_pattern, n, c.shape or "auto")), sum(W.shape), c.max_madds)
@@ -149,29 +121,16 @@ def plan_residual(
     c.plan = write_plan(plan)
     return c
 
-def fit_layers(
-    b:Bench,             # with a plan in its settings
-    iterations:int,      # times to decompose
-    step:float,          # along the error
-    *,
-    clip:bool,           # cut 4-bit blocks where they are stored best
-)->dict[str, Fitted]:    # by layer name
+def _fit_layers(b:_Bench, iterations:int, step:float, *, clip:bool)->dict[str, _Fitted]:
     "The start of every layer that has terms."
     def one(n, p): return fit_start(b.read(n), partial(kpsvd, shape=p.shape, rank=p.r, seed=b.config.seed), partial(store, b.trial(n), clip=clip), iterations, step)
     return {n: one(n, p) for n,p in read_plan(b.config.plan).items() if p.r}
 
 # %% ../../nbs/adapter/12_residual.ipynb #27db4364
-def store_residual(
-    layer:SoKALayer,               # changed
-    adapter:str,                   # name of a residual adapter
-    read:Callable[[], Tensor],     # the float weight, for a layer that is quantized already
-    form:Format,                   # for one that is not yet
-    *,
-    clip:bool,                     # cut 4-bit blocks where they are stored best
-)->None:
+def _store_residual(layer:SoKALayer, adapter:str, read:Callable[[], Tensor], form:Format, *, clip:bool)->None:
     "Leave in the base, quantized, what the start does not hold."
     base = layer.get_base_layer()
-    if is_quantized(base):
+    if _is_quantized(base):
         store(base, read() - layer.start_weight(adapter), clip=clip)
         layer.soka_mode[adapter] = "residual"
     else:
@@ -180,12 +139,7 @@ def store_residual(
         layer.base_layer = quantize_linear(base, form.quant_type, double_quant=form.double_quant, compute_dtype=base.weight.dtype)   # type: ignore[arg-type]
         if clip: store(layer.base_layer, R)
 
-# %% ../../nbs/adapter/12_residual.ipynb #cbdcb5fe
-def quantize_rest(
-    model:nn.Module,         # changed
-    head:nn.Module|None,     # stays
-    form:Format,
-)->None:
+def _quantize_rest(model:nn.Module, head:nn.Module|None, form:Format)->None:
     "Quantize the float linear layers that carry no adapter."
     inside = tuple(f"{n}." for n,m in model.named_modules() if isinstance(m, BaseTunerLayer))
     for name, m in list(model.named_modules()):
@@ -193,30 +147,16 @@ def quantize_rest(
         parent, _, last = name.rpartition(".")
         setattr(model.get_submodule(parent), last, quantize_linear(m, form.quant_type, double_quant=form.double_quant, compute_dtype=m.weight.dtype))
 
-def store_residuals(
-    model:PeftModel,                # with the adapter, changed
-    adapter:str,                    # its name
-    checkpoint:Checkpoint|None,     # float weights of a quantized model
-    head:nn.Module|None,            # stays as it is
-    form:Format,                    # for float layers
-    *,
-    clip:bool,                      # cut 4-bit blocks where they are stored best
-)->None:
+def _store_residuals(model:PeftModel, adapter:str, checkpoint:Checkpoint|None, head:nn.Module|None, form:Format, *, clip:bool)->None:
     "Quantize what the adapter's starts leave, one layer dense at a time."
     inner:Any = model.base_model.model
     layers = {n: m for n,m in soka_layers(inner).items() if m.soka_wanted.get(adapter) == "residual" and m.get_base_layer() is not head}
-    read = reader({n: m.get_base_layer() for n,m in layers.items()}, checkpoint)
-    for n, m in layers.items(): store_residual(m, adapter, partial(read, n), form, clip=clip)
-    if checkpoint is None: quantize_rest(inner, head, form)
+    read = _reader({n: m.get_base_layer() for n,m in layers.items()}, checkpoint)
+    for n, m in layers.items(): _store_residual(m, adapter, partial(read, n), form, clip=clip)
+    if checkpoint is None: _quantize_rest(inner, head, form)
     keep_cpu_weights(model)
 
-# %% ../../nbs/adapter/12_residual.ipynb #e12031f8
-def check_residual(
-    config:SoKAConfig,
-    iterations:int,
-    step:float,
-    quant_type:str,
-)->None:                  # a `ValueError` says what is wrong
+def _check_residual(config:SoKAConfig, iterations:int, step:float, quant_type:str)->None:
     "Refuse settings from which no residual base can be made."
     if config.mode != "residual": raise ValueError(f"mode must be 'residual' for a residual base, got {config.mode!r}")
     if config.start_saved: raise ValueError("config must be that of a new adapter, got a saved one: load it with load_residual")
@@ -224,35 +164,31 @@ def check_residual(
     if not 0 < step: raise ValueError(f"step must be above 0, got {step}")
     if quant_type not in QUANT_TYPES: raise ValueError(f"quant_type must be one of {', '.join(map(repr, QUANT_TYPES))}, got {quant_type!r}")
 
-# %% ../../nbs/adapter/12_residual.ipynb #307a720c
 def quantize_residual(
     model:nn.Module|str|Path,       # float model, changed; a quantized one, with `weights`; or hub id, folder or "base"
     config:SoKAConfig,              # with mode="residual", left as it is
     weights:str|Path|Checkpoint|None=None,   # float checkpoint of a model that is quantized already
     *,
     iterations:int=5,               # times to decompose and quantize each layer; the best round counts
-    step:float=STEP,                # of each new decomposition along the error; 1 for plain alternation
+    step:float=_STEP,                # of each new decomposition along the error; 1 for plain alternation
     quant_type:str="nf4",           # or "fp4"; a quantized model keeps its own
     double_quant:bool=True,         # store the blocks' scales in 8 bits too
     clip:bool=True,                 # cut 4-bit blocks where they are stored best
 )->PeftModel:                       # quantized base and adapter, ready to train
     "A quantized base with an adapter whose sum is near the float weights (Li et al. 2023; Meng et al. 2024)."
-    check_residual(config, iterations, step, quant_type)
-    loaded, checkpoint = opened(model, weights, Format(quant_type, double_quant))
+    _check_residual(config, iterations, step, quant_type)
+    loaded, checkpoint = _opened(model, weights, Format(quant_type, double_quant))
     config = plan_residual(loaded, config, checkpoint, Format(quant_type, double_quant), clip=clip)
-    b = bench(loaded, config, checkpoint, Format(quant_type, double_quant))
-    fitted = fit_layers(b, iterations, step, clip=clip)
+    b = _bench(loaded, config, checkpoint, Format(quant_type, double_quant))
+    fitted = _fit_layers(b, iterations, step, clip=clip)
     config.starts = {n: f.start for n,f in fitted.items()}
-    config.base_quant = {**b.form._asdict(), "clip": clip, "iterations": iterations, "error": overall(fitted)}
-    head = head_of(loaded)     # before it may get an adapter
+    config.base_quant = {**b.form._asdict(), "clip": clip, "iterations": iterations, "error": _overall(fitted)}
+    head = _head_of(loaded)     # before it may get an adapter
     made:Any = get_peft_model(loaded, config)
-    store_residuals(made, "default", checkpoint, head, b.form, clip=clip)
+    _store_residuals(made, "default", checkpoint, head, b.form, clip=clip)
     return made
 
-# %% ../../nbs/adapter/12_residual.ipynb #95dfc3a8
-def overall(
-    fitted:Mapping[str, Fitted],   # by layer name
-)->float:
+def _overall(fitted:Mapping[str, _Fitted])->float:
     "What start and quantized rest miss over all layers, relative to the norm of the weights."
     total = sum(f.norm**2 for f in fitted.values())
     return (sum((min(f.errors)*f.norm)**2 for f in fitted.values())/total)**.5 if total else 0.
@@ -268,12 +204,12 @@ def load_residual(
     q = read_config(adapter).base_quant
     if q is None: raise ValueError(f"adapter must be one of quantize_residual, got {str(adapter)!r} without base_quant")
     form = Format(q["quant_type"], q["double_quant"])
-    loaded, checkpoint = opened(model, weights, form)
-    other = next((f for f in map(format_of, filter(is_quantized, loaded.modules())) if f != form), None)
+    loaded, checkpoint = _opened(model, weights, form)
+    other = next((f for f in map(_format_of, filter(_is_quantized, loaded.modules())) if f != form), None)
     if other: raise ValueError(f"model must be quantized as it was in training, as {form}, got {other}")
-    head = head_of(loaded)
+    head = _head_of(loaded)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="adapter was trained on a base quantized")
         made:Any = PeftModel.from_pretrained(loaded, str(adapter), **kw)
-    store_residuals(made, kw.get("adapter_name", "default"), checkpoint, head, form, clip=q["clip"])
+    _store_residuals(made, kw.get("adapter_name", "default"), checkpoint, head, form, clip=q["clip"])
     return made

@@ -9,7 +9,7 @@ from typing import Optional
 import torch
 from torch import nn, Tensor
 from .config import SoKAConfig
-from .plan import find_plan, NO_TOTALS
+from .plan import _find_plan, _NO_TOTALS
 from .targets import targets_for
 from ..method.change import KronTerms
 from ..method.kpsvd import KPSVD, kpsvd
@@ -19,16 +19,10 @@ from ..weights.backend import base_features, base_weight, supported
 from ..weights.quant import keep_cpu_weights
 
 # %% auto #0
-__all__ = ['COLUMNS', 'backward_beside', 'loss_gradients', 'with_matrices', 'with_gradients', 'check_same_layers',
-           'changed_layers', 'with_update', 'check_has_start']
+__all__ = ['COLUMNS', 'loss_gradients', 'with_matrices', 'with_gradients', 'check_same_layers', 'changed_layers', 'with_update']
 
 # %% ../../nbs/adapter/07_starts.ipynb #0546d9b1
-def backward_beside(
-    model:nn.Module,                # its output has a `loss`; left as it is
-    layers:dict[str, nn.Module],    # layer name -> layer of the model
-    terms:dict[str, KronTerms],     # by layer name, added to the layers' outputs
-    batches:list,                   # keyword arguments of the model
-)->None:                            # the terms have gradients
+def _backward_beside(model:nn.Module, layers:dict[str, nn.Module], terms:dict[str, KronTerms], batches:list)->None:
     "Backward passes in training mode that reach nothing but the terms."
     flags, modes = [(p, p.requires_grad) for p in model.parameters()], {m: m.training for m in model.modules()}
     def add(t): return lambda layer, args, y: t(args[0], y)
@@ -43,7 +37,6 @@ def backward_beside(
         for p, needs in flags: p.requires_grad_(needs)
         for m, training in modes.items(): m.training = training
 
-# %% ../../nbs/adapter/07_starts.ipynb #3aa6230f
 COLUMNS = 64   # of the sketch of a gradient
 
 def loss_gradients(
@@ -64,13 +57,13 @@ def loss_gradients(
         t = terms[n] = KronTerms((m, 1, 1, k), min(columns, m, k), device=next(l.parameters()).device)
         write(t.U, orthonormal_rows(torch.randn(t.r, m, generator=torch.Generator().manual_seed(0), device="cpu")))
         t.U.requires_grad_(False)
-    backward_beside(model, layers, terms, batches)
+    _backward_beside(model, layers, terms, batches)
     for (n, t), e in zip(terms.items(), turn(terms.values(), "V", together=together)):          # rows of U are a random basis: E||UG||^2 = r/m ||G||^2
         if totals is not None and t.r < min(t.shape.m1, t.shape.n2): totals[n] = e/t.r*t.shape.m1/len(batches)**2
     for t in terms.values():
         t.V.grad = None
         t.U.requires_grad_(True); t.V.requires_grad_(False)
-    backward_beside(model, layers, terms, batches)
+    _backward_beside(model, layers, terms, batches)
     for n, t in terms.items():
         G = average(t.U.grad, t.U, together=together)
         yield n, torch.zeros(t.shape.out_features, t.shape.in_features, device=t.U.device) if G is None else G.T @ t.V.detach()/len(batches)
@@ -81,11 +74,11 @@ def with_matrices(
     layers:dict[str, nn.Module],   # layer name -> base layer
     name:str,                      # "gradient" or "update"
     matrices:Callable[[dict[str, nn.Module]], Iterable[tuple[str, Tensor]]],  # from layers to their matrices, one at a time
-    totals:Mapping[str, float]=NO_TOTALS,   # energy of each whole, where the matrices are leading parts
+    totals:Mapping[str, float]=_NO_TOTALS,   # energy of each whole, where the matrices are leading parts
 )->SoKAConfig:                     # the same
     "Plan from the matrices or the weights, terms to start from out of the matrices where `source` says so."
     by_them = config.plan is None and (config.rank_source or config.source) == name
-    plan, starts = find_plan(config, layers, lambda n: base_weight(layers[n]), matrices if by_them else None, totals, factors=config.source == name)
+    plan, starts = _find_plan(config, layers, lambda n: base_weight(layers[n]), matrices if by_them else None, totals, factors=config.source == name)
     if config.source == name and not by_them:
         used = {n: l for n,l in layers.items() if n in plan and plan[n].r}
         starts = {n: kpsvd(W, plan[n].shape, plan[n].r, seed=config.seed) for n,W in matrices(used)}
@@ -127,7 +120,6 @@ def changed_layers(
     if not found: raise ValueError(f"tuned must differ from the base in a targeted layer, got the same weights in all {len(layers)}")
     return found
 
-# %% ../../nbs/adapter/07_starts.ipynb #4f19b75d
 def with_update(
     config:SoKAConfig,   # with source="update" or rank_source="update"
     model:nn.Module,     # the base, without adapters
@@ -141,10 +133,7 @@ def with_update(
     return with_matrices(config, changed_layers(layers, update), "update", lambda some: ((n, update(n)) for n in some))
 
 # %% ../../nbs/adapter/07_starts.ipynb #0e24a9d2
-def check_has_start(
-    config:SoKAConfig,
-    starts:dict[str, KPSVD],   # that came with it
-)->None:
+def _check_has_start(config:SoKAConfig, starts:dict[str, KPSVD])->None:
     "An update, or a plan from gradients, cannot be computed from the model alone; a start from the gradient can wait for it."
     how = {"gradient": "gradients first: config = soka.peft.with_gradients(config, model, batches)",
            "update": "update first: config = soka.peft.with_update(config, model, tuned)"}

@@ -16,57 +16,44 @@ from peft.utils import AuxiliaryTrainingWrapper, TRANSFORMERS_MODELS_TO_LORA_TAR
 from peft.utils.error import NoMatchingPeftModuleError
 from torch import nn
 from .config import SoKAConfig
-from .names import bare_name, renamed
+from .names import bare_name, _renamed
 from ..method.budget import parse_budget
 from ..settings import shown
 from ..weights.backend import base_features, base_of, supported
 
 # %% auto #0
-__all__ = ['REPEATS', 'TRIED', 'check_patterns', 'targeted', 'check_found', 'find_targets', 'shared_with', 'check_in_memory',
-           'check_targets', 'base_parameters', 'settle_budget', 'follow_names', 'settle_targets', 'targets_for']
+__all__ = ['find_targets', 'check_targets', 'base_parameters', 'settle_targets', 'targets_for']
 
 # %% ../../nbs/adapter/04_targets.ipynb #2fb19d7f
-REPEATS = re.compile(r"\)\s*[*+{]|(?:[*+].*){4}|(?:,\}.*){4}", re.S)
-TRIED = """
+_REPEATS = re.compile(r"\)\s*[*+{]|(?:[*+].*){4}|(?:,\}.*){4}", re.S)
+_TRIED = """
 import json, re, sys
 patterns, names = json.load(sys.stdin)
 for p in patterns:
     for n in names: re.fullmatch(p, n), re.match(rf"(.*\\.)?({p})$", n)
 """
 
-def check_patterns(
-    config:Any,          # settings of an adapter
-    names:list[str],     # of a model's modules
-    seconds:float=5.,    # that all may take
-)->None:                 # a `ValueError` names them
+def _check_patterns(config:Any, names:list[str], seconds:float=5.)->None:
     "Refuse regexes that do not come to an end on a model's names."
     settings = ("target_modules", "exclude_modules", "layers_pattern", "rank_pattern", "shape_pattern")
     given = [getattr(config, k, None) or () for k in settings]
-    risky = [p for g in given for p in ([g] if isinstance(g, str) else g) if REPEATS.search(p)]
+    risky = [p for g in given for p in ([g] if isinstance(g, str) else g) if _REPEATS.search(p)]
     if not risky or getattr(config, "start_saved", False): return
-    command, text = [sys.executable, "-I", "-S", "-c", TRIED], json.dumps([risky, names]).encode()
+    command, text = [sys.executable, "-I", "-S", "-c", _TRIED], json.dumps([risky, names]).encode()
     try: subprocess.run(command, input=text, timeout=seconds, capture_output=True)
     except subprocess.TimeoutExpired:
         raise ValueError(f"a regex must match a model's {len(names)} names within {seconds:g} seconds, got {shown(risky)}") from None
 
-# %% ../../nbs/adapter/04_targets.ipynb #48980875
-def targeted(
-    config:SoKAConfig,     # with target_modules, or of a saved adapter
-    name:str,              # of a module
-)->Any:                    # true or false
+def _targeted(config:SoKAConfig, name:str)->Any:
     "Does the adapter belong on a module? A saved one has its plan, whose names are compared and not matched."
     plan = getattr(config, "plan", None) if getattr(config, "start_saved", False) else None    # other methods of this package have neither
     if plan is not None: return bare_name(name) in map(bare_name, plan)
     found = check_target_module_exists(config, name)
     return found if found or isinstance(found, _ExcludedModule) else check_target_module_exists(config, bare_name(name))
 
-def check_found(
-    config:SoKAConfig,           # with target_modules
-    names:Iterable[str],         # of the model's modules
-    linear:Iterable[str],        # of those that can carry an adapter
-)->None:                         # PEFT's error, and what could have been named
+def _check_found(config:SoKAConfig, names:Iterable[str], linear:Iterable[str])->None:
     "No layer is targeted: say why."
-    left_out = [isinstance(targeted(config, n), _ExcludedModule) for n in names]
+    left_out = [isinstance(_targeted(config, n), _ExcludedModule) for n in names]
     if left_out and all(left_out): text = "All modules were excluded. This is likely unintended. Check your `target_modules`, `exclude_modules` and `modules_to_save` configuration."
     elif any(left_out): text = ("No modules were targeted for adaptation. This might be caused by a combination of mismatched target modules and excluded modules. Please check your "
                                 "`target_modules` and `exclude_modules` configuration. You may also have only targeted modules that are marked to be saved (`modules_to_save`).")
@@ -84,32 +71,25 @@ def find_targets(
 )->dict[str, nn.Module]:   # layer name -> base layer
     "The layers that `target_modules` names, in the order of the model."
     found:dict[str, nn.Module] = {}
-    check_patterns(config, [bare_name(n) for n,_ in model.named_modules()])
+    _check_patterns(config, [bare_name(n) for n,_ in model.named_modules()])
     inside:tuple[str, ...] = ()          # adapters' own modules are no targets
     for name, m in model.named_modules():
         if not name or (inside and name.startswith(inside)): continue
         if isinstance(m, BaseTunerLayer): inside += (name + ".",)
-        if targeted(config, name) if given is None else bare_name(name) in given: found[bare_name(name)] = base_of(m)
+        if _targeted(config, name) if given is None else bare_name(name) in given: found[bare_name(name)] = base_of(m)
     if not found:
         free = {n: m for n,m in model.named_modules() if n and not (inside and n.startswith(inside))}
-        check_found(config, free, (n for n,m in free.items() if supported(m)))
+        _check_found(config, free, (n for n,m in free.items() if supported(m)))
     return found
 
 # %% ../../nbs/adapter/04_targets.ipynb #46d6e505
-def shared_with(
-    layer:nn.Module,      # with a weight
-    model:nn.Module,
-)->Optional[str]:         # name of another module with the same weight, or None
+def _shared_with(layer:nn.Module, model:nn.Module)->Optional[str]:
     "Who else uses the layer's weight, as tied embeddings do."
     w = getattr(layer, "weight", None)
     same = (n for n,m in model.named_modules() if m is not layer and not isinstance(m, BaseTunerLayer) and getattr(m, "weight", None) is w)
     return None if w is None else next(same, None)
 
-# %% ../../nbs/adapter/04_targets.ipynb #71eb27ce
-def check_in_memory(
-    layers:dict[str, nn.Module],  # layer name -> base layer
-    config:SoKAConfig,
-)->None:
+def _check_in_memory(layers:dict[str, nn.Module], config:SoKAConfig)->None:
     "Refuse to take a start out of a weight that is not there."
     away = [n for n, l in layers.items() if getattr(getattr(l, "weight", None), "is_meta", False)]
     if away and config.mode == "residual" and not config.start_saved:
@@ -124,12 +104,11 @@ def check_targets(
     for n, l in layers.items():
         try: base_features(l)
         except NotImplementedError as e: raise NotImplementedError(f"{e}; target {n}") from e
-        if config.mode == "residual" and (other := shared_with(l, model)):
+        if config.mode == "residual" and (other := _shared_with(l, model)):
             raise ValueError(f"mode='residual' needs a weight of the layer's own, got {n}, which shares it with {other}")
     merged = [n for n,m in model.named_modules() if isinstance(m, BaseTunerLayer) and m.merged and base_of(m) in layers.values()]
     if merged: raise ValueError(f"adapters must be unmerged before another is added, got merged ones in {merged[0]}")
 
-# %% ../../nbs/adapter/04_targets.ipynb #9a392b7e
 def base_parameters(
     model:nn.Module,  # with or without adapters; a packed 4-bit weight counts what it stands for
 )->int:               # parameters
@@ -138,21 +117,14 @@ def base_parameters(
     base = [p for n,p in model.named_parameters() if not n.startswith(own) or ".base_layer." in n or ".original_module." in n]
     return sum(p.numel()*(2*p.element_size() if type(p).__name__ == "Params4bit" else 1) for p in base)
 
-def settle_budget(
-    config:SoKAConfig,  # changed: a share of the base becomes a number
-    model:nn.Module,
-)->None:
+def _settle_budget(config:SoKAConfig, model:nn.Module)->None:
     "A budget in parameters."
     if isinstance(config.budget, str): config.budget = parse_budget(config.budget, base_parameters(model))
 
-# %% ../../nbs/adapter/04_targets.ipynb #e8e33a96
-def follow_names(
-    config:SoKAConfig,   # of a saved adapter, changed
-    model:nn.Module,     # what it is to be put on
-)->None:
+def _follow_names(config:SoKAConfig, model:nn.Module)->None:
     "Call layers as the model does; their tensors follow by PEFT's `key_mapping`."
     plan = {bare_name(n): p for n,p in (config.plan or {}).items()}
-    new = renamed(plan, [bare_name(n) for n,m in model.named_modules() if isinstance(m, BaseTunerLayer) or supported(m)])
+    new = _renamed(plan, [bare_name(n) for n,m in model.named_modules() if isinstance(m, BaseTunerLayer) or supported(m)])
     if not new: return
     config.plan = {new.get(n, n): p for n,p in plan.items()}
     if config.base_fingerprint: config.base_fingerprint = {new.get(bare_name(n), n): f for n,f in config.base_fingerprint.items()}
@@ -170,12 +142,11 @@ def settle_targets(
             raise ValueError(f"target_modules must be given for a model that PEFT has no default for, got None for {kind_of_model!r}")
         config.target_modules = list(TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING[kind_of_model])
     _maybe_include_all_linear_layers(config, model)
-    settle_budget(config, model)
+    _settle_budget(config, model)
     layers = find_targets(config, model)
     check_targets(layers, config, model)
     return config, layers
 
-# %% ../../nbs/adapter/04_targets.ipynb #42d6e7e5
 def targets_for(
     config:SoKAConfig,    # left as it is
     model:nn.Module,      # without adapters

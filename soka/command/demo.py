@@ -13,26 +13,22 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 import torch
-from .flags import GROUPS, given_settings
-from .scores import answer_held_out
+from .flags import _GROUPS, _given_settings
+from .scores import _answer_held_out
 from ..train.build import check_ready, load_frozen
 from ..train.config import TrainConfig
 from ..train.output import check_output, write_record
 from ..train.run import train
 
 # %% auto #0
-__all__ = ['demo_config', 'in_fresh_process', 'demo', 'demo_text', 'demo_command', 'commands']
+__all__ = ['commands']
 
 # %% ../../nbs/command/03_demo.ipynb #d054f2af
-def demo_config(
-    output_dir:str="runs/demo",  # folder of the run
-    **overrides:Any,             # other settings
-)->TrainConfig:
+def _demo_config(output_dir:str="runs/demo", **overrides:Any)->TrainConfig:
     "The demonstration's settings, those of recipes/demo.yaml."
     return TrainConfig(**{"budget": 20_480, "threads": 1, "output_dir": output_dir, **overrides})
 
-# %% ../../nbs/command/03_demo.ipynb #c7b5d557
-def in_fresh_process(folder:str|Path)->dict[str, float]:
+def _in_fresh_process(folder:str|Path)->dict[str, float]:
     "`evaluate_run` of a folder by a Python process that shares nothing with this one."
     code = "import sys; from soka.cli import main; sys.exit(main())"
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}   # soka may be on the path without being installed
@@ -40,29 +36,25 @@ def in_fresh_process(folder:str|Path)->dict[str, float]:
     if run.returncode: raise RuntimeError(f"evaluation in a fresh process must succeed, got: {run.stderr.strip().splitlines()[-1]}")
     return json.loads(run.stdout.splitlines()[-1])
 
-# %% ../../nbs/command/03_demo.ipynb #0a84008a
-def demo(
-    config:TrainConfig,    # from `demo_config`
-)->dict[str, float]:       # exact match `before`, `after` and `reloaded`, in [0, 1]
+def _demo(config:TrainConfig)->dict[str, float]:
     "Train on the embedded base and show what changed."
     check_ready(config)
     check_output(config)
     if config.threads: torch.set_num_threads(config.threads)
     base, tokenizer = load_frozen(config)
     print(f"asking the base {config.eval_rows} held-out problems", flush=True)
-    before: Any = answer_held_out(base, tokenizer, config)
+    before: Any = _answer_held_out(base, tokenizer, config)
     result = train(config)
     print("asking the fine-tuned model, here and in a fresh process", flush=True)
-    after: Any = answer_held_out(result.model, result.tokenizer, config)
-    again = in_fresh_process(config.output_dir)["exact_match"]
+    after: Any = _answer_held_out(result.model, result.tokenizer, config)
+    again = _in_fresh_process(config.output_dir)["exact_match"]
     scores = {"before": before, "after": after, "reloaded": again}
     write_record({**result.record, "exact_match": scores}, config.output_dir)
-    print(demo_text(config, result.record, before, after, again))
+    print(_demo_text(config, result.record, before, after, again))
     if again != after: raise RuntimeError(f"the reloaded adapter must score as before saving, {after:.1%}, got {again:.1%}")
     return scores
 
-# %% ../../nbs/command/03_demo.ipynb #737f9de4
-def demo_text(config:TrainConfig, record:Mapping[str, Any], before:float, after:float, again:float)->str:
+def _demo_text(config:TrainConfig, record:Mapping[str, Any], before:float, after:float, again:float)->str:
     "What the demonstration prints."
     a, s, folder = record["adapter"], record["speed"], Path(config.output_dir)
     size = (folder/"adapter"/"adapter_model.safetensors").stat().st_size
@@ -73,14 +65,12 @@ def demo_text(config:TrainConfig, record:Mapping[str, Any], before:float, after:
         "in a fresh process": f"{again:.1%}, adapter read from disk", "training": f"{s['train_seconds']:.0f} s, {s['tokens_per_second']:,.0f} tokens/s",
         "peak memory": f"{memory} (whole process)", "adapter": f"{folder/'adapter'} ({size/2**10:,.0f} KiB)", "picture": folder/"run.png", "record": folder/"run.json"}.items())
 
-# %% ../../nbs/command/03_demo.ipynb #682febbc
-def demo_command(args:argparse.Namespace)->None:
+def _demo_command(args:argparse.Namespace)->None:
     "Run the demonstration."
-    demo(demo_config(**given_settings(args)))
+    _demo(_demo_config(**_given_settings(args)))
 
-# %% ../../nbs/command/03_demo.ipynb #c0de0005
 def commands(
     command:Callable[..., argparse.ArgumentParser],  # adds one: name, function, groups of settings
 )->None:
     "Demo."
-    command("demo", demo_command, GROUPS)
+    command("demo", _demo_command, _GROUPS)

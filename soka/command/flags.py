@@ -16,13 +16,10 @@ from ..settings import check_value, kinds, parse_yaml
 from ..train.config import TrainConfig
 
 # %% auto #0
-__all__ = ['GROUPS', 'read_flag', 'add_settings', 'given_settings', 'one_line', 'OneLineParser', 'quiet']
+__all__ = ['add_settings', 'one_line', 'OneLineParser', 'quiet']
 
 # %% ../../nbs/command/01_flags.ipynb #320924c2
-def read_flag(
-    key:str,   # name of the setting
-    text:str,  # what follows the flag
-)->Any:        # value of the field's type
+def _read_flag(key:str, text:str)->Any:
     "A setting from the command line."
     kind = kinds(TrainConfig)[key]
     try: value = parse_yaml(text)
@@ -33,7 +30,7 @@ def read_flag(
         raise
 
 # %% ../../nbs/command/01_flags.ipynb #a2416c43
-GROUPS = ("model", "data", "adapter", "optimisation", "run")   # of settings, all of them
+_GROUPS = ("model", "data", "adapter", "optimisation", "run")   # of settings, all of them
 def add_settings(
     parser:argparse.ArgumentParser,  # of a command
     groups:Sequence[str],            # groups of settings to offer
@@ -50,13 +47,10 @@ def add_settings(
             part.add_argument(*names, dest=f.name, metavar="X", nargs="+" if many else None,
                               help=f"{f.metadata['help']} (default: {(given or {}).get(f.name, f.default)})".replace("%", "%%"))
 
-# %% ../../nbs/command/01_flags.ipynb #1812fc17
-def given_settings(
-    args:argparse.Namespace,  # parsed
-)->dict[str, Any]:            # by name
+def _given_settings(args:argparse.Namespace)->dict[str, Any]:
     "The settings that the command line gives."
     names = [f.name for f in fields(TrainConfig)]
-    return {n: read_flag(n, getattr(args, n)) for n in names if getattr(args, n, None) is not None}
+    return {n: _read_flag(n, getattr(args, n)) for n in names if getattr(args, n, None) is not None}
 
 # %% ../../nbs/command/01_flags.ipynb #f5c0d68a
 def one_line(
@@ -71,7 +65,6 @@ class OneLineParser(argparse.ArgumentParser):
     "A parser whose errors are one line."
     def error(self, message:str)->NoReturn: self.exit(2, f"soka: error: {one_line(message)}\n")
 
-# %% ../../nbs/command/01_flags.ipynb #86d51fd4
 def quiet()->None:
     "Silence what other libraries report in passing; errors still come through."
     warnings.simplefilter("ignore")

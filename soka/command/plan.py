@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 import torch
 from ..adapter.targets import base_parameters
-from .flags import GROUPS, given_settings
+from .flags import _GROUPS, _given_settings
 from ..method.plan import read_plan
 from ..share.memory import largest_batch, memory, memory_table, parse_size
 from ..share.plan import plan_map, plan_rows, plan_table, plot_plan, train_plan
@@ -19,22 +19,19 @@ from ..train.config import read_recipe
 from ..weights.checkpoint import open_checkpoint
 
 # %% auto #0
-__all__ = ['recipe_settings', 'plan_command', 'commands']
+__all__ = ['commands']
 
 # %% ../../nbs/command/05_plan.ipynb #914009a6
-def recipe_settings(
-    names:Sequence[str],         # recipes, and at most one model
-    given:Mapping[str, Any],     # settings of the command line
-)->dict[str, Any]:               # for `read_recipe`: `path` and settings
+def _recipe_settings(names:Sequence[str], given:Mapping[str, Any])->dict[str, Any]:
     "Recipes and a model told apart: a recipe's name ends in .yaml or .yml."
     recipes = [n for n in names if n.endswith((".yaml", ".yml"))]
     models = [n for n in names if n not in recipes]
     if len(models) > 1: raise ValueError(f"plan needs recipes and at most one model, got {' '.join(models)}")
     return {"path": recipes, **({"model": models[0]} if models else {}), **given}
 
-def plan_command(args:argparse.Namespace)->None:
+def _plan_command(args:argparse.Namespace)->None:
     "Print the plan that training follows and write it."
-    config, out = read_recipe(**recipe_settings(args.names, given_settings(args))), Path(args.out)
+    config, out = read_recipe(**_recipe_settings(args.names, _given_settings(args))), Path(args.out)
     if config.method != "soka": raise ValueError(f"a plan is made for method soka, got {config.method}")
     room = None if args.gpu is None else parse_size(args.gpu)
     if config.threads: torch.set_num_threads(config.threads)
@@ -50,7 +47,6 @@ def plan_command(args:argparse.Namespace)->None:
     if room: print(f"largest batch_size within {args.gpu}, a tenth of it left free: {largest_batch(config, structure, plan, room)}")
     print(f"{out/'plan.json'} {out/'plan.png'}")
 
-# %% ../../nbs/command/05_plan.ipynb #fed0e8f2
 def _add_plan(p:argparse.ArgumentParser)->None:
     p.add_argument("names", nargs="*", metavar="RECIPE", help="YAML files as soka train takes them, or a model: hub id, local folder, or 'base'")
     p.add_argument("--out", default="runs/plan", help="folder of plan.json and plan.png (default: runs/plan)")
@@ -58,9 +54,8 @@ def _add_plan(p:argparse.ArgumentParser)->None:
     p.add_argument("--memory", action="store_true", help="count what a training step holds")
     p.add_argument("--gpu", metavar="SIZE", help="memory of a card as 24GB: the largest batch that fits")
 
-# %% ../../nbs/command/05_plan.ipynb #c0de0002
 def commands(
     command:Callable[..., argparse.ArgumentParser],  # adds one: name, function, groups of settings
 )->None:
     "Plan."
-    _add_plan(command("plan", plan_command, GROUPS))
+    _add_plan(command("plan", _plan_command, _GROUPS))

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
-from .flags import given_settings
-from .train import compact_json, without_folder
+from .flags import _given_settings
+from .train import _compact_json, _without_folder
 from ..data.encode import encode_rows
 from ..data.problems import exact_match, final_answer
 from ..evaluate.harness import check_measures, EvalSettings, evaluate_tasks, MEASURES, scores_table
@@ -28,26 +28,16 @@ from ..train.output import read_record, run_config
 from ..train.run import load_run
 
 # %% auto #0
-__all__ = ['answer_held_out', 'evaluate_run', 'Subject', 'run_settings', 'load_subject', 'evaluate_command', 'eval_command',
-           'write_scores', 'commands']
+__all__ = ['commands']
 
 # %% ../../nbs/command/04_scores.ipynb #c5d44ede
-def answer_held_out(
-    model:Any,                          # base with or without adapter
-    tokenizer:PreTrainedTokenizerBase,  # the model's
-    config:TrainConfig,                 # names the held-out rows and the prompt
-    max_new_tokens:int=64,              # most tokens of an answer
-)->float|None:                          # fraction of right answers; None where references have no final number
+def _answer_held_out(model:Any, tokenizer:PreTrainedTokenizerBase, config:TrainConfig, max_new_tokens:int=64)->float|None:
     "Exact match on the held-out rows, by greedy generation."
     rows = load_splits(config)[1]
     if rows is None or any(final_answer(o) is None for o in rows["output"]): return None
     return exact_match(generate_answers(model, tokenizer, rows["instruction"], config.template, max_new_tokens), rows["output"])
 
-# %% ../../nbs/command/04_scores.ipynb #358832b2
-def evaluate_run(
-    folder:str|Path,          # output folder of a finished run
-    max_new_tokens:int=64,    # most tokens of an answer
-)->dict[str, float|None]:     # `nll` in nats per answer token, `exact_match` in [0, 1]
+def _evaluate_run(folder:str|Path, max_new_tokens:int=64)->dict[str, float|None]:
     "Likelihood and exact match of a finished run on its held-out rows."
     result = load_run(folder)
     config = run_config(folder, result.record)
@@ -55,50 +45,43 @@ def evaluate_run(
     if rows is None: raise ValueError(f"the run must have held-out rows, got eval_rows=0 in {str(folder)!r}")
     data = encode_rows(rows, result.tokenizer, config.template, config.max_length, verbose=False).dataset
     return {"nll": answer_nll(result.model, data, result.tokenizer, config.batch_size),
-            "exact_match": answer_held_out(result.model, result.tokenizer, config, max_new_tokens)}
+            "exact_match": _answer_held_out(result.model, result.tokenizer, config, max_new_tokens)}
 
 # %% ../../nbs/command/04_scores.ipynb #d3e42894
-class Subject(NamedTuple):
+class _Subject(NamedTuple):
     "What is evaluated."
     model: Any                          # base with or without adapter
     tokenizer: PreTrainedTokenizerBase  # the model's
     names: dict[str, Any]               # `model`, `adapter`, `quantize`, for the record
 
-# %% ../../nbs/command/04_scores.ipynb #86210259
-def run_settings(name:str|Path)->TrainConfig|None:
+def _run_settings(name:str|Path)->TrainConfig|None:
     "The settings of a finished run's folder; None where the name is no such folder."
     record = read_record(name)
     return None if record is None or record["status"] != "finished" else run_config(name, record)
 
-# %% ../../nbs/command/04_scores.ipynb #0863abf6
-def load_subject(
-    name:str,             # base, adapter folder, or folder of a finished run
-    config:TrainConfig,   # how a base is stored; a run has its own settings
-    base:str|None=None,   # of an adapter; None for the one it names
-)->Subject:
+def _load_subject(name:str, config:TrainConfig, base:str|None=None)->_Subject:
     "A model to evaluate, by name."
-    if own := run_settings(name):
+    if own := _run_settings(name):
         run = load_run(name)
-        return Subject(run.model, run.tokenizer, {"model": own.model, "adapter": name, "quantize": own.quantize})
+        return _Subject(run.model, run.tokenizer, {"model": own.model, "adapter": name, "quantize": own.quantize})
     adapter = check_adapter(name) if (Path(name)/"adapter_config.json").is_file() else None
     model = base or (adapter or {}).get("base_model_name_or_path") or name
     if (task := (adapter or {}).get("task_type")) not in (None, "CAUSAL_LM"): raise ValueError(f"adapter must be of a language model, with task_type CAUSAL_LM or none, got {task!r} in {name!r}")
     frozen, tokenizer = load_frozen(replace(config, model=model))
     names = {"model": model, "adapter": name if adapter else None, "quantize": config.quantize}
-    return Subject(PeftModel.from_pretrained(frozen, name).eval() if adapter else frozen, tokenizer, names)
+    return _Subject(PeftModel.from_pretrained(frozen, name).eval() if adapter else frozen, tokenizer, names)
 
 # %% ../../nbs/command/04_scores.ipynb #ca26f89f
-def evaluate_command(args:argparse.Namespace)->None:
+def _evaluate_command(args:argparse.Namespace)->None:
     "Print the scores of a run."
-    scores = evaluate_run(args.run, args.max_new_tokens)
+    scores = _evaluate_run(args.run, args.max_new_tokens)
     if args.json: return print(to_json(scores))
     print(f"held-out NLL {scores['nll']:.4f} nats per answer token")
     if scores["exact_match"] is not None: print(f"right answers {scores['exact_match']:.1%}")
 
-# %% ../../nbs/command/04_scores.ipynb #f41bc1b1
-def eval_command(args:argparse.Namespace)->None:
+def _eval_command(args:argparse.Namespace)->None:
     "Score a base, an adapter or a run on GSM8K, MATH and MBPP."
-    own, config = run_settings(args.name), TrainConfig(**given_settings(args))
+    own, config = _run_settings(args.name), TrainConfig(**_given_settings(args))
     tasks, measures = args.tasks.split(","), args.measures.split(",")
     settings = EvalSettings(args.prompt or (own.template if own else "alpaca"), args.max_new_tokens, args.prompts, args.num_fewshot, args.workers, args.unisolated)
     check_measures(tasks, measures, settings)
@@ -107,34 +90,27 @@ def eval_command(args:argparse.Namespace)->None:
     docs = {t: load_docs(t, sources.get(t), args.limit) for t in tasks}
     shots = {t: load_docs(t, s) for t, s in shot_sources.items()}
     if config.threads: torch.set_num_threads(config.threads)
-    subject = load_subject(args.name, config, args.base)
+    subject = _load_subject(args.name, config, args.base)
     record, samples = evaluate_tasks(subject.model, subject.tokenizer, docs, settings, measures, shots)
     print(scores_table(record))
-    for t in tasks: record["tasks"][t]["data"] = without_folder(sources.get(t, TASKS[t].hub))
-    write_scores({**{k: without_folder(v) for k, v in subject.names.items()}, **record}, samples, args.out)
+    for t in tasks: record["tasks"][t]["data"] = _without_folder(sources.get(t, TASKS[t].hub))
+    _write_scores({**{k: _without_folder(v) for k, v in subject.names.items()}, **record}, samples, args.out)
 
-# %% ../../nbs/command/04_scores.ipynb #ddac2ba1
-def write_scores(
-    record:Mapping[str, Any],              # of `soka eval`
-    samples:Mapping[str, Sequence[dict]],  # by task
-    out:str|None,                          # JSON file; the samples go beside it, a line a problem
-)->None:
+def _write_scores(record:Mapping[str, Any], samples:Mapping[str, Sequence[dict]], out:str|None)->None:
     "Write scores, and every prompt with its answer."
     if not out: return
     path = Path(out)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(compact_json(record) + "\n", encoding="utf-8")
+    path.write_text(_compact_json(record) + "\n", encoding="utf-8")
     lines = [json.dumps({"task": t, **s}) + "\n" for t, made in samples.items() for s in made]
     if lines: path.with_suffix(".samples.jsonl").write_text("".join(lines), encoding="utf-8")
     print(f"record in {path}" + f", answers in {path.with_suffix('.samples.jsonl')}"*bool(lines))
 
-# %% ../../nbs/command/04_scores.ipynb #bedd1226
 def _add_evaluate(p:argparse.ArgumentParser)->None:
     p.add_argument("run", metavar="RUN", help="output folder of a finished run")
     p.add_argument("--max-new-tokens", type=int, default=64, help="most tokens of an answer (default: 64)")
     p.add_argument("--json", action="store_true", help="print one line of JSON")
 
-# %% ../../nbs/command/04_scores.ipynb #8aac0c15
 def _add_eval(p:argparse.ArgumentParser)->None:
     p.add_argument("name", metavar="MODEL", help="hub id, local folder, 'base', adapter folder, or a run's folder")
     p.add_argument("--tasks", default=",".join(TASKS), help=f"any of {', '.join(TASKS)} (default: all)")
@@ -151,10 +127,9 @@ def _add_eval(p:argparse.ArgumentParser)->None:
     p.add_argument("--allow-unisolated-programs", dest="unisolated", action="store_true", help="run programs that the model wrote with your rights, without a sandbox")
     p.add_argument("--out", help="JSON file of the record; the answers go beside it")
 
-# %% ../../nbs/command/04_scores.ipynb #c0de0004
 def commands(
     command:Callable[..., argparse.ArgumentParser],  # adds one: name, function, groups of settings
 )->None:
     "Evaluate, eval."
-    _add_evaluate(command("evaluate", evaluate_command))
-    _add_eval(command("eval", eval_command, ("model",), ("threads",)))
+    _add_evaluate(command("evaluate", _evaluate_command))
+    _add_eval(command("eval", _eval_command, ("model",), ("threads",)))

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from huggingface_hub.utils import enable_progress_bars
 from ..adapter.targets import base_parameters
-from .flags import given_settings
-from .train import compact_json, without_folder
+from .flags import _given_settings
+from .train import _compact_json, _without_folder
 from ..data.registry import find_data, find_entry, get_data, REGISTRY
 from ..share.extract import extract, overall_error, update_table
 from ..share.forms import export_delta, export_residual, form_text
@@ -23,45 +23,42 @@ from ..train.config import DTYPES, TrainConfig
 from ..weights.checkpoint import open_checkpoint
 
 # %% auto #0
-__all__ = ['EXTRACT_DEFAULTS', 'EXTRACT_SETTINGS', 'FORMS', 'extract_command', 'merge_command', 'check_export', 'export_command',
-           'inspect_command', 'data_table', 'data_command', 'commands']
+__all__ = ['commands']
 
 # %% ../../nbs/command/06_share.ipynb #d04d188f
-EXTRACT_DEFAULTS = {"source": "update", "energy": 1.0}     # what a budget can hold, it should
-EXTRACT_SETTINGS = ("target_modules", "r", "budget", "shape", "energy", "criterion", "r_max", "max_madds", "seed", "threads")
+_EXTRACT_DEFAULTS = {"source": "update", "energy": 1.0}     # what a budget can hold, it should
+_EXTRACT_SETTINGS = ("target_modules", "r", "budget", "shape", "energy", "criterion", "r_max", "max_madds", "seed", "threads")
 
-def extract_command(args:argparse.Namespace)->None:
+def _extract_command(args:argparse.Namespace)->None:
     "Turn a full fine-tune into an adapter on its base."
-    config = TrainConfig(**{**EXTRACT_DEFAULTS, **given_settings(args)})
+    config = TrainConfig(**{**_EXTRACT_DEFAULTS, **_given_settings(args)})
     if config.threads: torch.set_num_threads(config.threads)
     check_new_folder(args.out)
     total = base_parameters(open_checkpoint(args.base).model)
     rows = extract(args.base, args.tuned, soka_config(config, total), args.out)
     print(update_table(rows))
-    record = {"base": without_folder(args.base), "tuned": without_folder(args.tuned), "error": overall_error(rows), "layers": [r._asdict() for r in rows]}
-    (Path(args.out)/"update.json").write_text(compact_json(record) + "\n", encoding="utf-8")
+    record = {"base": _without_folder(args.base), "tuned": _without_folder(args.tuned), "error": overall_error(rows), "layers": [r._asdict() for r in rows]}
+    (Path(args.out)/"update.json").write_text(_compact_json(record) + "\n", encoding="utf-8")
     print(f"adapter in {args.out}, errors in {Path(args.out)/'update.json'}")
 
-# %% ../../nbs/command/06_share.ipynb #d9a1f16b
-def merge_command(args:argparse.Namespace)->None:
+def _merge_command(args:argparse.Namespace)->None:
     "Write a merged checkpoint."
     merge(args.adapter, args.out, args.base, args.dtype)
     print(f"merged checkpoint in {args.out}")
 
-# %% ../../nbs/command/06_share.ipynb #5920dfcd
-FORMS = ("lora", "delta", "residual")
+_FORMS = ("lora", "delta", "residual")
 
-def check_export(args:argparse.Namespace)->None:
+def _check_export(args:argparse.Namespace)->None:
     "Refuse an option that the form has no use for."
     uses = {"rank": "lora", "base": "residual", "residual_base": "residual"}
     for name, form in uses.items():
         if getattr(args, name) is not None and args.to != form: raise ValueError(f"{name.replace('_', '-')} is for --to {form}, got --to {args.to}")
-    if args.to not in FORMS: raise ValueError(f"to must be one of {', '.join(FORMS)}, got {args.to!r}")
+    if args.to not in _FORMS: raise ValueError(f"to must be one of {', '.join(_FORMS)}, got {args.to!r}")
     if args.dtype not in (None, *DTYPES[1:]): raise ValueError(f"dtype must be one of {', '.join(DTYPES[1:])}, got {args.dtype!r}")
 
-def export_command(args:argparse.Namespace)->None:
+def _export_command(args:argparse.Namespace)->None:
     "Write an adapter as LoRA, in half precision, or without its start."
-    check_export(args)
+    _check_export(args)
     dtype = getattr(torch, args.dtype or ("float32" if args.to == "lora" else "bfloat16"))
     if args.to == "lora": text = lora_table(export_lora(args.adapter, args.out, args.rank, dtype))
     elif args.to == "delta": text = form_text(export_delta(args.adapter, args.out, dtype))
@@ -69,13 +66,12 @@ def export_command(args:argparse.Namespace)->None:
     print(text)
     print(f"{args.to} in {args.out}, {(Path(args.out)/'adapter_model.safetensors').stat().st_size:,} bytes")
 
-# %% ../../nbs/command/06_share.ipynb #1faebc83
-def inspect_command(args:argparse.Namespace)->None:
+def _inspect_command(args:argparse.Namespace)->None:
     "Print what an adapter folder holds."
     print(inspect_text(inspect_adapter(args.adapter)))
 
 # %% ../../nbs/command/06_share.ipynb #91497c08
-def data_table()->str:
+def _data_table()->str:
     "Registered data and bases: what they are, where they come from and where they lie here."
     rows = [("name", "what", "licence", "from", "here")]
     for e in REGISTRY.values():
@@ -84,28 +80,25 @@ def data_table()->str:
     widths = [max(map(len, c)) for c in zip(*rows)]
     return "\n".join("  ".join(t.ljust(w) for t, w in zip(r, widths)).rstrip() for r in rows)
 
-def data_command(args:argparse.Namespace)->None:
+def _data_command(args:argparse.Namespace)->None:
     "List data and bases that have names, or get some: soka data get NAME."
-    if not args.words: return print(data_table())
+    if not args.words: return print(_data_table())
     if args.words[0] != "get" or not args.words[1:]: raise ValueError(f"data must be followed by nothing or by get NAME, got {' '.join(args.words)!r}")
     entries = [find_entry(n) for n in args.words[1:]]
     enable_progress_bars()   # the hub's, which `quiet` hides
     for e in entries: print(get_data(e.name), flush=True)
 
-# %% ../../nbs/command/06_share.ipynb #6dacce93
 def _add_extract(p:argparse.ArgumentParser)->None:
     p.add_argument("--base", required=True, metavar="MODEL", help="what was fine-tuned: hub id, local folder, or 'base'")
     p.add_argument("--tuned", required=True, metavar="MODEL", help="the fine-tune: hub id or local folder")
     p.add_argument("--out", required=True, help="new or empty folder of the adapter")
 
-# %% ../../nbs/command/06_share.ipynb #03eee8b9
 def _add_merge(p:argparse.ArgumentParser)->None:
     p.add_argument("adapter", metavar="ADAPTER", help="adapter folder")
     p.add_argument("--out", required=True, help="new or empty folder of the checkpoint")
     p.add_argument("--base", help="hub id or folder of the base (default: the one the adapter names)")
     p.add_argument("--dtype", default="auto", help=f"{', '.join(DTYPES)}; auto is the base's own (default: auto)")
 
-# %% ../../nbs/command/06_share.ipynb #2f9bc3bc
 def _add_export(p:argparse.ArgumentParser)->None:
     p.add_argument("adapter", metavar="ADAPTER", help="adapter folder")
     p.add_argument("out", metavar="OUT", help="new or empty folder")
@@ -115,13 +108,12 @@ def _add_export(p:argparse.ArgumentParser)->None:
     p.add_argument("--base", metavar="MODEL", help="residual: the original base (default: the one the adapter names)")
     p.add_argument("--residual-base", metavar="FOLDER", help="residual: base without the start, written if it is not there; not needed for starts without U")
 
-# %% ../../nbs/command/06_share.ipynb #c0de0003
 def commands(
     command:Callable[..., argparse.ArgumentParser],  # adds one: name, function, groups of settings
 )->None:
     "Extract, merge, export, inspect, data."
-    _add_extract(command("extract", extract_command, (), EXTRACT_SETTINGS, EXTRACT_DEFAULTS))
-    _add_merge(command("merge", merge_command))
-    _add_export(command("export", export_command))
-    command("inspect", inspect_command).add_argument("adapter", metavar="ADAPTER", help="adapter folder")
-    command("data", data_command).add_argument("words", nargs="*", metavar="get NAME", help="download these; without any, list all")
+    _add_extract(command("extract", _extract_command, (), _EXTRACT_SETTINGS, _EXTRACT_DEFAULTS))
+    _add_merge(command("merge", _merge_command))
+    _add_export(command("export", _export_command))
+    command("inspect", _inspect_command).add_argument("adapter", metavar="ADAPTER", help="adapter folder")
+    command("data", _data_command).add_argument("words", nargs="*", metavar="get NAME", help="download these; without any, list all")

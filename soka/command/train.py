@@ -12,7 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 import torch
-from .flags import GROUPS, given_settings, read_flag
+from .flags import _GROUPS, _given_settings, _read_flag
 from ..compare.plots import compare_table
 from ..compare.run import check_work, compare_methods, plan_work, read_compare, work_left
 from ..compare.settings import read_comparison
@@ -25,59 +25,45 @@ from ..train.run import train
 from ..train.sweep import sweep
 
 # %% auto #0
-__all__ = ['without_folder', 'portable_record', 'compact_json', 'train_command', 'given_axes', 'sweep_command', 'compare_command',
-           'record_command', 'commands']
+__all__ = ['commands']
 
 # %% ../../nbs/command/02_train.ipynb #e6eefbfd
-def without_folder(
-    value:Any,  # of a setting
-)->Any:         # absolute paths shortened to their last part
+def _without_folder(value:Any)->Any:
     "A setting as another machine may see it."
-    if isinstance(value, list): return [without_folder(v) for v in value]
+    if isinstance(value, list): return [_without_folder(v) for v in value]
     return Path(value).name if isinstance(value, str) and os.path.isabs(value) else value
 
-# %% ../../nbs/command/02_train.ipynb #40370f60
-def portable_record(
-    record:Mapping[str, Any],  # from `run.json`
-)->dict[str, Any]:             # the same without settings that do not change what is learned
+def _portable_record(record:Mapping[str, Any])->dict[str, Any]:
     "A run's record without what belongs to one machine's folders."
-    settings = {k: without_folder(v) for k,v in record["settings"].items() if k not in SIDE_SETTINGS}
+    settings = {k: _without_folder(v) for k,v in record["settings"].items() if k not in SIDE_SETTINGS}
     return {**{k: v for k,v in record.items() if k != "base"}, "settings": settings}   # entries of the base serve a run that goes on
 
-# %% ../../nbs/command/02_train.ipynb #fa1db62d
-def compact_json(
-    value:Any,    # what JSON can hold
-    depth:int=0,  # of nesting, spaces to indent by
-)->str:           # without a line break at the end
+def _compact_json(value:Any, depth:int=0)->str:
     "JSON whose short lists and objects stay on one line."
     flat, pad = to_json(value), "\n" + " "*(depth + 1)
     if not isinstance(value, (dict, list)) or len(flat) <= 110: return flat
-    if isinstance(value, list): return "[" + ",".join(pad + compact_json(v, depth + 1) for v in value) + pad[:-1] + "]"
-    return "{" + ",".join(f"{pad}{json.dumps(k)}: {compact_json(v, depth + 1)}" for k,v in value.items()) + pad[:-1] + "}"
+    if isinstance(value, list): return "[" + ",".join(pad + _compact_json(v, depth + 1) for v in value) + pad[:-1] + "]"
+    return "{" + ",".join(f"{pad}{json.dumps(k)}: {_compact_json(v, depth + 1)}" for k,v in value.items()) + pad[:-1] + "}"
 
 # %% ../../nbs/command/02_train.ipynb #2c0feff5
-def train_command(args:argparse.Namespace)->None:
+def _train_command(args:argparse.Namespace)->None:
     "Train as recipe and flags say."
-    config = read_recipe(args.recipe, **given_settings(args))
+    config = read_recipe(args.recipe, **_given_settings(args))
     record = train(config).record
     if not main_process(): return
     if record["eval"]: print(f"held-out NLL {nll_words(record)}")
     print(f"adapter in {Path(config.output_dir)/'adapter'}, record and picture beside it")
 
-# %% ../../nbs/command/02_train.ipynb #18685df7
-def given_axes(
-    args:argparse.Namespace,  # parsed, with a list for every flag
-)->tuple[dict[str, Any], dict[str, list]]:  # settings with one value, values of those with several
+def _given_axes(args:argparse.Namespace)->tuple[dict[str, Any], dict[str, list]]:
     "What a sweep's command line gives."
-    given = {f.name: [read_flag(f.name, v) for v in texts] for f in fields(TrainConfig) if (texts := getattr(args, f.name)) is not None}
+    given = {f.name: [_read_flag(f.name, v) for v in texts] for f in fields(TrainConfig) if (texts := getattr(args, f.name)) is not None}
     axes = {k: v for k, v in given.items() if len(v) > 1}
     axes = {k: axes[k] for k in [k for k in axes if k != "seed"] + ["seed"]*("seed" in axes)}   # seeds change fastest
     return {k: v[0] for k, v in given.items() if k not in axes}, {**({"recipe": args.over} if args.over else {}), **axes}
 
-# %% ../../nbs/command/02_train.ipynb #e0f1e232
-def sweep_command(args:argparse.Namespace)->None:
+def _sweep_command(args:argparse.Namespace)->None:
     "Train every combination of the values given, and compare."
-    settings, axes = given_axes(args)
+    settings, axes = _given_axes(args)
     values: dict[str, Any] = {"output_dir": "runs/train"}
     for path in args.recipe: values |= recipe_values(path)
     values["output_dir"] = check_value("output_dir", values["output_dir"], kinds(TrainConfig)["output_dir"]) + "-sweep"   # apart from the recipe's own run
@@ -87,8 +73,7 @@ def sweep_command(args:argparse.Namespace)->None:
     lost = [r["name"] for r in summary["arms"] if r["status"] != "finished"]
     if lost: raise RuntimeError(f"every run of a sweep must finish, {len(lost)} of {len(summary['arms'])} failed: {' '.join(lost)}")
 
-# %% ../../nbs/command/02_train.ipynb #c20ea823
-def compare_command(args:argparse.Namespace)->None:
+def _compare_command(args:argparse.Namespace)->None:
     "Run a comparison of methods, each at its own best learning rate, and print its tables."
     c, (i, _, n) = read_comparison(args.file), args.work_part.partition("/")
     if not (i.isdigit() and n.isdigit()): raise ValueError(f"part must be i/n, got {args.work_part!r}")
@@ -104,22 +89,19 @@ def compare_command(args:argparse.Namespace)->None:
         if (path := Path(c.records)/f"{'-'.join(pair)}.json").is_file(): print(f"\n{path}\n{compare_table(read_compare(path))}")
     if errors: raise RuntimeError(f"every arm must run, {len(errors)} of {len(work)} did not: {'; '.join(f'{w.base}-{w.task} {w.arm}: {e}' for w, e in errors.items())}")
 
-# %% ../../nbs/command/02_train.ipynb #35e55559
-def record_command(args:argparse.Namespace)->None:
+def _record_command(args:argparse.Namespace)->None:
     "Write a run's record for keeping, without paths of this machine."
     record = read_record(args.run)
     if record is None or record["status"] != "finished": raise ValueError(f"run must be a folder with a finished run, got {args.run!r}")
     path = Path(args.file)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(compact_json(portable_record(record)) + "\n", encoding="utf-8")
+    path.write_text(_compact_json(_portable_record(record)) + "\n", encoding="utf-8")
     print(f"record in {args.file}")
 
-# %% ../../nbs/command/02_train.ipynb #8c814f11
 def _add_sweep(p:argparse.ArgumentParser)->None:
     p.add_argument("recipe", nargs="*", help="YAML file, or several, each laid over those before")
     p.add_argument("--over", nargs="+", metavar="FILE", help="recipes to lay over the others, each an arm; none for an arm without")
 
-# %% ../../nbs/command/02_train.ipynb #7ee981b9
 def _add_compare(p:argparse.ArgumentParser)->None:
     p.add_argument("file", metavar="FILE", help="YAML file, such as recipes/compare.yaml")
     p.add_argument("--only", dest="arms", nargs="+", default=[], metavar="ARM", help="only these arms")
@@ -128,7 +110,6 @@ def _add_compare(p:argparse.ArgumentParser)->None:
     p.add_argument("--part", dest="work_part", default="1/1", metavar="I/N", help="every N-th arm and cell, from the I-th: for several processes at once")
     p.add_argument("--dry_run", "--dry-run", dest="dry_run", action="store_true", help="say what is left, and run nothing")
 
-# %% ../../nbs/command/02_train.ipynb #78c289de
 def _add_record(p:argparse.ArgumentParser)->None:
     p.add_argument("run", metavar="RUN", help="output folder of a finished run")
     p.add_argument("file", metavar="FILE", help="JSON file to write")
@@ -138,7 +119,7 @@ def commands(
     command:Callable[..., argparse.ArgumentParser],  # adds one: name, function, groups of settings
 )->None:
     "Train, sweep, compare, record."
-    command("train", train_command, GROUPS).add_argument("recipe", nargs="*", help="YAML file, or several, each laid over those before; without any flags and defaults decide")
-    _add_sweep(command("sweep", sweep_command, GROUPS, many=True))
-    _add_compare(command("compare", compare_command))
-    _add_record(command("record", record_command))
+    command("train", _train_command, _GROUPS).add_argument("recipe", nargs="*", help="YAML file, or several, each laid over those before; without any flags and defaults decide")
+    _add_sweep(command("sweep", _sweep_command, _GROUPS, many=True))
+    _add_compare(command("compare", _compare_command))
+    _add_record(command("record", _record_command))

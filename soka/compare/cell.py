@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, get_cosine_schedule_with_warmup
 from ..adapter.layer import soka_layers
 from ..adapter.starts import loss_gradients
-from .methods import _count, ALL, METHODS, Setup, trained_count
+from .methods import _count, ALL, METHODS, _Setup, _trained_count
 from .settings import CompareTask, Comparison
 from ..data.bases import model_path
 from ..data.encode import Collator, encode_rows, format_prompt, prompt_ids
@@ -29,7 +29,7 @@ from ..weights.loading import load_whole
 from ..weights.quant import quantize_layers
 
 # %% auto #0
-__all__ = ['Cell', 'adapt', 'rate_groups', 'TrainedArm', 'train_arm', 'start_energy']
+__all__ = ['Cell', 'adapt']
 
 # %% ../../nbs/compare/03_cell.ipynb #0ab8b8f4
 @lru_cache(maxsize=2)
@@ -45,7 +45,6 @@ def _rows(t:CompareTask)->tuple[list[dict], list[dict]]:
         return pick(t.rows + t.validation, "train"), pick(t.test, "test")
     return load_rows(t.data, columns=tuple(t.columns) if t.columns else None).to_list(), []   # type: ignore[arg-type]
 
-# %% ../../nbs/compare/03_cell.ipynb #0845ba3a
 class Cell:
     "A base and a task, ready for runs."
     def __init__(self, c:Comparison, base:str, task:str):
@@ -114,17 +113,13 @@ def adapt(
     torch.manual_seed(seed)
     base = copy.deepcopy(cell.model(None if late else arm.quantize))
     budget = int(arm.share*cell.full_count)
-    model = method.build(Setup(base, budget, cell.full_count, seed, dict(arm.settings), lambda n: cell.batches(seed, n), cell.sizes.setdefault(name, {})))
+    model = method.build(_Setup(base, budget, cell.full_count, seed, dict(arm.settings), lambda n: cell.batches(seed, n), cell.sizes.setdefault(name, {})))
     if late: quantize_layers(model, late)
-    if (n := trained_count(model)) > budget and not method.any_size: raise ValueError(f"trained parameters must stay within the share of {budget}, got {n} in arms.{name}")
+    if (n := _trained_count(model)) > budget and not method.any_size: raise ValueError(f"trained parameters must stay within the share of {budget}, got {n} in arms.{name}")
     return model.train()
 
 # %% ../../nbs/compare/03_cell.ipynb #b9fd9918
-def rate_groups(
-    model:Any,
-    rate:float,   # learning rate
-    ratio:float,  # of right factors, relative to it
-)->list[dict[str, Any]]:
+def _rate_groups(model:Any, rate:float, ratio:float)->list[dict[str, Any]]:
     "The optimizer's parameter groups."
     named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     if ratio == 1: return [{"params": [p for _, p in named], "lr": rate}]
@@ -134,8 +129,7 @@ def rate_groups(
     left = [p for n, p in named if not is_right(n)]
     return [{"params": left, "lr": rate}, {"params": right, "lr": rate*ratio}]
 
-# %% ../../nbs/compare/03_cell.ipynb #c06e6f53
-class TrainedArm(NamedTuple):
+class _TrainedArm(NamedTuple):
     "What a training run leaves."
     model: Any
     losses: list[float]   # of every step
@@ -143,12 +137,12 @@ class TrainedArm(NamedTuple):
     failed: str|None      # why it ended early
     energy: float|None    # share of what SoKA decomposes that its terms hold
 
-def train_arm(cell:Cell, name:str, rate:float, seed:int, *, measure:bool=False)->TrainedArm:
+def _train_arm(cell:Cell, name:str, rate:float, seed:int, *, measure:bool=False)->_TrainedArm:
     "Train an arm once; `measure` also finds the energy its start holds."
     arm, c, model = cell.c.arms[name], cell.c, adapt(cell, name, seed)
     (steps, warmup), every = c.schedule(arm), arm.settings.get("dynamic")
     beta1, beta2 = arm.betas or (0.9, 0.999)
-    optimizer = torch.optim.AdamW(rate_groups(model, rate, arm.rate_ratio), betas=(beta1, beta2), weight_decay=0.)
+    optimizer = torch.optim.AdamW(_rate_groups(model, rate, arm.rate_ratio), betas=(beta1, beta2), weight_decay=0.)
     schedule = get_cosine_schedule_with_warmup(optimizer, warmup, steps)
     energy: float|None = None
     losses: list[float] = []
@@ -157,18 +151,17 @@ def train_arm(cell:Cell, name:str, rate:float, seed:int, *, measure:bool=False)-
         optimizer.zero_grad()
         loss = model(**b).loss
         losses.append(float(loss.detach()))
-        if not math.isfinite(losses[-1]): return TrainedArm(model, losses, norms, f"loss is {losses[-1]} at step {step + 1}", energy)
+        if not math.isfinite(losses[-1]): return _TrainedArm(model, losses, norms, f"loss is {losses[-1]} at step {step + 1}", energy)
         loss.backward()
         norms.append(float(torch.nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], 1.)))
-        if not math.isfinite(norms[-1]): return TrainedArm(model, losses, norms, f"gradient norm is {norms[-1]} at step {step + 1}", energy)
+        if not math.isfinite(norms[-1]): return _TrainedArm(model, losses, norms, f"gradient norm is {norms[-1]} at step {step + 1}", energy)
         optimizer.step()
-        if step == 0 and measure: energy = start_energy(cell, name, model, seed)
+        if step == 0 and measure: energy = _start_energy(cell, name, model, seed)
         schedule.step()
-        if every and (step + 1) % every == 0 and step + 1 < steps: recompress_model(model, trained_count(model), optimizer=optimizer, seed=step)
-    return TrainedArm(model, losses, norms, None, energy)
+        if every and (step + 1) % every == 0 and step + 1 < steps: recompress_model(model, _trained_count(model), optimizer=optimizer, seed=step)
+    return _TrainedArm(model, losses, norms, None, energy)
 
-# %% ../../nbs/compare/03_cell.ipynb #9a42be94
-def start_energy(cell:Cell, name:str, model:Any, seed:int)->float|None:
+def _start_energy(cell:Cell, name:str, model:Any, seed:int)->float|None:
     "Share of the squared norm of all weights, or of all first gradients, that SoKA's start spans; None for other methods and starts."
     source = getattr(getattr(model, "peft_config", {}).get("default"), "source", None)     # full fine-tuning has no adapter
     if source not in ("weight", "gradient"): return None

@@ -19,12 +19,10 @@ from ..rivals.cdka import cdka_config, RIVALS, scale_adapter
 from ..rivals.frozen_svd import matched
 
 # %% auto #0
-__all__ = ['ALL', 'SOKA_SETTINGS', 'METHODS', 'Setup', 'Method', 'trained_count', 'largest_within', 'lora_size', 'lora_like',
-           'build_lora_ga', 'build_eva', 'all_linear', 'build_dora', 'build_lokr', 'one_size', 'build_frozen_svd',
-           'build_cdka', 'soka_arm', 'build_soka', 'build_full']
+__all__ = ['ALL', 'METHODS', 'Method', 'all_linear', 'build_full']
 
 # %% ../../nbs/compare/01_methods.ipynb #2c6df86b
-class Setup(NamedTuple):
+class _Setup(NamedTuple):
     "What a method gets."
     model: Any                                  # a copy of the base, its own
     budget: int                                 # most parameters it may train
@@ -36,29 +34,22 @@ class Setup(NamedTuple):
 
 class Method(NamedTuple):
     "How a method is made."
-    build: Callable[[Setup], Any]               # adapts the base
+    build: Callable[[_Setup], Any]               # adapts the base
     settings: tuple[str, ...]=()                # what an arm may set
     float_start: bool=False                     # does its start need a float base, quantized afterwards?
     float_only: bool=False                      # is it there for float bases only?
     any_size: bool=False                        # may it train more than the budget?
     check: Callable[[dict[str, Any]], Any]|None=None   # refuses settings that it cannot have
 
-# %% ../../nbs/compare/01_methods.ipynb #16b332aa
-def trained_count(
-    model:nn.Module,
-)->int:
+def _trained_count(model:nn.Module)->int:
     "Number of trained parameters."
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 def _count(model:Any, config:PeftConfig)->int:
-    with torch.random.fork_rng(): return trained_count(get_peft_model(copy.deepcopy(model), config))   # a start must not depend on what was counted before it
+    with torch.random.fork_rng(): return _trained_count(get_peft_model(copy.deepcopy(model), config))   # a start must not depend on what was counted before it
 
 # %% ../../nbs/compare/01_methods.ipynb #c38e237b
-def largest_within(
-    b:Setup,
-    config:Callable[[int], PeftConfig],  # from a size to settings; more parameters at a larger size
-    name:str="size",                     # under which to remember it
-)->int:                                  # or a `ValueError` if not even size 1 fits
+def _largest_within(b:_Setup, config:Callable[[int], PeftConfig], name:str="size")->int:
     "The largest size whose parameters stay within the budget."
     if name in b.sizes: return b.sizes[name]
     counts = {1: _count(b.model, config(1))}
@@ -71,7 +62,7 @@ def largest_within(
     b.sizes[name] = low
     return low
 
-def _fits(b:Setup, config:Callable[[int], PeftConfig], size:int, counts:dict[int, int])->bool:
+def _fits(b:_Setup, config:Callable[[int], PeftConfig], size:int, counts:dict[int, int])->bool:
     try: counts[size] = _count(b.model, config(size))
     except ValueError: return False          # a layer has no more terms; size 1 has shown that the settings are good
     return counts[max(k for k in counts if k < size)] < counts[size] <= b.budget   # the same count: larger makes no difference
@@ -79,51 +70,51 @@ def _fits(b:Setup, config:Callable[[int], PeftConfig], size:int, counts:dict[int
 # %% ../../nbs/compare/01_methods.ipynb #99917041
 ALL: dict[str, Any] = {"target_modules": "all-linear"}
 
-def lora_size(b:Setup, **kw:Any)->int:
+def _lora_size(b:_Setup, **kw:Any)->int:
     "The arm's rank, or the largest within the budget."
-    return b.settings.get("r") or largest_within(b, lambda r: LoraConfig(r=r, lora_alpha=r, **ALL, **kw))
+    return b.settings.get("r") or _largest_within(b, lambda r: LoraConfig(r=r, lora_alpha=r, **ALL, **kw))
 
-def lora_like(*, float_start:bool=False, **kw:Any)->Method:
+def _lora_like(*, float_start:bool=False, **kw:Any)->Method:
     "A method that is LoRA with other arguments."
-    def build(b:Setup)->Any:
-        r = lora_size(b)
+    def build(b:_Setup)->Any:
+        r = _lora_size(b)
         return get_peft_model(b.model, LoraConfig(r=r, lora_alpha=r, **ALL, **kw))
     return Method(build, ("r",), float_start)
 
 # %% ../../nbs/compare/01_methods.ipynb #2798b930
-def build_lora_ga(b:Setup)->Any:
+def _build_lora_ga(b:_Setup)->Any:
     "LoRA with the gradient's singular vectors."
-    r = lora_size(b)
+    r = _lora_size(b)
     config = LoraConfig(r=r, lora_alpha=r, init_lora_weights="lora_ga", lora_ga_config=LoraGAConfig(), target_modules=all_linear(b.model))
     def step()->None:
         for batch in b.batches(b.settings.get("batches", 8)): b.model(**batch).loss.backward()
     preprocess_loraga(b.model, config, step)
     return get_peft_model(b.model, config)
 
-def build_eva(b:Setup)->Any:
+def _build_eva(b:_Setup)->Any:
     "LoRA with the inputs' singular vectors, at the largest mean rank that stays within the budget once ranks have moved between layers."
     def at(r:int)->Any:
         config = LoraConfig(r=r, lora_alpha=r, init_lora_weights="eva", eva_config=EvaConfig(rho=b.settings.get("rho", 2.)), **ALL)
         model = get_peft_model(copy.deepcopy(b.model), config)
         initialize_lora_eva_weights(model, b.batches(b.settings.get("batches", 8)), show_progress_bar=False)
         return model
-    return next(m for r in range(lora_size(b), 0, -1) if trained_count(m := at(r)) <= b.budget or r == 1)
+    return next(m for r in range(_lora_size(b), 0, -1) if _trained_count(m := at(r)) <= b.budget or r == 1)
 
 def all_linear(model:Any)->list[str]:
     "Names of the linear layers but the last, which PEFT calls all-linear."
     return [n for n, m in model.named_modules() if isinstance(m, nn.Linear) and m is not model.get_output_embeddings()]
 
 # %% ../../nbs/compare/01_methods.ipynb #6c2cf284
-def build_dora(b:Setup)->Any:
+def _build_dora(b:_Setup)->Any:
     "DoRA, on a base without zero rows."
-    r = lora_size(b, use_dora=True)
+    r = _lora_size(b, use_dora=True)
     for n in all_linear(b.model):
         W = b.model.get_submodule(n).weight
         if W.is_floating_point(): W.data[~W.data.any(1)] = 1e-12
     return get_peft_model(b.model, LoraConfig(r=r, lora_alpha=r, use_dora=True, **ALL))
 
 # %% ../../nbs/compare/01_methods.ipynb #f12e742e
-def build_lokr(b:Setup)->Any:
+def _build_lokr(b:_Setup)->Any:
     "LoKr at the factor and rank that use most of the budget."
     def at(f:int)->Callable[[int], PeftConfig]: return lambda r: LoKrConfig(r=r, alpha=r, decompose_factor=f, **ALL)
     if "decompose_factor" in b.settings: factors = [b.settings["decompose_factor"]]
@@ -131,68 +122,63 @@ def build_lokr(b:Setup)->Any:
     if "factor" not in b.sizes:
         fitting = [f for f in factors if _count(b.model, at(f)(1)) <= b.budget]
         if not fitting: raise ValueError(f"share must pay for rank 1 of LoKr, got {b.budget} parameters")
-        b.sizes["factor"] = max(fitting, key=lambda f: _count(b.model, at(f)(largest_within(b, at(f), f"r{f}"))))
+        b.sizes["factor"] = max(fitting, key=lambda f: _count(b.model, at(f)(_largest_within(b, at(f), f"r{f}"))))
     f = b.sizes["factor"]
-    return get_peft_model(b.model, at(f)(largest_within(b, at(f), f"r{f}")))
+    return get_peft_model(b.model, at(f)(_largest_within(b, at(f), f"r{f}")))
 
-def one_size(config:Callable[[int, Setup], PeftConfig], **kw:Any)->Method:
+def _one_size(config:Callable[[int, _Setup], PeftConfig], **kw:Any)->Method:
     "A method with one size."
-    return Method(lambda b: get_peft_model(b.model, config(largest_within(b, lambda r: config(r, b)), b)), **kw)
+    return Method(lambda b: get_peft_model(b.model, config(_largest_within(b, lambda r: config(r, b)), b)), **kw)
 
 # %% ../../nbs/compare/01_methods.ipynb #24dbb890
-def build_frozen_svd(method:str, b:Setup)->Any:
+def _build_frozen_svd(method:str, b:_Setup)->Any:
     "OSoRA, SSVD or SALT, with sizes in proportion to the layers."
     return get_peft_model(b.model, matched(RIVALS[method].config(seed=b.seed, **ALL, **b.settings), b.model, b.budget))
 
-def build_cdka(b:Setup)->Any:
+def _build_cdka(b:_Setup)->Any:
     "CDKA (Bai et al. 2026), its scale included."
     s = {"r1": 4, "r2": 4, "alpha": 4., **b.settings}
     def at(r:int)->tuple[SoKAConfig, float]: return cdka_config(b.model, r=r, seed=b.seed, **{**s, **ALL})
-    config, scale = at(s.pop("r", None) or largest_within(b, lambda r: at(r)[0]))
+    config, scale = at(s.pop("r", None) or _largest_within(b, lambda r: at(r)[0]))
     model = get_peft_model(b.model, config)
     scale_adapter(model, scale)
     return model
 
 # %% ../../nbs/compare/01_methods.ipynb #81991df9
-SOKA_SETTINGS = tuple(f.name for f in fields(SoKAConfig) if f.init and f.name not in
+_SOKA_SETTINGS = tuple(f.name for f in fields(SoKAConfig) if f.init and f.name not in
                       ("target_modules", "peft_type", "task_type", "inference_mode", "auto_mapping", "seed", "start_saved", "folded", "base_fingerprint"))
 
-def soka_arm(
-    settings:Mapping[str, Any],  # of the arm
-    full_count:int=10**9,        # parameters of which a budget is a share
-    seed:int=0,
-)->SoKAConfig:
+def _soka_arm(settings:Mapping[str, Any], full_count:int=10**9, seed:int=0)->SoKAConfig:
     "An arm's settings as SoKA's."
     s = {k: v for k, v in settings.items() if k not in ("gradient_batches", "dynamic")}
     if s.get("budget") is not None: s["budget"] = int(s["budget"]*full_count)
     return SoKAConfig(seed=seed, **ALL, **s)
 
-def build_soka(b:Setup, size:str="r", **preset:Any)->Any:
+def _build_soka(b:_Setup, size:str="r", **preset:Any)->Any:
     "SoKA with the arm's settings."
     s, n = {**preset, **b.settings}, b.settings.get("gradient_batches")
     def at(**kw:Any)->SoKAConfig:
-        config = soka_arm({**s, **kw}, b.full_count, b.seed)
+        config = _soka_arm({**s, **kw}, b.full_count, b.seed)
         return with_gradients(config, b.model, b.batches(n)) if n else config
     given = {"r", "budget", "plan", size} & set(s)
-    return get_peft_model(b.model, at() if given else at(**{size: largest_within(b, lambda r: at(**{size: r}))}))
+    return get_peft_model(b.model, at() if given else at(**{size: _largest_within(b, lambda r: at(**{size: r}))}))
 
 # %% ../../nbs/compare/01_methods.ipynb #e1146bd2
-def build_full(b:Setup)->Any:
+def build_full(b:_Setup)->Any:
     "All weights that others adapt, trained themselves."
     b.model.requires_grad_(False)
     for n in all_linear(b.model): b.model.get_submodule(n).weight.requires_grad_(True)
     return b.model
 
-# %% ../../nbs/compare/01_methods.ipynb #76fbed3f
 METHODS: dict[str, Method] = {
-    "lora": lora_like(), "rslora": lora_like(use_rslora=True), "dora": Method(build_dora, ("r",)),
-    "pissa": lora_like(init_lora_weights="pissa", float_start=True), "olora": lora_like(init_lora_weights="olora", float_start=True),
-    "lora-ga": Method(build_lora_ga, ("r", "batches"), True), "eva": Method(build_eva, ("r", "rho", "batches")),
-    "lokr": Method(build_lokr, ("decompose_factor",), float_only=True), "loha": one_size(lambda r, b: LoHaConfig(r=r, alpha=r, **ALL), float_only=True),
-    "vera": one_size(lambda r, b: VeraConfig(r=r, projection_prng_key=b.seed, **ALL)), "miss": one_size(lambda r, b: MissConfig(r=r, **ALL)),
-    "osora": Method(lambda b: build_frozen_svd("osora", b)), "ssvd": Method(lambda b: build_frozen_svd("ssvd", b)),
-    "salt": Method(lambda b: build_frozen_svd("salt", b), ("k",)), "cdka": Method(build_cdka, ("r1", "r2", "r", "alpha")),
-    "soka": Method(build_soka, (*SOKA_SETTINGS, "gradient_batches", "dynamic"), check=soka_arm),
-    "soka-paper": Method(lambda b: build_soka(b, "r_max", preset="paper"), (*SOKA_SETTINGS, "gradient_batches", "dynamic"), check=lambda s: soka_arm({"preset": "paper", **s})),
+    "lora": _lora_like(), "rslora": _lora_like(use_rslora=True), "dora": Method(_build_dora, ("r",)),
+    "pissa": _lora_like(init_lora_weights="pissa", float_start=True), "olora": _lora_like(init_lora_weights="olora", float_start=True),
+    "lora-ga": Method(_build_lora_ga, ("r", "batches"), True), "eva": Method(_build_eva, ("r", "rho", "batches")),
+    "lokr": Method(_build_lokr, ("decompose_factor",), float_only=True), "loha": _one_size(lambda r, b: LoHaConfig(r=r, alpha=r, **ALL), float_only=True),
+    "vera": _one_size(lambda r, b: VeraConfig(r=r, projection_prng_key=b.seed, **ALL)), "miss": _one_size(lambda r, b: MissConfig(r=r, **ALL)),
+    "osora": Method(lambda b: _build_frozen_svd("osora", b)), "ssvd": Method(lambda b: _build_frozen_svd("ssvd", b)),
+    "salt": Method(lambda b: _build_frozen_svd("salt", b), ("k",)), "cdka": Method(_build_cdka, ("r1", "r2", "r", "alpha")),
+    "soka": Method(_build_soka, (*_SOKA_SETTINGS, "gradient_batches", "dynamic"), check=_soka_arm),
+    "soka-paper": Method(lambda b: _build_soka(b, "r_max", preset="paper"), (*_SOKA_SETTINGS, "gradient_batches", "dynamic"), check=lambda s: _soka_arm({"preset": "paper", **s})),
     "full": Method(build_full, float_only=True, any_size=True),
 }

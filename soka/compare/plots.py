@@ -8,10 +8,10 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 from matplotlib.figure import Figure
-from .statistics import final, Interval, smooth, summaries
+from .statistics import final, _Interval, smooth, summaries
 
 # %% auto #0
-__all__ = ['compare_table', 'plot_final', 'plot_differences', 'plot_curves']
+__all__ = ['compare_table', 'plot_differences']
 
 # %% ../../nbs/compare/06_plots.ipynb #e8dc521e
 def compare_table(
@@ -20,7 +20,7 @@ def compare_table(
     seconds:bool=True,          # show them too
 )->str:
     "A line for each arm."
-    def pm(v:Interval|None, digits:int=4, sign:str="")->str: return "-" if v is None else f"{v.mean:{sign}.{digits}f} ± {v.half:.{digits}f}"
+    def pm(v:_Interval|None, digits:int=4, sign:str="")->str: return "-" if v is None else f"{v.mean:{sign}.{digits}f} ± {v.half:.{digits}f}"
     rows = [["arm", "parameters", "rate", "seeds", "test NLL", "exact match", "difference", "CV", "steps", "seconds"]]
     for s in summaries(record):
         rows.append([s.arm, f"{s.trained:,}", f"{s.rate:g}" + "!"*s.at_end, str(s.seeds), pm(s.nll), pm(s.exact_match, 3), pm(s.difference, sign="+") + (f" ({s.against})" if s.against not in (None, "lora") else ""),
@@ -30,8 +30,7 @@ def compare_table(
     lines = ["  ".join(v.ljust(w) for v, w in zip(row, widths)).rstrip() for row in rows]
     return "\n".join(lines + ["! the best rate is an end of those tried"]*any("!" in r[2] for r in rows[1:]))
 
-# %% ../../nbs/compare/06_plots.ipynb #0d2bf0c1
-def plot_final(record:Mapping[str, Any])->Figure:
+def _plot_final(record:Mapping[str, Any])->Figure:
     "Test NLL with its interval against trained parameters."
     fig = Figure(figsize=(6, 3.6), dpi=80, layout="constrained")
     ax = fig.subplots()
@@ -42,7 +41,7 @@ def plot_final(record:Mapping[str, Any])->Figure:
     return fig
 
 def plot_differences(
-    rows:Mapping[str, Mapping[str, Interval]],   # series, then name of a row
+    rows:Mapping[str, Mapping[str, _Interval]],   # series, then name of a row
     xlabel:str="difference of test NLL, nats per answer token",
 )->Figure:
     "A forest plot: each difference with its interval, left of zero where the first arm is lower."
@@ -58,11 +57,7 @@ def plot_differences(
     if len(rows) > 1: ax.legend(fontsize=7)
     return fig
 
-def plot_curves(
-    record:Mapping[str, Any],
-    key:str="losses",           # or norms
-    arms:Sequence[str]=(),      # none for all
-)->Figure:
+def _plot_curves(record:Mapping[str, Any], key:str="losses", arms:Sequence[str]=())->Figure:
     "Losses, smoothed, or gradient norms of every step: mean over the seeds."
     fig = Figure(figsize=(6, 3.6), dpi=80, layout="constrained")
     ax = fig.subplots()

@@ -16,10 +16,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 from filelock import FileLock
-from .cell import Cell, train_arm
-from .methods import trained_count
+from .cell import Cell, _train_arm
+from .methods import _trained_count
 from .settings import Comparison
-from .statistics import best_rate, next_rate
+from .statistics import _best_rate, _next_rate
 from ..data.problems import exact_match
 from ..data.registry import find_entry, registered
 from ..evaluate.score import generate_answers
@@ -27,50 +27,39 @@ from ..train.config import check_files, check_model
 from ..train.record import commit, hardware, versions
 
 # %% auto #0
-__all__ = ['data_name', 'arm_settings', 'arm_id', 'machine', 'run_once', 'CompareRecord', 'record_text', 'read_compare',
-           'run_arm_cell', 'cells', 'cell_arms', 'Work', 'plan_work', 'work_left', 'check_work', 'compare_methods']
+__all__ = ['read_compare', 'cell_arms', 'plan_work', 'work_left', 'check_work', 'compare_methods']
 
 # %% ../../nbs/compare/04_run.ipynb #4133ab28
 def _chosen(v:Any)->dict[str, Any]:
     "What differs from the defaults, so that a new setting with a default leaves old runs valid."
     return {f.name: getattr(v, f.name) for f in fields(v) if f.default is MISSING or getattr(v, f.name) != f.default}
 
-def data_name(
-    data:str,   # of a task
-)->str:
+def _data_name(data:str)->str:
     "A file without its folder; a registered name counts as its file, so that runs by either are the same."
     return Path(find_entry(data, "rows").path if registered(data) else data).name
 
-def arm_settings(c:Comparison, task:str, name:str)->dict[str, Any]:
+def _arm_settings(c:Comparison, task:str, name:str)->dict[str, Any]:
     "All that decides what an arm learns, but for rate and seed."
     arm, t = c.arms[name], c.tasks[task]
     own = {k: v for k, v in _chosen(arm).items() if k not in ("on", "against", "rates")}
     own["steps"], own["warmup"] = c.schedule(arm)
-    return {**own, "full": c.full, "task": {**_chosen(t), "data": data_name(t.data)}}
+    return {**own, "full": c.full, "task": {**_chosen(t), "data": _data_name(t.data)}}
 
-def arm_id(c:Comparison, task:str, name:str)->str:
+def _arm_id(c:Comparison, task:str, name:str)->str:
     "Ten characters that change when anything that decides an arm's runs does."
-    return hashlib.sha256(json.dumps(arm_settings(c, task, name), sort_keys=True).encode()).hexdigest()[:10]
+    return hashlib.sha256(json.dumps(_arm_settings(c, task, name), sort_keys=True).encode()).hexdigest()[:10]
 
-# %% ../../nbs/compare/04_run.ipynb #abdc2455
 @lru_cache(maxsize=1)
-def machine()->dict[str, Any]:
+def _machine()->dict[str, Any]:
     "Commit, versions and hardware, as they were when the process began."
     return {"commit": commit(), "versions": versions(), **hardware()}
 
-# %% ../../nbs/compare/04_run.ipynb #b3840295
-def run_once(
-    cell:Cell,
-    name:str,    # of the arm
-    rate:float,  # peak learning rate
-    seed:int,    # of data order and start
-    part:str,    # validation, or test for a final run
-)->dict[str, Any]:   # one line of the record
+def _run_once(cell:Cell, name:str, rate:float, seed:int, part:str)->dict[str, Any]:
     "Train and score an arm."
     t, final_run = time.perf_counter(), part == "test"
-    done = train_arm(cell, name, rate, seed, measure=final_run)
-    out: dict[str, Any] = {"arm": name, "id": arm_id(cell.c, cell.name, name), "rate": rate, "seed": seed, "part": part, "nll": None, "trained": trained_count(done.model),
-                           "seconds": round(time.perf_counter() - t, 1), "commit": (machine()["commit"] or "")[:12]}
+    done = _train_arm(cell, name, rate, seed, measure=final_run)
+    out: dict[str, Any] = {"arm": name, "id": _arm_id(cell.c, cell.name, name), "rate": rate, "seed": seed, "part": part, "nll": None, "trained": _trained_count(done.model),
+                           "seconds": round(time.perf_counter() - t, 1), "commit": (_machine()["commit"] or "")[:12]}
     nll = math.nan if done.failed else cell.nll(done.model, part)
     if failed := done.failed or (None if math.isfinite(nll) else f"NLL is {nll}"): return {**out, "failed": failed}
     out["nll"] = nll
@@ -82,11 +71,11 @@ def run_once(
     return {**out, "losses": [round(v, 4) for v in done.losses], "norms": [round(v, 4) for v in done.norms]}
 
 # %% ../../nbs/compare/04_run.ipynb #baca4042
-class CompareRecord:
+class _CompareRecord:
     "The JSON file of a base and a task; several processes may add to it."
     def __init__(self, c:Comparison, base:str, task:str):
         self.c, self.base, self.task, self.path = c, base, task, Path(c.records)/f"{base}-{task}.json"
-        self.ids = {n: arm_id(c, task, n) for n in cell_arms(c, base, task)}
+        self.ids = {n: _arm_id(c, task, n) for n in cell_arms(c, base, task)}
         self.runs = self._read()
 
     def _read(self)->list[dict]: return json.loads(self.path.read_text(encoding="utf-8"))["runs"] if self.path.is_file() else []
@@ -103,18 +92,18 @@ class CompareRecord:
             same = ("id", "rate", "seed", "part")
             self.runs = [r for r in self._read() if any(r[k] != run[k] for k in same)] + [run]
             part = self.path.with_name(f"{self.path.name}.{os.getpid()}.tmp")
-            part.write_text(record_text(self.head(data), self.runs), encoding="utf-8")
+            part.write_text(_record_text(self.head(data), self.runs), encoding="utf-8")
             os.replace(part, self.path)
 
     def head(self, data:Mapping[str, Any])->dict[str, Any]:
         "What the figures depend on."
         c, t = self.c, self.c.tasks[self.task]
-        own = {n: {k: v for k, v in arm_settings(self.c, self.task, n).items() if k not in ("task", "full")} for n in self.ids}
+        own = {n: {k: v for k, v in _arm_settings(self.c, self.task, n).items() if k not in ("task", "full")} for n in self.ids}
         arms = {n: {"id": i, "against": c.arms[n].against, **own[n]} for n, i in self.ids.items()}
-        return {"base": self.base, "task": self.task, "machine": machine(), "data": dict(data), "full": c.full, "rates": c.rates, "seeds": c.seeds,
-                "settings": {f.name: getattr(t, f.name) for f in fields(t)} | {"data": data_name(t.data)}, "arms": arms}
+        return {"base": self.base, "task": self.task, "machine": _machine(), "data": dict(data), "full": c.full, "rates": c.rates, "seeds": c.seeds,
+                "settings": {f.name: getattr(t, f.name) for f in fields(t)} | {"data": _data_name(t.data)}, "arms": arms}
 
-def record_text(head:Mapping[str, Any], runs:Sequence[Mapping[str, Any]])->str:
+def _record_text(head:Mapping[str, Any], runs:Sequence[Mapping[str, Any]])->str:
     "JSON with a line for each part of the head, each arm and each run."
     def block(k:str, v:Any)->str:
         if k != "arms": return f' "{k}": {json.dumps(v)}'
@@ -122,7 +111,6 @@ def record_text(head:Mapping[str, Any], runs:Sequence[Mapping[str, Any]])->str:
     body = ",\n".join("  " + json.dumps(r) for r in runs)
     return "{\n" + ",\n".join(block(k, v) for k, v in head.items()) + f',\n "runs": [\n{body}\n ]\n}}\n'
 
-# %% ../../nbs/compare/04_run.ipynb #b92b0e24
 def read_compare(
     path:str|Path,   # JSON file of a base and a task
 )->dict[str, Any]:   # its head, and `runs` by arm: those that count
@@ -130,29 +118,23 @@ def read_compare(
     found = json.loads(Path(path).read_text(encoding="utf-8"))
     return {**found, "runs": {n: [r for r in found["runs"] if r["id"] == a["id"]] for n, a in found["arms"].items()}}
 
-# %% ../../nbs/compare/04_run.ipynb #86d0aed5
-def run_arm_cell(
-    cell:Cell,
-    record:CompareRecord,
-    name:str,              # of the arm
-    say:Callable[[str], None]=print,
-)->None:
+def _run_arm_cell(cell:Cell, record:_CompareRecord, name:str, say:Callable[[str], None]=print)->None:
     "All runs of an arm that are not finished yet."
     c = cell.c
     rates, data = c.arms[name].rates or c.rates, {"train": len(cell.train), "left_out": cell.left_out, "full_count": cell.full_count}
     def once(rate:float, seed:int, part:str)->None:
         if record.find(name, part, seed, rate): return
-        run = run_once(cell, name, rate, seed, part)
+        run = _run_once(cell, name, rate, seed, part)
         record.add(run, data)
         say(f"{cell.base}-{cell.name} {name}: rate {rate:g} seed {seed} {part} " + (run.get("failed") or f"NLL {run['nll']:.4f}") + f", {run['trained']} parameters, {run['seconds']:.0f} s")
     def swept()->list[dict]: return record.find(name, "validation", c.seeds[0])
     for r in rates: once(r, c.seeds[0], "validation")
-    while (more := next_rate(rates, swept())) is not None: once(more, c.seeds[0], "validation")
-    if (rate := best_rate(swept())) is None: return say(f"{cell.base}-{cell.name} {name}: failed at every rate")
+    while (more := _next_rate(rates, swept())) is not None: once(more, c.seeds[0], "validation")
+    if (rate := _best_rate(swept())) is None: return say(f"{cell.base}-{cell.name} {name}: failed at every rate")
     for seed in c.seeds: once(rate, seed, "test")
 
 # %% ../../nbs/compare/04_run.ipynb #db71cf48
-def cells(c:Comparison)->list[tuple[str, str]]:
+def _cells(c:Comparison)->list[tuple[str, str]]:
     "Base and task of every cell."
     return [(b, t) for b in c.bases for t in c.tasks if c.only is None or [b, t] in c.only]
 
@@ -160,7 +142,7 @@ def cell_arms(c:Comparison, base:str, task:str)->list[str]:
     "The arms that run in a cell."
     return [n for n, a in c.arms.items() if a.on is None or [base, task] in a.on]
 
-class Work(NamedTuple):
+class _Work(NamedTuple):
     "An arm in a cell."
     base: str
     task: str
@@ -172,41 +154,40 @@ def plan_work(
     bases:Sequence[str]=(),
     tasks:Sequence[str]=(),
     part:tuple[int, int]=(1, 1),  # i of n: every n-th
-)->list[Work]:
+)->list[_Work]:
     "What a process has to do."
     for what, given, known in (("arm", arms, c.arms), ("base", bases, c.bases), ("task", tasks, c.tasks)):
         if bad := [g for g in given if g not in known]: raise ValueError(f"{what} must be one of {', '.join(known)}, got {bad[0]!r}")
     i, n = part
     if not 1 <= i <= n: raise ValueError(f"part must be i/n with i in 1..n, got {i}/{n}")
-    chosen = [Work(b, t, a) for b, t in cells(c) for a in cell_arms(c, b, t) if (not arms or a in arms) and (not bases or b in bases) and (not tasks or t in tasks)]
+    chosen = [_Work(b, t, a) for b, t in _cells(c) for a in cell_arms(c, b, t) if (not arms or a in arms) and (not bases or b in bases) and (not tasks or t in tasks)]
     if not chosen: raise ValueError(f"a comparison must have something to run, got no arm for arms {list(arms)}, bases {list(bases)}, tasks {list(tasks)}")
     return chosen[i - 1::n]
 
-# %% ../../nbs/compare/04_run.ipynb #176fc949
-def work_left(c:Comparison, w:Work)->tuple[int, int]:   # finished, all; extensions of the rates not counted
+def work_left(c:Comparison, w:_Work)->tuple[int, int]:   # finished, all; extensions of the rates not counted
     "Runs of an arm in a cell."
-    record, rates = CompareRecord(c, w.base, w.task), c.arms[w.arm].rates or c.rates
+    record, rates = _CompareRecord(c, w.base, w.task), c.arms[w.arm].rates or c.rates
     swept = record.find(w.arm, "validation", c.seeds[0])
-    best = best_rate(swept)
+    best = _best_rate(swept)
     done = len({r["rate"] for r in swept} & set(rates)) + len([s for s in c.seeds if best and record.find(w.arm, "test", s, best)])
     return done, len(rates) + len(c.seeds)
 
-def check_work(c:Comparison, work:Sequence[Work])->None:
+def check_work(c:Comparison, work:Sequence[_Work])->None:
     "Look for bases and rows before the first run, without opening a model."
     for name in dict.fromkeys(w.base for w in work): check_model(c.bases[name])
     for name in dict.fromkeys(w.task for w in work): check_files(f"tasks.{name}.data", c.tasks[name].data)
 
 def compare_methods(
     c:Comparison,
-    work:Sequence[Work],             # from `plan_work`
+    work:Sequence[_Work],             # from `plan_work`
     say:Callable[[str], None]=print,
-)->dict[Work, str]:                  # errors of arms that could not run
+)->dict[_Work, str]:                  # errors of arms that could not run
     "Run what is left, cell by cell."
-    errors: dict[Work, str] = {}
+    errors: dict[_Work, str] = {}
     for pair in dict.fromkeys((w.base, w.task) for w in work):
-        cell, record = Cell(c, *pair), CompareRecord(c, *pair)
+        cell, record = Cell(c, *pair), _CompareRecord(c, *pair)
         for w in (w for w in work if (w.base, w.task) == pair):
-            try: run_arm_cell(cell, record, w.arm, say)
+            try: _run_arm_cell(cell, record, w.arm, say)
             except Exception as e:   # one method that cannot run does not stop the others
                 errors[w] = f"{type(e).__name__}: {' '.join(str(e).split())}"
                 say(f"{w.base}-{w.task} {w.arm}: cannot run: {errors[w]}")

@@ -14,20 +14,19 @@ from ..settings import check_names, check_value, Count, CountOrZero, make, Name,
 from ..train.config import TwoNames
 
 # %% auto #0
-__all__ = ['Rates', 'Seeds', 'Pairs', 'Betas', 'Table', 'ARM_SETTINGS', 'different', 'CompareTask', 'CompareArm', 'Comparison',
-           'make_comparison', 'read_comparison']
+__all__ = ['CompareTask', 'CompareArm', 'Comparison', 'read_comparison']
 
 # %% ../../nbs/compare/02_settings.ipynb #a8056bf2
-def different(v:list)->list:
+def _different(v:list)->list:
     "A list that holds nothing twice."
     if len(set(v)) < len(v): raise ValueError("twice")
     return v
 
-Rates = Annotated[list[Positive], Field(min_length=1, description="a list of different numbers above 0"), AfterValidator(different)]
-Seeds = Annotated[list[Seed], Field(min_length=1, description="a list of different integers"), AfterValidator(different)]
-Pairs = Annotated[list[TwoNames], Field(min_length=1, description="a list of [base, task] pairs")]
-Betas = Annotated[list[Part], Field(min_length=2, max_length=2, description="two numbers in [0, 1)")]
-Table = Annotated[dict[Annotated[Name, Field(pattern="^[^/]*$")], Any], Field(min_length=1, description="a table of names")]
+_Rates = Annotated[list[Positive], Field(min_length=1, description="a list of different numbers above 0"), AfterValidator(_different)]
+_Seeds = Annotated[list[Seed], Field(min_length=1, description="a list of different integers"), AfterValidator(_different)]
+_Pairs = Annotated[list[TwoNames], Field(min_length=1, description="a list of [base, task] pairs")]
+_Betas = Annotated[list[Part], Field(min_length=2, max_length=2, description="two numbers in [0, 1)")]
+_Table = Annotated[dict[Annotated[Name, Field(pattern="^[^/]*$")], Any], Field(min_length=1, description="a table of names")]
 
 @dataclass(frozen=True)
 class CompareTask:
@@ -51,35 +50,34 @@ class CompareArm:
     share: Positive = 1.               # of LoRA's parameters at rank `full`
     quantize: Literal["nf4"]|None = None         # nf4: the base in 4 bits
     rate_ratio: Positive = 1.            # learning rate of right factors, relative to left ones
-    betas: Betas|None = None    # of AdamW; None: PyTorch's, 0.9 and 0.999
+    betas: _Betas|None = None    # of AdamW; None: PyTorch's, 0.9 and 0.999
     steps: Count|None = None            # None: those of the comparison
     warmup: CountOrZero|None = None
-    rates: Rates|None = None
-    on: Pairs|None = None   # [base, task] pairs; None: all
+    rates: _Rates|None = None
+    on: _Pairs|None = None   # [base, task] pairs; None: all
     against: Name = "lora"             # arm to take the difference to
     settings: dict[str, Any] = field(default_factory=dict)   # all others: the method's own
 
-# %% ../../nbs/compare/02_settings.ipynb #daec4b01
 @dataclass(frozen=True)
 class Comparison:
     "The settings of a comparison."
     records: Name                      # folder of its JSON files, one for each base and task
-    bases: Table             # name -> registered name, folder, hub id, or `base`
-    tasks: Table             # name -> CompareTask
-    arms: Table              # name -> CompareArm
+    bases: _Table             # name -> registered name, folder, hub id, or `base`
+    tasks: _Table             # name -> CompareTask
+    arms: _Table              # name -> CompareArm
     full: Count = 4                     # rank of the LoRA whose parameters are 100%
     steps: Count = 100
     warmup: CountOrZero = 5                   # steps until the peak learning rate
-    rates: Rates = field(default_factory=lambda: [2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2, 8e-2])
-    seeds: Seeds = field(default_factory=lambda: [0, 1, 2, 3, 4])
-    only: Pairs|None = None # [base, task] pairs; None: all
+    rates: _Rates = field(default_factory=lambda: [2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2, 8e-2])
+    seeds: _Seeds = field(default_factory=lambda: [0, 1, 2, 3, 4])
+    only: _Pairs|None = None # [base, task] pairs; None: all
 
     def schedule(self, arm:CompareArm)->tuple[int, int]:
         "Steps and warm-up steps of an arm."
         return arm.steps or self.steps, self.warmup if arm.warmup is None else arm.warmup
 
 # %% ../../nbs/compare/02_settings.ipynb #0ff73674
-ARM_SETTINGS: dict[str, Any] = {"r": Count, "batches": Count, "rho": Positive, "decompose_factor": Count, "k": Count, "r1": Count, "r2": Count, "alpha": Positive,
+_ARM_SETTINGS: dict[str, Any] = {"r": Count, "batches": Count, "rho": Positive, "decompose_factor": Count, "k": Count, "r1": Count, "r2": Count, "alpha": Positive,
                                 "gradient_batches": Count, "dynamic": Count, "budget": Positive}   # of all methods; SoKA's others are `SoKAConfig`'s
 
 def _arm(name:str, given:Any)->CompareArm:
@@ -91,16 +89,13 @@ def _arm(name:str, given:Any)->CompareArm:
     method = METHODS[arm.method]
     if arm.quantize and method.float_only: raise ValueError(f"{where}.quantize must be null for {arm.method}, which is there for float bases only, got {arm.quantize!r}")
     check_names(rest, method.settings, f"{where} must have settings of {arm.method}: {', '.join(method.settings) or 'none'}")
-    for k, v in rest.items(): check_value(f"{where}.{k}", v, ARM_SETTINGS.get(k, Any))
+    for k, v in rest.items(): check_value(f"{where}.{k}", v, _ARM_SETTINGS.get(k, Any))
     if method.check:
         try: method.check(rest)
         except (TypeError, ValueError) as e: raise type(e)(f"{where}: {e}") from e
     return replace(arm, settings=rest)
 
-# %% ../../nbs/compare/02_settings.ipynb #c32674ed
-def make_comparison(
-    given:Mapping[str, Any],  # as the YAML file has it
-)->Comparison:                # or an error that names the rule and the value
+def _make_comparison(given:Mapping[str, Any])->Comparison:
     "Settings, all checked."
     made = make(Comparison, given)
     for n, v in made.bases.items(): check_value(f"bases.{n}", v, Name)
@@ -116,9 +111,8 @@ def _check_pairs(c:Comparison)->None:
         steps, warmup = c.schedule(a)
         if warmup > steps - 2: raise ValueError(f"warmup must leave at least 2 steps, got {warmup} of {steps} in arms.{n}")
 
-# %% ../../nbs/compare/02_settings.ipynb #3add8696
 def read_comparison(
     path:str|Path,  # YAML file
 )->Comparison:
     "A comparison's settings."
-    return make_comparison(read_yaml(path, "settings"))
+    return _make_comparison(read_yaml(path, "settings"))

@@ -11,60 +11,53 @@ from typing import Any, NamedTuple
 from scipy.special import stdtrit
 
 # %% auto #0
-__all__ = ['best_rate', 'next_rate', 'Interval', 'interval', 'final', 'paired', 'verdict', 'differences', 'smooth', 'steps_to',
-           'curve_area', 'norm_variation', 'norm_spikes', 'rate_sensitivity', 'ArmSummary', 'arm_summary', 'summaries']
+__all__ = ['interval', 'final', 'paired', 'verdict', 'differences', 'smooth', 'steps_to', 'curve_area', 'norm_variation',
+           'norm_spikes', 'summaries']
 
 # %% ../../nbs/compare/05_statistics.ipynb #16f9cd0a
-def best_rate(
-    runs:Sequence[Mapping[str, Any]],  # of one arm, scored on the validation rows
-)->float|None:                         # None where all failed
+def _best_rate(runs:Sequence[Mapping[str, Any]])->float|None:
     "The rate with the smallest validation NLL."
     good = [r for r in runs if r["nll"] is not None]
     return min(good, key=lambda r: r["nll"])["rate"] if good else None
 
-def next_rate(
-    rates:Sequence[float],             # of the comparison
-    runs:Sequence[Mapping[str, Any]],  # of one arm, scored on the validation rows
-    most:int=2,                        # extensions
-)->float|None:                         # None where the best is inside, or there were enough
+def _next_rate(rates:Sequence[float], runs:Sequence[Mapping[str, Any]], most:int=2)->float|None:
     "The rate to try next where the best is at an end."
-    tried, best = sorted({r["rate"] for r in runs}), best_rate(runs)
+    tried, best = sorted({r["rate"] for r in runs}), _best_rate(runs)
     if best is None or len(set(tried) - set(rates)) >= most: return None
     return best/2 if best == tried[0] else best*2 if best == tried[-1] else None
 
 # %% ../../nbs/compare/05_statistics.ipynb #54dabe1c
-class Interval(NamedTuple):
+class _Interval(NamedTuple):
     "A mean and the half width of its 95% interval."
     mean: float
     half: float
 
 def interval(
     values:Sequence[float],   # one for each seed, at least 2
-)->Interval:
+)->_Interval:
     "Mean with its 95% interval."
     if len(values) < 2: raise ValueError(f"an interval needs at least 2 values, got {len(values)}")
-    return Interval(statistics.mean(values), float(stdtrit(len(values) - 1, 0.975))*statistics.stdev(values)/len(values)**0.5)
+    return _Interval(statistics.mean(values), float(stdtrit(len(values) - 1, 0.975))*statistics.stdev(values)/len(values)**0.5)
 
-# %% ../../nbs/compare/05_statistics.ipynb #0a7deb9a
 def final(
     runs:Sequence[Mapping[str, Any]],  # of one arm
 )->list[Mapping[str, Any]]:            # by seed; none where the arm is not finished
     "The test runs at the best rate that did not fail."
-    rate = best_rate([r for r in runs if r["part"] == "validation"])
+    rate = _best_rate([r for r in runs if r["part"] == "validation"])
     return sorted((r for r in runs if r["part"] == "test" and r["rate"] == rate and r["nll"] is not None), key=lambda r: r["seed"])
 
 def paired(
     a:Sequence[Mapping[str, Any]],  # final runs
     b:Sequence[Mapping[str, Any]],  # of another arm
     key:str|Callable[[Mapping[str, Any]], float]="nll",   # what to compare: a figure of the record, or what a function finds in a run
-)->Interval:                        # a minus b
+)->_Interval:                        # a minus b
     "Mean difference by seed, with its 95% interval."
     of = key if callable(key) else lambda r: r[key]
     other = {r["seed"]: of(r) for r in b}
     return interval([of(r) - other[r["seed"]] for r in a if r["seed"] in other])
 
 def verdict(
-    d:Interval,   # of a difference
+    d:_Interval,   # of a difference
 )->str:           # lower, higher, or inconclusive: the interval holds zero
     "What a difference says."
     return "lower" if d.mean + d.half < 0 else "higher" if d.mean - d.half > 0 else "inconclusive"
@@ -74,12 +67,11 @@ def differences(
     a:str,                                     # arm
     b:str,                                     # arm to subtract
     key:str|Callable[[Mapping[str, Any]], float]="nll",
-)->dict[str, Interval]:                        # by name, where both are finished
+)->dict[str, _Interval]:                        # by name, where both are finished
     "The paired difference of two arms in every record."
     def done(r:Mapping[str, Any], n:str)->bool: return len(final(r["runs"].get(n, []))) >= len(r["seeds"])
     return {name: paired(final(r["runs"][a]), final(r["runs"][b]), key) for name, r in records.items() if done(r, a) and done(r, b)}
 
-# %% ../../nbs/compare/05_statistics.ipynb #e82010bd
 def smooth(
     losses:Sequence[float],  # of every step
     window:int=10,           # steps
@@ -116,27 +108,24 @@ def norm_spikes(
     "Steps whose gradient norm is so many times the median of all."
     return sum(g > factor*statistics.median(norms[warmup:]) for g in norms[warmup:])
 
-def rate_sensitivity(
-    runs:Sequence[Mapping[str, Any]],  # of one arm
-)->float|None:                         # nats per answer token; infinite where a rate failed
+def _rate_sensitivity(runs:Sequence[Mapping[str, Any]])->float|None:
     "How far the validation NLL spreads over the rates within a factor of 4 of the best."
     swept = [r for r in runs if r["part"] == "validation"]
-    if (best := best_rate(swept)) is None: return None
+    if (best := _best_rate(swept)) is None: return None
     near = [r["nll"] for r in swept if 1/4.001 <= r["rate"]/best <= 4.001]
     return math.inf if None in near else max(near) - min(near)
 
-# %% ../../nbs/compare/05_statistics.ipynb #ed5416a7
-class ArmSummary(NamedTuple):
+class _ArmSummary(NamedTuple):
     "What an arm's runs say; None where there are too few."
     arm: str
     trained: int
     rate: float
     at_end: bool                    # is the best rate an end of those tried?
     seeds: int
-    nll: Interval|None
-    exact_match: Interval|None
+    nll: _Interval|None
+    exact_match: _Interval|None
     against: str|None               # arm of the difference
-    difference: Interval|None       # of the test NLL, paired by seed
+    difference: _Interval|None       # of the test NLL, paired by seed
     variation: float                # of the gradient norm, mean over seeds
     spikes: float
     area: float
@@ -145,7 +134,7 @@ class ArmSummary(NamedTuple):
     energy: float|None
     seconds: float                  # median of a run
 
-def _interval(runs:Sequence[Mapping[str, Any]], key:str)->Interval|None:
+def _interval(runs:Sequence[Mapping[str, Any]], key:str)->_Interval|None:
     return interval([r[key] for r in runs]) if len(runs) > 1 and all(key in r for r in runs) else None
 
 def _steps(runs:Sequence[Mapping[str, Any]], other:Sequence[Mapping[str, Any]])->float|None:
@@ -153,7 +142,7 @@ def _steps(runs:Sequence[Mapping[str, Any]], other:Sequence[Mapping[str, Any]])-
     found = [steps_to(r["losses"], ends[r["seed"]]) for r in runs if r["seed"] in ends]
     return statistics.fmean(s for s in found if s) if any(found) else None
 
-def arm_summary(record:Mapping[str, Any], name:str)->ArmSummary|None:   # None without a final run
+def _arm_summary(record:Mapping[str, Any], name:str)->_ArmSummary|None:   # None without a final run
     "Figures of an arm."
     all_runs, head = record["runs"][name], record["arms"][name]
     if not (runs := final(all_runs)): return None
@@ -161,11 +150,10 @@ def arm_summary(record:Mapping[str, Any], name:str)->ArmSummary|None:   # None w
     ref = final(record["runs"][other]) if other else []
     tried, mean = sorted(r["rate"] for r in all_runs if r["part"] == "validation"), lambda f: statistics.fmean(map(f, runs))
     shared = len({r["seed"] for r in runs} & {r["seed"] for r in ref})
-    return ArmSummary(name, runs[0]["trained"], runs[0]["rate"], runs[0]["rate"] in (tried[0], tried[-1]), len(runs), _interval(runs, "nll"), _interval(runs, "exact_match"),
+    return _ArmSummary(name, runs[0]["trained"], runs[0]["rate"], runs[0]["rate"] in (tried[0], tried[-1]), len(runs), _interval(runs, "nll"), _interval(runs, "exact_match"),
                       other, paired(runs, ref) if shared > 1 else None, mean(lambda r: norm_variation(r["norms"], head["warmup"])), mean(lambda r: norm_spikes(r["norms"], head["warmup"])),
-                      mean(lambda r: curve_area(r["losses"])), _steps(runs, ref), rate_sensitivity(all_runs), runs[0].get("energy"), statistics.median(r["seconds"] for r in runs))
+                      mean(lambda r: curve_area(r["losses"])), _steps(runs, ref), _rate_sensitivity(all_runs), runs[0].get("energy"), statistics.median(r["seconds"] for r in runs))
 
-# %% ../../nbs/compare/05_statistics.ipynb #42f05573
-def summaries(record:Mapping[str, Any])->list[ArmSummary]:
+def summaries(record:Mapping[str, Any])->list[_ArmSummary]:
     "Every arm of a record that has final runs."
-    return [s for n in record["arms"] if (s := arm_summary(record, n))]
+    return [s for n in record["arms"] if (s := _arm_summary(record, n))]

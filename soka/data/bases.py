@@ -6,8 +6,8 @@
 from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
-from .gguf import gguf_folder
-from .registry import cache_folder, data_path, registered
+from .gguf import _gguf_folder
+from .registry import _cache_folder, data_path, registered
 
 # %% auto #0
 __all__ = ['base_path', 'model_path']
@@ -23,5 +23,5 @@ def model_path(
 )->str:             # what transformers can load
     "The folder of `base`, of a registered base or of what a GGUF file is converted to, any other name as it is."
     if name == "base": return str(base_path())
-    if Path(name).suffix == ".gguf": return str(gguf_folder(name, cache_folder()))
+    if Path(name).suffix == ".gguf": return str(_gguf_folder(name, _cache_folder()))
     return str(data_path(name, "model")) if registered(name) else str(name)

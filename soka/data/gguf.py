@@ -18,10 +18,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.modeling_gguf_pytorch_utils import GGUF_SUPPORTED_ARCHITECTURES
 
 # %% auto #0
-__all__ = ['gguf_reader', 'gguf_head', 'convert_gguf', 'gguf_folder', 'by_neighbours', 'write_gguf']
+__all__ = ['gguf_head']
 
 # %% ../../nbs/data/07_gguf.ipynb #173add0c
-def gguf_reader()->Any:
+def _gguf_reader()->Any:
     "The class that reads GGUF files, of the package `gguf`."
     try: from gguf import GGUFReader
     except ImportError as e: raise ImportError("a GGUF base needs the packages gguf and sentencepiece: pip install gguf sentencepiece") from e
@@ -35,7 +35,7 @@ def gguf_head(
     if not path.is_file(): raise FileNotFoundError(f"a GGUF base must be a file that exists, got {str(path)!r}")
     with open(path, "rb") as f:
         if (magic := f.read(4)) != b"GGUF": raise ValueError(f"a GGUF file must begin with the bytes GGUF, got {magic!r} in {str(path)!r}")
-    try: found = gguf_reader()(path)
+    try: found = _gguf_reader()(path)
     except (ValueError, IndexError, KeyError, OSError, OverflowError, MemoryError, UnicodeDecodeError) as e:
         raise ValueError(f"a GGUF file must be whole, got {type(e).__name__}: {' '.join(str(e).split())[:200]} in {str(path)!r}") from e
     def said(key:str, default:Any=None)->Any: return found.fields[key].contents() if key in found.fields else default
@@ -47,11 +47,7 @@ def gguf_head(
     return dict(architecture=arch, tensors=len(found.tensors), vocabulary=len(found.fields["tokenizer.ggml.tokens"].data))
 
 # %% ../../nbs/data/07_gguf.ipynb #10583d60
-def convert_gguf(
-    path:str|Path,                       # .gguf file
-    out:str|Path,                        # folder to write
-    dtype:torch.dtype=torch.bfloat16,    # of the saved weights
-)->Path:                                 # the same
+def _convert_gguf(path:str|Path, out:str|Path, dtype:torch.dtype=torch.bfloat16)->Path:
     "A GGUF file as a checkpoint folder: safetensors, tokenizer, chat template."
     path, out = Path(path).resolve(), Path(out)
     gguf_head(path)
@@ -69,10 +65,7 @@ def convert_gguf(
 def _digest(path:Path, stamp:tuple)->str:   # `stamp` makes a changed file another key
     with open(path, "rb") as f: return hashlib.file_digest(f, "sha256").hexdigest()[:16]
 
-def gguf_folder(
-    path:str|Path,     # .gguf file
-    root:str|Path,     # folder that keeps converted files
-)->Path:
+def _gguf_folder(path:str|Path, root:str|Path)->Path:
     "The checkpoint made from a GGUF file, which is converted the first time; the same content has the same folder."
     stat = (path := Path(path).resolve()).stat()
     out = Path(root)/"gguf"/f"{path.stem}-{_digest(path, (stat.st_size, stat.st_mtime_ns))}"
@@ -81,22 +74,19 @@ def gguf_folder(
         if not out.exists():
             part = out.with_name(out.name + ".part")
             shutil.rmtree(part, ignore_errors=True)
-            try: os.replace(convert_gguf(path, part), out)
+            try: os.replace(_convert_gguf(path, part), out)
             finally: shutil.rmtree(part, ignore_errors=True)
     return out
 
 # %% ../../nbs/data/07_gguf.ipynb #05aa6a59
-def by_neighbours(
+def _by_neighbours(
     W:Tensor,      # of queries or keys, shape (heads*width, dim), the rows of a pair half a head apart
     width:int,     # of a head, even
 )->Tensor:         # the same shape, the rows of a pair side by side
     "Rows in llama.cpp's and llama2.c's order."
     return W.reshape(-1, 2, width//2, W.shape[1]).transpose(1, 2).reshape(W.shape)
 
-def write_gguf(
-    folder:str|Path,   # checkpoint of a Llama with a byte-level vocabulary
-    path:str|Path,     # .gguf file to write
-)->Path:               # the same
+def _write_gguf(folder:str|Path, path:str|Path)->Path:
     "A Llama's checkpoint as one GGUF file in float32."
     from gguf import GGUFWriter, MODEL_ARCH, TokenType, get_tensor_name_map
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), AutoTokenizer.from_pretrained(folder)
@@ -128,7 +118,7 @@ def write_gguf(
     if tokenizer.chat_template: w.add_chat_template(tokenizer.chat_template)
     for name, W in model.state_dict().items():
         if name == "lm_head.weight" and c.tie_word_embeddings: continue
-        if name.split(".")[-2] in ("q_proj", "k_proj"): W = by_neighbours(W, c.head_dim)
+        if name.split(".")[-2] in ("q_proj", "k_proj"): W = _by_neighbours(W, c.head_dim)
         w.add_tensor(str(names.get_name(name, try_suffixes=(".weight",))), W.contiguous().numpy())
     w.write_header_to_file()
     w.write_kv_data_to_file()

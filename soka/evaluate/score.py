@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from ..data.encode import Collator, format_prompt, prompt_ids
 
 # %% auto #0
-__all__ = ['token_nll', 'mean_nll', 'evaluating', 'batch_nll', 'answer_nll', 'left_pad', 'generate_answers']
+__all__ = ['token_nll', 'mean_nll', 'evaluating', 'batch_nll', 'answer_nll', 'generate_answers']
 
 # %% ../../nbs/evaluate/01_score.ipynb #e559bae2
 def token_nll(
@@ -35,7 +35,6 @@ def mean_nll(
     if not n: raise ValueError("at least one token must count, got labels that are all -100")
     return total/n
 
-# %% ../../nbs/evaluate/01_score.ipynb #c1f1a923
 class evaluating:
     "Context in which a model is in evaluation mode and keeps no gradients; afterwards it is as before."
     def __init__(self, model:nn.Module)->None: self.model, self.no_grad = model, torch.no_grad()
@@ -47,7 +46,6 @@ class evaluating:
         self.no_grad.__exit__(*error)
         self.model.train(self.was)
 
-# %% ../../nbs/evaluate/01_score.ipynb #3e9ef536
 def batch_nll(
     model:nn.Module,                        # a causal language model
     batches:Iterable[Mapping[str, Tensor]], # from `Collator`
@@ -59,7 +57,6 @@ def batch_nll(
         return token_nll(model(input_ids=b["input_ids"], attention_mask=b["attention_mask"]).logits, b["labels"]).cpu()
     with evaluating(model): return mean_nll(torch.cat([one(b) for b in batches]))
 
-# %% ../../nbs/evaluate/01_score.ipynb #54a3232a
 def answer_nll(
     model:nn.Module,                    # a causal language model
     dataset:Any,                        # from `encode_rows`
@@ -71,7 +68,7 @@ def answer_nll(
     return batch_nll(model, (collate(list(dataset.select(range(i, min(i + batch_size, n))))) for i in range(0, n, batch_size)))
 
 # %% ../../nbs/evaluate/01_score.ipynb #078ae50e
-def left_pad(
+def _left_pad(
     ids:Sequence[list[int]],  # token sequences
     pad:int,                  # token to pad with
 )->tuple[Tensor, Tensor]:     # tokens and attention mask, each of shape (B, T)
@@ -100,11 +97,10 @@ def generate_answers(
             for i, text in zip(chosen, _continue(model, tokenizer, [ids[i] for i in chosen], max_new_tokens)): answers[i] = text
     return answers
 
-# %% ../../nbs/evaluate/01_score.ipynb #1e61a8d2
 def _continue(model:Any, tokenizer:PreTrainedTokenizerBase, ids:list[list[int]], n:int)->list[str]:
     "The texts that follow token sequences, at most `n` tokens long."
     eos, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
-    x, mask = (t.to(next(model.parameters()).device) for t in left_pad(ids, eos if pad is None else pad))
+    x, mask = (t.to(next(model.parameters()).device) for t in _left_pad(ids, eos if pad is None else pad))
     # use_cache: training turns it off in the model's config, and without it each token would cost a whole forward
     out = model.generate(input_ids=x, attention_mask=mask, max_new_tokens=n, do_sample=False, use_cache=True, eos_token_id=eos,
                          pad_token_id=eos if pad is None else pad)

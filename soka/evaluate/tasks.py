@@ -13,62 +13,50 @@ from transformers import PreTrainedTokenizerBase
 from ..data.encode import format_prompt, prompt_ids
 from ..data.registry import registered
 from ..data.rows import check_rows, read_source, Source
-from .grade import last_boxed, math_scores, number_scores
-from .sandbox import check_programs, Job, mbpp_job
-from .score import left_pad
+from .grade import _last_boxed, _math_scores, _number_scores
+from .sandbox import _check_programs, _Job, _mbpp_job
+from .score import _left_pad
 from ..settings import check_value, shown
 
 # %% auto #0
-__all__ = ['TASKS', 'COLUMNS', 'FENCE', 'texts_of', 'gsm8k_doc', 'math_doc', 'mbpp_doc', 'Task', 'check_tasks', 'task_file',
-           'make_doc', 'load_docs', 'read_sources', 'doc_prompt', 'stop_text', 'PromptEncoder', 'fenced_blocks',
-           'find_program', 'run_programs', 'gsm8k_results', 'math_results', 'mbpp_results']
+__all__ = ['TASKS', 'load_docs', 'read_sources', 'doc_prompt', 'gsm8k_results', 'math_results', 'mbpp_results']
 
 # %% ../../nbs/evaluate/06_tasks.ipynb #dc276275
-def texts_of(
-    row:Mapping[str, Any],
-    *columns:str,
-)->list[str]:          # a `KeyError` or `ValueError` names the column
+def _texts_of(row:Mapping[str, Any], *columns:str)->list[str]:
     "Columns that must be texts."
     for c in columns:
         if not isinstance(row[c], str): raise ValueError(f"column {c!r} must be a text, got {shown(row[c])}")
     return [row[c] for c in columns]
 
-def gsm8k_doc(row:Mapping[str, Any])->dict[str, Any]:
+def _gsm8k_doc(row:Mapping[str, Any])->dict[str, Any]:
     "One problem of GSM8K."
-    question, answer = texts_of(row, "question", "answer")
+    question, answer = _texts_of(row, "question", "answer")
     return {"instruction": question, "target": answer, "gold": answer}
 
-# %% ../../nbs/evaluate/06_tasks.ipynb #f2ebf46e
-def math_doc(row:Mapping[str, Any])->dict[str, Any]:
+def _math_doc(row:Mapping[str, Any])->dict[str, Any]:
     "One problem of MATH; the reference is the column `answer`, or what the solution boxes."
-    problem, solution, *answer = texts_of(row, "problem", "solution", *(["answer"] if row.get("answer") is not None else []))
-    gold = "".join(answer) or last_boxed(solution)
+    problem, solution, *answer = _texts_of(row, "problem", "solution", *(["answer"] if row.get("answer") is not None else []))
+    gold = "".join(answer) or _last_boxed(solution)
     if not gold: raise ValueError(f"a MATH row must have an answer or a boxed one, got {solution[-60:]!r}")
     return {"instruction": problem, "target": solution, "gold": gold}
 
-# %% ../../nbs/evaluate/06_tasks.ipynb #59c0ee19
-def mbpp_doc(row:Mapping[str, Any])->dict[str, Any]:
+def _mbpp_doc(row:Mapping[str, Any])->dict[str, Any]:
     "One task of MBPP, of the full or the sanitized set."
-    job, (text,) = mbpp_job(row), texts_of(row, "text" if row.get("text") is not None else "prompt")
+    job, (text,) = _mbpp_job(row), _texts_of(row, "text" if row.get("text") is not None else "prompt")
     asked = "\n".join([text, "Your code should pass these tests:", *job.tests])
     return {"instruction": asked, "target": job.program, "gold": job.program, **job._asdict()}
 
-# %% ../../nbs/evaluate/06_tasks.ipynb #edc55e47
-class Task(NamedTuple):
+class _Task(NamedTuple):
     "A benchmark: where its rows are on the hub, and what becomes of one."
     hub: str                                          # hub id
     config: str | None                                # configuration there
     split: str                                        # split there
     doc: Callable[[Mapping[str, Any]], dict[str, Any]]
 
-# %% ../../nbs/evaluate/06_tasks.ipynb #dd4522ef
-TASKS = {"gsm8k": Task("openai/gsm8k", "main", "test", gsm8k_doc), "math": Task("HuggingFaceH4/MATH-500", None, "test", math_doc),
-         "mbpp": Task("google-research-datasets/mbpp", "full", "test", mbpp_doc)}
+TASKS = {"gsm8k": _Task("openai/gsm8k", "main", "test", _gsm8k_doc), "math": _Task("HuggingFaceH4/MATH-500", None, "test", _math_doc),
+         "mbpp": _Task("google-research-datasets/mbpp", "full", "test", _mbpp_doc)}
 
-# %% ../../nbs/evaluate/06_tasks.ipynb #c0545cc8
-def check_tasks(
-    names:Sequence[str],  # as the user gives them
-)->list[str]:             # the same
+def _check_tasks(names:Sequence[str])->list[str]:
     "The names, if each is a task."
     if not names: raise ValueError("at least one task must be given, got none")
     for n in names:
@@ -77,31 +65,23 @@ def check_tasks(
     return list(names)
 
 # %% ../../nbs/evaluate/06_tasks.ipynb #1e98cbde
-def task_file(
-    task:str,         # a name in `TASKS`
-    folder:str|Path,  # with data files
-)->Path:
+def _task_file(task:str, folder:str|Path)->Path:
     "The one file of a folder that belongs to a task."
     found = sorted(p for p in Path(folder).iterdir() if p.name.startswith(task) and p.suffix in (".json", ".jsonl"))
     if len(found) != 1: raise ValueError(f"folder must hold one file {task}*.json or .jsonl, got {[p.name for p in found]} in {str(folder)!r}")
     return found[0]
 
-# %% ../../nbs/evaluate/06_tasks.ipynb #2e3a5bb7
-COLUMNS: dict[str, dict[str, Any]] = {
+_COLUMNS: dict[str, dict[str, Any]] = {
     "gsm8k": {"question": str, "answer": str},
     "math": {"problem": str, "solution": str, "answer": str|None},
     "mbpp": {"task_id": int|None, "text": str|None, "prompt": str|None, "code": str, "test_list": list[str],
              "test_setup_code": str|None, "test_imports": list[str]|None}}
 
-def make_doc(
-    task:str,               # a name in `TASKS`
-    row:Mapping[str, Any],
-    place:str,              # where the row stands, for an error
-)->dict[str, Any]:          # `instruction`, `target`, `gold`
+def _make_doc(task:str, row:Mapping[str, Any], place:str)->dict[str, Any]:
     "One problem of a row whose columns are of the right types."
-    if gone := [c for c, kind in COLUMNS[task].items() if c not in row and kind in (str, list[str])]:
+    if gone := [c for c, kind in _COLUMNS[task].items() if c not in row and kind in (str, list[str])]:
         raise ValueError(f"a row of {task} must have {gone[0]!r}, got columns {shown(sorted(row))} in {place}")
-    for column, kind in COLUMNS[task].items(): check_value(f"{column} in {place}", row.get(column), kind)
+    for column, kind in _COLUMNS[task].items(): check_value(f"{column} in {place}", row.get(column), kind)
     try: return TASKS[task].doc(row)
     except (KeyError, ValueError, SyntaxError, RecursionError) as e:
         raise ValueError(f"a row of {task} must make a problem, {place} has: {e}") from e
@@ -112,18 +92,17 @@ def load_docs(
     limit:int|None=None,      # keep at most this many, from the start
 )->list[dict[str, Any]]:      # each with `instruction`, `target`, `gold`
     "The problems of a task."
-    hub, config, split, _ = TASKS[check_tasks([task])[0]]
+    hub, config, split, _ = TASKS[_check_tasks([task])[0]]
     if limit is not None and limit < 1: raise ValueError(f"limit must be at least 1, got {limit}")
-    if not registered(source) and isinstance(source, (str, Path)) and Path(source).is_dir(): source = task_file(task, source)
+    if not registered(source) and isinstance(source, (str, Path)) and Path(source).is_dir(): source = _task_file(task, source)
     of = f" of {str(source)!r}" if isinstance(source, (str, Path)) else ""
     try: rows = list(enumerate(check_rows(read_source(hub if source is None else source, split, config))))
     except TypeError as e: raise TypeError(f"{e}{of}") from e
     def number(i:int, r:Mapping)->int: return check_value(f"task_id in row {i}{of}", r.get("task_id"), int|None) or 11
     if task == "mbpp": rows = [(i, r) for i, r in rows if 11 <= number(i, r) <= 510]
     if not rows: raise ValueError(f"{task} must have rows with task_id 11 to 510, got none")
-    return [make_doc(task, r, f"row {i}{of}") for i, r in rows[:limit]]
+    return [_make_doc(task, r, f"row {i}{of}") for i, r in rows[:limit]]
 
-# %% ../../nbs/evaluate/06_tasks.ipynb #f184a363
 def read_sources(
     items:Sequence[str],  # as `gsm8k=test.jsonl`, or one folder or file for all tasks
     tasks:Sequence[str],  # names in `TASKS`
@@ -145,34 +124,29 @@ def doc_prompt(
     "The prompt of one problem."
     return format_prompt(doc["instruction"], template)
 
-# %% ../../nbs/evaluate/06_tasks.ipynb #5b067ceb
-def stop_text(
-    template:str,  # as for `doc_prompt`
-)->list[str]:      # one text, or none
+def _stop_text(template:str)->list[str]:
     "What the template writes in front of a question, where an answer must have ended."
     before = format_prompt("\0", template).split("\0")[0].rstrip().splitlines()
     return before[-1:]
 
 # %% ../../nbs/evaluate/06_tasks.ipynb #f0c7fab2
-class PromptEncoder:
+class _PromptEncoder:
     "Takes the place of an lm-eval model's `tok_batch_encode`."
     def __init__(self, tokenizer:PreTrainedTokenizerBase)->None: self.tokenizer, self.cut = tokenizer, 0
     def __call__(self, strings:Sequence[str], left_truncate_len:int|None=None, **other:Any)->tuple[torch.Tensor, torch.Tensor]:
         ids, pad = prompt_ids(self.tokenizer, list(strings)), self.tokenizer.pad_token_id
         self.cut += sum(len(i) > (left_truncate_len or len(i)) for i in ids)
-        return left_pad([i[-(left_truncate_len or 0):] for i in ids], self.tokenizer.eos_token_id if pad is None else pad)
+        return _left_pad([i[-(left_truncate_len or 0):] for i in ids], self.tokenizer.eos_token_id if pad is None else pad)
 
 # %% ../../nbs/evaluate/06_tasks.ipynb #cda17cf3
-FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})[ \t]*([^\s`]*)[^`]*")
+_FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})[ \t]*([^\s`]*)[^`]*")
 
-def fenced_blocks(
-    answer:str,  # Markdown
-)->list[tuple[str, str]]:   # language in lower case, text
+def _fenced_blocks(answer:str)->list[tuple[str, str]]:
     "The fenced blocks of an answer; one that is not closed goes to the end."
     found:list[tuple[str, list[str]]] = []
     fence = ""
     for line in re.split(r"\r\n|\n|\r", answer):
-        m = FENCE.fullmatch(line)
+        m = _FENCE.fullmatch(line)
         if fence and m and m[1].startswith(fence) and not m[2]: fence = ""
         elif fence: found[-1][1].append(line)
         elif m:
@@ -180,35 +154,24 @@ def fenced_blocks(
             found.append((m[2].lower(), []))
     return [(language, "\n".join(lines)) for language, lines in found]
 
-def find_program(
-    answer:str,  # what a model wrote
-)->str:
+def _find_program(answer:str)->str:
     "The first fenced block of Python, or of no language, or the whole answer."
-    return next((text for language, text in fenced_blocks(answer) if language in ("", "python", "python3", "py")), answer)
+    return next((text for language, text in _fenced_blocks(answer) if language in ("", "python", "python3", "py")), answer)
 
-# %% ../../nbs/evaluate/06_tasks.ipynb #54cc589d
-def run_programs(
-    answers:Iterable[Sequence[str]],   # of each problem, the first counts
-    docs:Iterable[Mapping[str, Any]],  # MBPP's, in the same order
-    workers:int=2,                     # programs at a time
-    *,
-    allow_unisolated:bool=False,       # see `soka.evaluate.walls.find_mode`
-)->list[dict[str, Any]]:               # verdicts
+def _run_programs(answers:Iterable[Sequence[str]], docs:Iterable[Mapping[str, Any]], workers:int=2, *,
+                  allow_unisolated:bool=False)->list[dict[str, Any]]:
     "The tests of each problem on the program that was answered."
-    jobs = [Job(find_program(a[0]), d["tests"], d["setup"], d["asked"]) for a, d in zip(answers, docs)]
-    return [v._asdict() for v in check_programs(jobs, workers, allow_unisolated=allow_unisolated)]
+    jobs = [_Job(_find_program(a[0]), d["tests"], d["setup"], d["asked"]) for a, d in zip(answers, docs)]
+    return [v._asdict() for v in _check_programs(jobs, workers, allow_unisolated=allow_unisolated)]
 
-# %% ../../nbs/evaluate/06_tasks.ipynb #1ec15866
 def gsm8k_results(doc:Mapping[str, Any], results:Sequence[str])->dict[str, float]:
     "Scores of one GSM8K answer."
-    return number_scores(results[0], doc["gold"])
+    return _number_scores(results[0], doc["gold"])
 
-# %% ../../nbs/evaluate/06_tasks.ipynb #c6cf8b08
 def math_results(doc:Mapping[str, Any], results:Sequence[str])->dict[str, float]:
     "Scores of one MATH answer."
-    return math_scores(results[0], doc["gold"])
+    return _math_scores(results[0], doc["gold"])
 
-# %% ../../nbs/evaluate/06_tasks.ipynb #be316b3f
 def mbpp_results(doc:Mapping[str, Any], results:Sequence[Mapping[str, Any]])->dict[str, float]:
     "The score of one MBPP verdict."
     return {"pass_at_1": float(results[0]["passed"])}

@@ -21,12 +21,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 # %% auto #0
-__all__ = ['LIMITS', 'START', 'CALLS', 'MACHINES', 'PROBE', 'Limits', 'check_limits', 'call_filter', 'Python', 'everybody_reads',
-           'find_python', 'bwrap_command', 'start_limits', 'filter_pipe', 'spawn', 'stop', 'family', 'memory_of',
-           'TooMuchMemory', 'wait_within', 'Ended', 'run_source', 'try_walls', 'probe', 'find_mode']
+__all__ = ['find_mode']
 
 # %% ../../nbs/evaluate/04_walls.ipynb #7a1c0f2e
-class Limits(NamedTuple):
+class _Limits(NamedTuple):
     "What a program may use."
     seconds: float = 10.0               # until everything of it is killed
     cpu_seconds: int = 8                # of each process
@@ -35,18 +33,15 @@ class Limits(NamedTuple):
     processes: int = 8                  # at a time, with the sandbox's own two
     files: int = 64                     # open in each process
 
-# %% ../../nbs/evaluate/04_walls.ipynb #9fad7655
-LIMITS = Limits()
+_LIMITS = _Limits()
 
-# %% ../../nbs/evaluate/04_walls.ipynb #243b97e7
-def check_limits(limits:Limits)->Limits:
+def _check_limits(limits:_Limits)->_Limits:
     "The limits, if each is positive."
     for name, value in limits._asdict().items():
         if value <= 0: raise ValueError(f"{name} must be more than 0, got {value}")
     return limits
 
-# %% ../../nbs/evaluate/04_walls.ipynb #7576e188
-START = """
+_START = """
 import json, resource, sys
 for name, most in json.loads(sys.argv[1]).items(): resource.setrlimit(getattr(resource, name), (most, most))
 source, sys.argv[:] = sys.argv[2], ["program"]
@@ -55,7 +50,7 @@ exec(compile(source, "<start>", "exec"), {"__name__": "__main__"})
 """
 
 # %% ../../nbs/evaluate/04_walls.ipynb #d725fc0f
-CALLS = {   # refused system calls: number on x86_64, on aarch64
+_CALLS = {   # refused system calls: number on x86_64, on aarch64
     "socket": (41, 198), "socketpair": (53, 199), "connect": (42, 203), "bind": (49, 200), "listen": (50, 201), "accept": (43, 202), "accept4": (288, 242),
     "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "kcmp": (312, 272), "pidfd_getfd": (438, 438),
     "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41), "chroot": (161, 51), "unshare": (272, 97), "setns": (308, 268),
@@ -67,27 +62,24 @@ CALLS = {   # refused system calls: number on x86_64, on aarch64
     "kexec_load": (246, 104), "kexec_file_load": (320, 294), "init_module": (175, 105), "finit_module": (313, 273), "delete_module": (176, 106),
 }
 
-# %% ../../nbs/evaluate/04_walls.ipynb #20e4168f
-MACHINES = {"x86_64": (0, 0xC000003E, 56), "aarch64": (1, 0xC00000B7, 220)}   # column of CALLS, name for the kernel, number of `clone`
+_MACHINES = {"x86_64": (0, 0xC000003E, 56), "aarch64": (1, 0xC00000B7, 220)}   # column of CALLS, name for the kernel, number of `clone`
 
 # %% ../../nbs/evaluate/04_walls.ipynb #d1752bdf
-def call_filter(
-    machine:str,  # as `platform.machine` names it
-)->bytes:         # for bwrap's --seccomp
-    "A filter that refuses `CALLS` with EPERM and allows all others."
-    if machine not in MACHINES: raise ValueError(f"machine must be one of {', '.join(MACHINES)}, got {machine!r}")
-    column, name, clone = MACHINES[machine]
+def _call_filter(machine:str)->bytes:
+    "A filter that refuses `_CALLS` with EPERM and allows all others."
+    if machine not in _MACHINES: raise ValueError(f"machine must be one of {', '.join(_MACHINES)}, got {machine!r}")
+    column, name, clone = _MACHINES[machine]
     step = struct.Struct("=HBBI").pack
     load, equal, at_least, any_bit, end = 0x20, 0x15, 0x35, 0x45, 0x06
     kill, refuse, missing, allow = 0x80000000, 0x50001, 0x50026, 0x7FFF0000
     steps = [step(load, 0, 0, 4), step(equal, 1, 0, name), step(end, 0, 0, kill), step(load, 0, 0, 0)]
     if machine == "x86_64": steps += [step(at_least, 0, 1, 0x40000000), step(end, 0, 0, kill)]   # the x32 table
-    for number in (numbers[column] for numbers in CALLS.values()): steps += [step(equal, 0, 1, number), step(end, 0, 0, refuse)]
+    for number in (numbers[column] for numbers in _CALLS.values()): steps += [step(equal, 0, 1, number), step(end, 0, 0, refuse)]
     steps += [step(equal, 0, 1, 435), step(end, 0, 0, missing), step(equal, 0, 3, clone), step(load, 0, 0, 16)]
     return b"".join([*steps, step(any_bit, 0, 1, 0x7E020000), step(end, 0, 0, refuse), step(end, 0, 0, allow)])
 
 # %% ../../nbs/evaluate/04_walls.ipynb #47adeac6
-class Python(NamedTuple):
+class _Python(NamedTuple):
     "An interpreter and its standard library."
     prefix: Path  # folder with `bin` and `lib`
     program: str  # relative to it
@@ -96,32 +88,20 @@ class Python(NamedTuple):
         return f"/usr/{self.program}" if self.prefix == Path("/usr") else f"/python/{self.program}"
 
 # %% ../../nbs/evaluate/04_walls.ipynb #81854d84
-def everybody_reads(
-    path:Path,  # absolute
-)->bool:
+def _everybody_reads(path:Path)->bool:
     "Can any user reach and read this folder?"
     return path.is_dir() and path.stat().st_mode & 0o5 == 0o5 and all(p.stat().st_mode & 0o1 for p in path.parents)
 
-# %% ../../nbs/evaluate/04_walls.ipynb #8e0d6f71
-def find_python(
-    *,
-    root:bool=os.name == "posix" and os.geteuid() == 0,  # is this process root's?
-)->Python:
+def _find_python(*, root:bool=os.name == "posix" and os.geteuid() == 0)->_Python:
     "This interpreter, or the system's where the sandbox's user cannot read this one."
     prefix = Path(sys.base_prefix).resolve()
-    own = Python(prefix, f"bin/python{sys.version_info.major}.{sys.version_info.minor}")
-    if not root or everybody_reads(prefix): return own
+    own = _Python(prefix, f"bin/python{sys.version_info.major}.{sys.version_info.minor}")
+    if not root or _everybody_reads(prefix): return own
     system = Path("/usr/bin/python3")
-    if system.exists(): return Python(Path("/usr"), str(system.resolve().relative_to("/usr")))
+    if system.exists(): return _Python(Path("/usr"), str(system.resolve().relative_to("/usr")))
     raise RuntimeError(f"an interpreter must be readable by every user, got {str(prefix)!r} and no /usr/bin/python3")
 
-# %% ../../nbs/evaluate/04_walls.ipynb #86b453f3
-def bwrap_command(
-    python:Python,                # from `find_python`
-    limits:Limits,                # the scratch folder's size is set here
-    seccomp:int,                  # file descriptor that `call_filter`'s bytes are read from
-    bwrap:str="bwrap",            # the program
-)->list[str]:                     # arguments, without the command that runs inside
+def _bwrap_command(python:_Python, limits:_Limits, seccomp:int, bwrap:str="bwrap")->list[str]:
     "bubblewrap with everything separate and as little as possible inside."
     command = [bwrap, "--unshare-all", "--unshare-user", "--disable-userns", "--uid", "65534", "--gid", "65534", "--hostname", "sandbox",
                "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv"]
@@ -137,57 +117,41 @@ def bwrap_command(
             "--seccomp", str(seccomp), "--"]
 
 # %% ../../nbs/evaluate/04_walls.ipynb #65913fd3
-def start_limits(
-    limits:Limits,
-    mode:str,         # "bwrap" or "none"
-)->dict[str, int]:    # name in the module `resource` -> most
+def _start_limits(limits:_Limits, mode:str)->dict[str, int]:
     "The limits that a process sets for itself before it runs a program."
     common = {"RLIMIT_CPU": limits.cpu_seconds, "RLIMIT_FSIZE": limits.scratch_bytes, "RLIMIT_NOFILE": limits.files, "RLIMIT_CORE": 0}
     if sys.platform == "linux": common["RLIMIT_AS"] = limits.memory_bytes      # macOS refuses it
     return {**common, "RLIMIT_NPROC": limits.processes, "RLIMIT_MSGQUEUE": 0} if mode == "bwrap" else common   # else it would count all of the user's
 
-# %% ../../nbs/evaluate/04_walls.ipynb #69a4d5f2
-def filter_pipe()->int:  # file descriptor
+def _filter_pipe()->int:  # file descriptor
     "A pipe that holds this machine's filter."
     read, write = os.pipe()
-    try: os.write(write, call_filter(platform.machine()))   # a few hundred bytes, less than a pipe holds
+    try: os.write(write, _call_filter(platform.machine()))   # a few hundred bytes, less than a pipe holds
     finally: os.close(write)
     return read
 
-# %% ../../nbs/evaluate/04_walls.ipynb #53b1f884
-def spawn(
-    source:str,                 # Python, run after the limits are set
-    mode:str,                   # "bwrap" or "none"
-    limits:Limits,
-    folder:str,                 # an empty folder, the working directory in mode "none"
-    pass_fds:Sequence[int]=(),  # file descriptors to keep open
-    **streams:Any,              # stdin, stdout, stderr as `Popen` takes them
-)->subprocess.Popen:
+def _spawn(source:str, mode:str, limits:_Limits, folder:str, pass_fds:Sequence[int]=(), **streams:Any)->subprocess.Popen:
     "A process that runs `source`, behind walls unless mode is \"none\"."
     if len(source) > 100_000: raise ValueError(f"source must have at most 100000 characters, got {len(source)}")
-    inner = ["-s", "-S", "-c", START, json.dumps(start_limits(limits, mode)), source]
+    inner = ["-s", "-S", "-c", _START, json.dumps(_start_limits(limits, mode)), source]
     if mode == "none":
         env = {"PATH": os.defpath, "HOME": folder, "PYTHONHASHSEED": "0"}
         return subprocess.Popen([sys.executable, *inner], cwd=folder, env=env, pass_fds=pass_fds, start_new_session=True, **streams)
-    python, seccomp = find_python(), filter_pipe()
+    python, seccomp = _find_python(), _filter_pipe()
     other: dict[str, Any] = dict(user=65534, group=65534, extra_groups=[]) if os.geteuid() == 0 else {}
     try:
-        command = [*bwrap_command(python, limits, seccomp, shutil.which("bwrap") or "bwrap"), python.inside, *inner]
+        command = [*_bwrap_command(python, limits, seccomp, shutil.which("bwrap") or "bwrap"), python.inside, *inner]
         return subprocess.Popen(command, cwd="/", env={}, pass_fds=(*pass_fds, seccomp), start_new_session=True, **other, **streams)
     finally: os.close(seccomp)
 
-# %% ../../nbs/evaluate/04_walls.ipynb #058436f5
-def stop(process:subprocess.Popen)->None:
+def _stop(process:subprocess.Popen)->None:
     "Kill a process, its group, and with bubblewrap every process of its sandbox."
     try: os.killpg(process.pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError): pass
     process.kill()
     process.wait()
 
-# %% ../../nbs/evaluate/04_walls.ipynb #840f92aa
-def family(
-    pid:int,       # of a process
-)->list[int]:      # with its own; Linux only, elsewhere this one alone
+def _family(pid:int)->list[int]:
     "A process and all that descend from it."
     found = [pid]
     for p in found:        # grows while it is walked
@@ -196,9 +160,7 @@ def family(
             except OSError: pass                # it has just ended
     return found
 
-def memory_of(
-    pid:int,       # of a process
-)->int:            # bytes, in memory and swapped out; what several share is divided among them
+def _memory_of(pid:int)->int:
     "What a process holds; 0 where it has ended, or where Linux does not tell."
     try: return 1024*sum(int(m) for m in re.findall(r"^(?:Pss|SwapPss):\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M))
     except OSError: pass
@@ -206,47 +168,38 @@ def memory_of(
     except OSError: return 0
     return (held - shared)*os.sysconf("SC_PAGE_SIZE")
 
-class TooMuchMemory(Exception):
+class _TooMuchMemory(Exception):
     "The processes of a program hold more than they may together."
 
-def wait_within(
-    process:subprocess.Popen,   # to wait for
-    limits:Limits,
-    watched:subprocess.Popen,   # whose memory is added up, with that of all its descendants
-)->int:                         # exit status; else `TimeoutExpired` or `TooMuchMemory`
+def _wait_within(process:subprocess.Popen, limits:_Limits, watched:subprocess.Popen)->int:
     "Wait for a process until its deadline, and watch the memory of a program."
     end = time.monotonic() + limits.seconds
     while True:
         try: return process.wait(max(0., min(0.05, end - time.monotonic())))
         except subprocess.TimeoutExpired:
             if time.monotonic() >= end: raise
-        if sum(map(memory_of, family(watched.pid))) > limits.memory_bytes:
-            raise TooMuchMemory(f"its processes held more than {limits.memory_bytes/2**20:g} MiB together")
+        if sum(map(_memory_of, _family(watched.pid))) > limits.memory_bytes:
+            raise _TooMuchMemory(f"its processes held more than {limits.memory_bytes/2**20:g} MiB together")
 
-# %% ../../nbs/evaluate/04_walls.ipynb #5285ce7f
-class Ended(NamedTuple):
+class _Ended(NamedTuple):
     "How a process ended."
     code: int | None  # exit status, negative for a signal, None if the deadline or the limit of memory came first
     out: str          # what it printed, at most `scratch_bytes`
     err: str          # the same on standard error
 
 # %% ../../nbs/evaluate/04_walls.ipynb #0f8455e2
-def run_source(
-    source:str,               # Python
-    mode:str="bwrap",         # or "none"
-    limits:Limits=LIMITS,
-)->Ended:
+def _run_source(source:str, mode:str="bwrap", limits:_Limits=_LIMITS)->_Ended:
     "Run a source to its end or its limits."
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        process = spawn(source, mode, check_limits(limits), folder, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
-        try: code = wait_within(process, limits, process)
-        except (subprocess.TimeoutExpired, TooMuchMemory): code = None
-        finally: stop(process)
+        process = _spawn(source, mode, _check_limits(limits), folder, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+        try: code = _wait_within(process, limits, process)
+        except (subprocess.TimeoutExpired, _TooMuchMemory): code = None
+        finally: _stop(process)
         def text(f): return os.pread(f.fileno(), limits.scratch_bytes, 0).decode(errors="replace")
-        return Ended(code, text(out), text(err))
+        return _Ended(code, text(out), text(err))
 
 # %% ../../nbs/evaluate/04_walls.ipynb #84b6d279
-PROBE = """
+_PROBE = """
 import ctypes, json, os, resource, socket, sys
 def refused(f, *kinds):
     try: f()
@@ -283,25 +236,20 @@ held = {
 print(json.dumps(held))
 """
 
-# %% ../../nbs/evaluate/04_walls.ipynb #27ae66ad
-def try_walls(
-    mode:str,              # "bwrap" or "none"
-    places:Sequence[str],  # folders that must not be written, besides one made here
-)->Ended:                  # prints the claims as JSON
+def _try_walls(mode:str, places:Sequence[str])->_Ended:
     "Run the probe beside a file that it must not see and a folder that it must not write, which any user of the machine may."
     with tempfile.TemporaryDirectory() as folder:
         secret = Path(folder)/"secret.txt"
         secret.write_text("secret", encoding="utf-8")
         os.chmod(folder, 0o777)
         facts = (str(secret), str(Path.home()), os.getpid(), [*places, folder])
-        return run_source(f"SECRET, HOME, OUTSIDE, PLACES = {facts!r}\n{PROBE}", mode)
+        return _run_source(f"SECRET, HOME, OUTSIDE, PLACES = {facts!r}\n{_PROBE}", mode)
 
-# %% ../../nbs/evaluate/04_walls.ipynb #9f6eb6a9
 @functools.cache
-def probe()->dict[str, bool]:  # claim -> does it hold?
+def _probe()->dict[str, bool]:  # claim -> does it hold?
     "Tries, from inside, what the walls must prevent; raises where nothing runs at all."
     if not shutil.which("bwrap"): raise RuntimeError("bwrap must be installed (package bubblewrap), got none on PATH")
-    ended = try_walls("bwrap", ["/", "/usr", "/dev", "/python"])
+    ended = _try_walls("bwrap", ["/", "/usr", "/dev", "/python"])
     if ended.code != 0: raise RuntimeError(f"the sandbox must start here, got: {ended.err.strip()[-300:] or f'exit status {ended.code}'}")
     return json.loads(ended.out)
 
@@ -313,7 +261,7 @@ def find_mode(
     "How programs run here, or why they do not."
     if allow_unisolated: return "none"
     advice = "install bubblewrap 0.8 or later and allow user namespaces, or accept the danger with --allow-unisolated-programs"
-    try: failed = [claim for claim, holds in probe().items() if not holds]
+    try: failed = [claim for claim, holds in _probe().items() if not holds]
     except (RuntimeError, OSError, ValueError) as e: raise RuntimeError(f"programs must run isolated; {e}; {advice}") from e
     if failed: raise RuntimeError(f"programs must run isolated; what failed: {', '.join(failed)}; {advice}")
     return "bwrap"

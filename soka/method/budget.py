@@ -14,8 +14,7 @@ import torch
 from .rank import Spectrum
 
 # %% auto #0
-__all__ = ['NUMBER', 'STATES', 'parse_budget', 'kind_of', 'blocks_of', 'by_kind', 'spread', 'Turns', 'gain', 'check_budget',
-           'allocate', 'water_level', 'rounded', 'placed', 'deal']
+__all__ = ['parse_budget', 'gain', 'allocate', 'deal']
 
 # %% ../../nbs/method/05_budget.ipynb #65fe5b50
 def parse_budget(
@@ -34,45 +33,36 @@ def parse_budget(
     return int(n)
 
 # %% ../../nbs/method/05_budget.ipynb #98865ffe
-NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")   # a part of a name that is a number: model.layers.3.mlp
+_NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")   # a part of a name that is a number: model.layers.3.mlp
 
-def kind_of(
-    name:str,  # of a layer
-)->str:        # model.layers.#.mlp for model.layers.3.mlp
+def _kind_of(name:str)->str:
     "The layer's name without the numbers of blocks and experts."
-    return NUMBER.sub("#", name)
+    return _NUMBER.sub("#", name)
 
-def blocks_of(
-    name:str,            # of a layer
-)->tuple[str, ...]:      # at least one, the largest first; layers without a number share one
+def _blocks_of(name:str)->tuple[str, ...]:
     "The block that a layer belongs to, and the blocks inside it."
-    return tuple(name[:m.end()] for m in NUMBER.finditer(name)) or ("",)
+    return tuple(name[:m.end()] for m in _NUMBER.finditer(name)) or ("",)
 
-def by_kind(
-    costs:dict[str, int],     # parameters of a term, by layer name
-    layers:Iterable[str],     # the names to sort
-)->dict[tuple[str, int], list[str]]:
+def _by_kind(costs:dict[str, int], layers:Iterable[str])->dict[tuple[str, int], list[str]]:
     "Layers by kind and cost."
     kinds: dict[tuple[str, int], list[str]] = {}
-    for n in layers: kinds.setdefault((kind_of(str(n)), costs[n]), []).append(n)
+    for n in layers: kinds.setdefault((_kind_of(str(n)), costs[n]), []).append(n)
     return kinds
 
 # %% ../../nbs/method/05_budget.ipynb #133f0510
-def spread(
-    n:int,         # places in a row
-)->list[int]:      # of each place, when its turn is
+def _spread(n:int)->list[int]:
     "An order of visits of which every part is spread over the row (golden ratio)."
     return sorted(range(n), key=lambda t: t*(sqrt(5) - 1)/2 % 1)
 
 # %% ../../nbs/method/05_budget.ipynb #3d9cf679
-class Turns:
+class _Turns:
     "Whose turn it is: first the block that lacks most, then the place that is next."
     def __init__(self, kinds:dict[tuple[str, int], list[str]], *, count_kinds:bool=False):
         self.kinds = kinds
         self.have:Counter = Counter()   # terms of a block
         self.size:Counter = Counter()   # layers of a block
-        self.when = {n: t for names in kinds.values() for n,t in zip(names, spread(len(names)))}
-        self.groups:dict[str, tuple] = {n: (*[k]*count_kinds, *blocks_of(str(n))) for k,names in kinds.items() for n in names}
+        self.when = {n: t for names in kinds.values() for n,t in zip(names, _spread(len(names)))}
+        self.groups:dict[str, tuple] = {n: (*[k]*count_kinds, *_blocks_of(str(n))) for k,names in kinds.items() for n in names}
         if count_kinds:                 # layers of all kinds at once; else one kind after the other, see `open`
             for k in kinds: self.open(k)
 
@@ -96,12 +86,7 @@ def gain(
     "Normalised energy of term `k`."
     return float(s.S[k])**2/s.total if s.total else 0.
 
-# %% ../../nbs/method/05_budget.ipynb #1761f097
-def check_budget(
-    costs:dict[str, int],  # parameters of a term, by layer name
-    budget:int,            # parameters
-    caps:dict[str, int],   # most terms of a layer
-)->None:                   # a `ValueError` says what is wrong
+def _check_budget(costs:dict[str, int], budget:int, caps:dict[str, int])->None:
     "Refuse a budget that buys nothing and caps that name no layer or less than nothing."
     if not costs: raise ValueError("layers must hold at least one spectrum, got none")
     if unknown := sorted(caps.keys() - costs.keys()): raise ValueError(f"caps must name layers, got {unknown[0]!r}")
@@ -109,7 +94,6 @@ def check_budget(
     cheapest = min(costs.values())
     if not cheapest <= budget < inf: raise ValueError(f"budget must pay for one term, at least {cheapest} parameters, got {budget}")
 
-# %% ../../nbs/method/05_budget.ipynb #29396215
 def allocate(
     layers:dict[str, Spectrum],        # by layer name
     budget:int,                        # parameters to spend over all layers, at least one term's
@@ -117,13 +101,13 @@ def allocate(
 )->dict[str, int]:                     # terms by layer, 0 allowed
     "Terms bought one at a time, always the affordable one with the most normalised energy per parameter; among equals by turns."
     cost = {n: s.shape.params for n,s in layers.items()}
-    check_budget(cost, budget, caps or {})
+    _check_budget(cost, budget, caps or {})
     for n, s in layers.items():
         if not (isfinite(s.total) and bool(torch.isfinite(s.S).all())):
             raise ValueError(f"spectra must be finite, got {s.S.tolist()[:3]} of total {s.total:g} for {n!r}")
     cap = {n: min(len(s.S), (caps or {}).get(n, len(s.S))) for n,s in layers.items()}
     ranks, left = dict.fromkeys(layers, 0), budget
-    turns = Turns(by_kind(cost, list(layers)), count_kinds=True)
+    turns = _Turns(_by_kind(cost, list(layers)), count_kinds=True)
     heap = [(-gain(s, 0)/cost[n], i, n) for i,(n,s) in enumerate(layers.items()) if cap[n]]   # i: names need not be comparable
     heapify(heap)
     while heap:
@@ -139,11 +123,7 @@ def allocate(
     return ranks
 
 # %% ../../nbs/method/05_budget.ipynb #7f097d9e
-def water_level(
-    costs:dict[str, int],   # parameters of a term, by layer name
-    budget:int,             # parameters
-    caps:dict[str, int],    # most terms of every layer
-)->Fraction:                # at most the largest cap
+def _water_level(costs:dict[str, int], budget:int, caps:dict[str, int])->Fraction:
     "Terms of each layer that is not full before, if terms could be divided."
     level, left = Fraction(0), Fraction(budget)
     for cap in sorted(set(caps.values())):
@@ -153,30 +133,22 @@ def water_level(
     return level
 
 # %% ../../nbs/method/05_budget.ipynb #98506743
-STATES = 5000
+_STATES = 5000
 
-def rounded(
-    sizes:dict[tuple[str, int], int],    # layers of each kind, by name and cost
-    part:Fraction,                       # terms of a layer, in [0, 1)
-    left:int,                            # parameters to spend
-)->Iterator[dict[tuple[str, int], int]]: # terms of each kind
+def _rounded(sizes:dict[tuple[str, int], int], part:Fraction, left:int)->Iterator[dict[tuple[str, int], int]]:
     "Ways to round `part` of each kind up or down within the budget, what spends most first."
     down = {k: floor(part*n) for k,n in sizes.items()}
     left -= sum(n*k[1] for k,n in down.items())
     found: dict[tuple[int, int], tuple] = {(0, 0): ()}    # kinds rounded up, by their number and cost
     for k in [k for k,n in sizes.items() if part*n > down[k]]:
         found = {(c + 1, s + k[1]): (*up, k) for (c,s),up in found.items() if s + k[1] <= left} | found
-        if len(found) > STATES: found = dict(sorted(found.items())[::2])   # a hundred kinds of all sizes: some ways will do
+        if len(found) > _STATES: found = dict(sorted(found.items())[::2])   # a hundred kinds of all sizes: some ways will do
     for s in sorted(found, key=lambda s: -s[1]): yield {k: n + (k in found[s]) for k,n in down.items()}
 
 # %% ../../nbs/method/05_budget.ipynb #bf69d669
-def placed(
-    kinds:dict[tuple[str, int], list[str]],  # layers of each kind
-    more:dict[tuple[str, int], int],         # terms of each kind, at most one a layer
-    part:Fraction,                           # terms of a layer, in [0, 1)
-)->list[str]:                                # the layers that get one
+def _placed(kinds:dict[tuple[str, int], list[str]], more:dict[tuple[str, int], int], part:Fraction)->list[str]:
     "One way to place terms evenly over the blocks."
-    turns, chosen = Turns(kinds), []
+    turns, chosen = _Turns(kinds), []
     for k in sorted(kinds, key=lambda k: len(kinds[k])):    # what is in few blocks first, the others can make up for it
         turns.open(k)
         heap = [(turns.key(n, part), n) for n in kinds[k]]
@@ -193,16 +165,16 @@ def deal(
     caps:dict[str, int],    # most terms of every layer, >= 0
 )->dict[str, int]:          # terms by layer, 0 allowed
     "A budget shared out evenly: every layer, block and kind of layer gets its share of the terms, rounded up or down."
-    check_budget(costs, budget, caps)
-    whole, part = divmod(water_level(costs, budget, caps), 1)
+    _check_budget(costs, budget, caps)
+    whole, part = divmod(_water_level(costs, budget, caps), 1)
     ranks = {n: min(int(whole), c) for n,c in caps.items()}
-    kinds = by_kind(costs, [n for n in costs if caps[n] > whole])
-    size = Counter(blocks_of(n)[0] for names in kinds.values() for n in names)
+    kinds = _by_kind(costs, [n for n in costs if caps[n] > whole])
+    size = Counter(_blocks_of(n)[0] for names in kinds.values() for n in names)
     def even(names:list[str])->bool:
-        have = Counter(blocks_of(n)[0] for n in names)
+        have = Counter(_blocks_of(n)[0] for n in names)
         return all(floor(part*s) <= have[b] <= ceil(part*s) for b,s in size.items())
-    ways = rounded({k: len(v) for k,v in kinds.items()}, part, budget - sum(r*costs[n] for n,r in ranks.items()))
-    tried = [placed(kinds, more, part) for more in [next(ways)]]
-    while not even(tried[-1]) and (more := next(ways, None)): tried.append(placed(kinds, more, part))
+    ways = _rounded({k: len(v) for k,v in kinds.items()}, part, budget - sum(r*costs[n] for n,r in ranks.items()))
+    tried = [_placed(kinds, more, part) for more in [next(ways)]]
+    while not even(tried[-1]) and (more := next(ways, None)): tried.append(_placed(kinds, more, part))
     for n in tried[-1] if even(tried[-1]) else tried[0]: ranks[n] += 1
     return ranks

@@ -10,14 +10,13 @@ import torch
 from torch import nn, Tensor
 from .apply import kron_change
 from .choose import choose_shape
-from .kpsvd import check_matrix, KPSVD, kpsvd, leading
-from .rank import CRITERIA, select_rank
+from .kpsvd import _check_matrix, KPSVD, kpsvd, leading
+from .rank import _CRITERIA, select_rank
 from .shape import kron_sum, KronShape
-from .start import arm, check_trained, write
+from .start import arm, _check_trained, write
 
 # %% auto #0
-__all__ = ['SOURCES', 'MODES', 'FEW', 'check_choice', 'check_rank_choice', 'decompose', 'start_factors', 'change_weight', 'wide',
-           'term_tensors', 'from_changes', 'KronTerms']
+__all__ = ['SOURCES', 'MODES', 'check_choice', 'decompose', 'start_factors', 'term_tensors', 'from_changes', 'KronTerms']
 
 # %% ../../nbs/method/07_change.ipynb #7107d557
 SOURCES = ("weight", "gradient", "update", "zero")
@@ -31,16 +30,15 @@ def check_choice(
     "Refuse a value that is not one of `known`."
     if value not in known: raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, got {value!r}")
 
-# %% ../../nbs/method/07_change.ipynb #2d2ea594
-def check_rank_choice(
+def _check_rank_choice(
     r:int|None,     # number of terms, at least 1, or None
     energy:float,   # in (0, 1]
-    criterion:str,  # one of `CRITERIA`
+    criterion:str,  # one of `_CRITERIA`
     r_min:int,      # at least 1
     r_max:int,      # at least `r_min`
 )->None:            # a `ValueError` says what is wrong
     "Refuse settings from which no rank can be chosen."
-    check_choice("criterion", criterion, CRITERIA)
+    check_choice("criterion", criterion, _CRITERIA)
     if r is not None and r < 1: raise ValueError(f"r must be at least 1, got {r}")
     if not 0 < energy <= 1: raise ValueError(f"energy must be in (0, 1], got {energy}")
     if r_min < 1: raise ValueError(f"r_min must be at least 1, got {r_min}")
@@ -61,8 +59,8 @@ def decompose(
     total:float|None=None,        # energy of the whole matrix, where `W` is its leading part
 )->KPSVD:                         # with as many terms as chosen
     "KPSVD of a weight at the shape and rank that its spectrum, or the caller, chooses."
-    check_matrix(W)
-    check_rank_choice(r, energy, criterion, r_min, r_max)
+    _check_matrix(W)
+    _check_rank_choice(r, energy, criterion, r_min, r_max)
     term = choose_shape(W, shape, min(r or r_max, 8), max_madds, seed)   # 8 rank-1 terms tell shapes apart as well as more do
     k = kpsvd(W, term, r if r is not None else None if criterion == "gavish-donoho" else min(4*r_max, term.max_rank), seed=seed)
     if total is not None: k = k._replace(total=max(k.total, total))
@@ -85,7 +83,7 @@ def start_factors(
     return dict(U=U*S, V=V) if source == "update" else dict(V=V)
 
 # %% ../../nbs/method/07_change.ipynb #af6ab636
-def change_weight(
+def _change_weight(
     U:Tensor,               # trained left factors, shape (r, m1, n1)
     V:Tensor,               # trained right factors, shape (r, m2, n2)
     U0:Tensor|None=None,    # start of the left factors; None stands for zero
@@ -96,9 +94,7 @@ def change_weight(
     return W if U0 is None else W + kron_sum(U0, None, V)
 
 # %% ../../nbs/method/07_change.ipynb #dded4d2a
-def wide(
-    f:Tensor,  # any floating dtype
-)->Tensor:     # float32, or float64 if it has that
+def _wide(f:Tensor)->Tensor:
     "A factor in the dtype that dense weights are summed in."
     return f.to(torch.promote_types(f.dtype, torch.float32))
 
@@ -122,7 +118,7 @@ def from_changes(
     if "U" in f: return dict(U=f["dU"], V=f["dV"], U0=f["U"], V0=f["V"])
     return dict(U=f["dU"], V=f["dV"] + f["V"] if "V" in f else f["dV"])
 
-FEW = 8   # tokens
+_FEW = 8   # tokens
 
 class KronTerms(nn.Module):
     "A short sum of Kronecker products: two trained factors, beside a frozen start where that is not zero."
@@ -185,7 +181,7 @@ class KronTerms(nn.Module):
 
     def forward(self, x:Tensor, y:Tensor, delta:bool=True)->Tensor:
         "The base's output `y` plus the change; the start stays in if not `delta`."
-        if self.U0 is None and not torch.is_grad_enabled() and (self.low_rank or self.V_first and x.numel() <= FEW*x.shape[-1]):
+        if self.U0 is None and not torch.is_grad_enabled() and (self.low_rank or self.V_first and x.numel() <= _FEW*x.shape[-1]):
             return self.in_use(x, y)
         return kron_change(x, *self.stacks(), delta, None, y, check=False)
 
@@ -206,20 +202,20 @@ class KronTerms(nn.Module):
     @torch.no_grad()
     def change(self)->Tensor:
         "Dense change of the original weight, shape (out_features, in_features)."
-        return change_weight(*(None if t is None else wide(t) for t in self.stacks()))  # type: ignore[arg-type]
+        return _change_weight(*(None if t is None else _wide(t) for t in self.stacks()))  # type: ignore[arg-type]
 
     @torch.no_grad()
     def start_weight(self)->Tensor:
         "Dense `sum_k kron(U0, V0)`, shape (out_features, in_features); zeros where there is no start."
         _, V, U0, V0 = self.stacks()
-        return wide(V).new_zeros(self.shape.out_features, self.shape.in_features) if U0 is None or V0 is None else kron_sum(wide(U0), None, wide(V0))
+        return _wide(V).new_zeros(self.shape.out_features, self.shape.in_features) if U0 is None or V0 is None else kron_sum(_wide(U0), None, _wide(V0))
 
     def __setstate__(self, state:dict)->None:
         super().__setstate__(state)      # copies and pickles wait as the original does
         arm(self)
 
     def _save_to_state_dict(self, *args:Any, **kw:Any)->None:
-        check_trained(self)
+        _check_trained(self)
         super()._save_to_state_dict(*args, **kw)
 
     def _load_from_state_dict(self, state_dict:Any, prefix:str, *args:Any)->None:

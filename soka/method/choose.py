@@ -9,11 +9,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from .rank import Spectrum
-from .kpsvd import basis_values, check_matrix, kpsvd, unit_scale
+from .kpsvd import _basis_values, _check_matrix, kpsvd, _unit_scale
 from .shape import balanced_shape, candidate_shapes, check_shape, KronShape, rearrange
 
 # %% auto #0
-__all__ = ['spectra', 'affordable', 'named_shapes', 'listed_shapes', 'sketched', 'choose_shape']
+__all__ = ['spectra', 'affordable', 'listed_shapes', 'sketched', 'choose_shape']
 
 # %% ../../nbs/method/04_choose.ipynb #a3019b1d
 def spectra(
@@ -43,11 +43,7 @@ def affordable(
     return [s for s in shapes if s.madds() <= max_madds*unit]
 
 # %% ../../nbs/method/04_choose.ipynb #aeaa077b
-def named_shapes(
-    name:str,                   # "auto", "low-rank", "balanced" or "s=4"
-    out_features:int,           # rows of the weight
-    in_features:int,            # columns of the weight
-)->list[KronShape]:             # in order
+def _named_shapes(name:str, out_features:int, in_features:int)->list[KronShape]:
     "The shapes that a name stands for at this size."
     M, N = out_features, in_features
     if name == "auto": return candidate_shapes(M, N)
@@ -59,14 +55,13 @@ def named_shapes(
     if d < 1 or M % d or N % d: raise ValueError(f"s must divide out_features = {M} and in_features = {N}, got {d}")
     return [KronShape(M//d, d, d, N//d)]
 
-# %% ../../nbs/method/04_choose.ipynb #3e80362b
 def listed_shapes(
     W:Tensor,                 # matrix, shape (m1*m2, n1*n2)
     shapes:Sequence|str,      # (m1, n1, m2, n2), a name, or a list of such
 )->list[KronShape]:           # in order
     "The candidates as checked shapes."
     M, N = W.shape
-    def one(s): return named_shapes(s, M, N) if isinstance(s, str) else [check_shape(s, M, N)]
+    def one(s): return _named_shapes(s, M, N) if isinstance(s, str) else [check_shape(s, M, N)]
     single = isinstance(shapes, str) or len(shapes) == 4 and all(isinstance(i, int) for i in shapes)   # JSON has no tuples
     return one(shapes) if single else [s for given in shapes for s in one(given)]
 
@@ -82,9 +77,8 @@ def sketched(
     G = torch.randn(R.shape[1], min(r + 4, *R.shape), generator=torch.Generator().manual_seed(seed), dtype=R.dtype)
     Y = R @ G.to(R.device)
     Q = torch.linalg.qr(R @ (R.T @ (Y/(Y.abs().max() + torch.finfo(Y.dtype).tiny)))).Q   # scaled, or tiny gradients underflow
-    return float(basis_values(Q.T @ R)[:r].double().square().sum())
+    return float(_basis_values(Q.T @ R)[:r].double().square().sum())
 
-# %% ../../nbs/method/04_choose.ipynb #4f3726d8
 def choose_shape(
     W:Tensor,                              # matrix, shape (m1*m2, n1*n2)
     shapes:Sequence|str="auto",            # candidates, as `listed_shapes` takes them
@@ -93,12 +87,12 @@ def choose_shape(
     seed:int=0,                            # of the randomized method
 )->KronShape:                              # the cheapest to apply of those within 5% of the most energy
     "The shape that holds the most energy with the parameters of `terms` rank-1 terms."
-    check_matrix(W)
+    _check_matrix(W)
     if not terms >= 1: raise ValueError(f"terms must be at least 1, got {terms}")
     unit = sum(W.shape)
     found = sorted(affordable(listed_shapes(W, shapes), unit, max_madds), key=lambda s: s.madds())
     if len(found) == 1: return found[0]
     W = W.detach().to(torch.promote_types(W.dtype, torch.float32))
-    W = W/unit_scale(W)
+    W = W/_unit_scale(W)
     held = [sketched(W, s, terms*unit, seed) for s in found]
     return next(s for s,e in zip(found, held) if e >= 0.95*max(held))

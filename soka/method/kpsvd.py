@@ -12,9 +12,7 @@ from torch import Tensor
 from .shape import check_shape, kron_sum, KronShape, rearrange
 
 # %% auto #0
-__all__ = ['METHODS', 'KPSVD', 'leading', 'fix_signs', 'at_least', 'as_kpsvd', 'reconstruct', 'check_matrix', 'unit_scale',
-           'working_copy', 'orthonormal', 'krylov_bases', 'basis_values', 'leading_triplets', 'krylov_svd', 'exact_svd',
-           'kpsvd', 'grow_kpsvd']
+__all__ = ['KPSVD', 'leading', 'as_kpsvd', 'reconstruct', 'orthonormal', 'krylov_svd', 'kpsvd']
 
 # %% ../../nbs/method/02_kpsvd.ipynb #99dc3f25
 class KPSVD(NamedTuple):
@@ -30,7 +28,6 @@ class KPSVD(NamedTuple):
         "Fraction of `total` that the terms hold; 1 for a zero matrix."
         return float(self.S.double().square().sum())/self.total if self.total else 1.
 
-# %% ../../nbs/method/02_kpsvd.ipynb #8253f743
 def leading(
     k:KPSVD,   # a decomposition
     r:int,     # terms to keep, at least 0
@@ -39,7 +36,7 @@ def leading(
     return k._replace(U=k.U[:r].clone(), S=k.S[:r].clone(), V=k.V[:r].clone())
 
 # %% ../../nbs/method/02_kpsvd.ipynb #ad5bcc06
-def fix_signs(
+def _fix_signs(
     U:Tensor,               # left singular vectors in columns, shape (m1*n1, r)
     Vh:Tensor,              # right singular vectors in rows, shape (r, m2*n2)
 )->tuple[Tensor, Tensor]:   # the same shapes
@@ -47,11 +44,7 @@ def fix_signs(
     s = U.gather(0, U.abs().argmax(0, keepdim=True)).sign()  # (1, r)
     return U*s, Vh*s.T
 
-# %% ../../nbs/method/02_kpsvd.ipynb #a2aa397e
-def at_least(
-    total:float,   # squared Frobenius norm of the whole matrix
-    S:Tensor,      # singular values
-)->float:          # the same, but for a rounding
+def _at_least(total:float, S:Tensor)->float:
     "No less than the values hold: where they are subnormal numbers, rounding them adds to it."
     return max(total, float(S.double().square().sum()))
 
@@ -63,9 +56,9 @@ def as_kpsvd(
     total:float,      # squared Frobenius norm of the whole matrix
 )->KPSVD:             # signs fixed
     "Singular vectors folded into Kronecker factors."
-    U, Vh = fix_signs(U, Vh)
+    U, Vh = _fix_signs(U, Vh)
     m1,n1,m2,n2 = shape
-    return KPSVD(U.T.reshape(-1, m1, n1), S, Vh.reshape(-1, m2, n2), shape, at_least(total, S))
+    return KPSVD(U.T.reshape(-1, m1, n1), S, Vh.reshape(-1, m2, n2), shape, _at_least(total, S))
 
 # %% ../../nbs/method/02_kpsvd.ipynb #ec2b9888
 def reconstruct(
@@ -78,9 +71,7 @@ def reconstruct(
     return kron_sum(k.U[:r], k.S[:r], k.V[:r])
 
 # %% ../../nbs/method/02_kpsvd.ipynb #bb5ad5ee
-def check_matrix(
-    W:object,  # what should be a matrix of finite floating point numbers
-)->None:       # a `TypeError` or a `ValueError` says what is wrong
+def _check_matrix(W:object)->None:
     "Refuse anything but a non-empty, finite, floating point matrix."
     if not isinstance(W, Tensor): raise TypeError(f"W must be a torch.Tensor, got {type(W).__name__}")
     if not W.is_floating_point(): raise TypeError(f"W must be floating point, got {W.dtype}")
@@ -89,22 +80,19 @@ def check_matrix(
     bad = W.numel() - int(torch.isfinite(W).sum())
     if bad: raise ValueError(f"W must be finite, got {bad} NaN or infinite of {W.numel()} entries")
 
-# %% ../../nbs/method/02_kpsvd.ipynb #71c96ea5
-def unit_scale(
-    W:Tensor,  # finite, float32 or float64
-)->float:      # 1 for a zero matrix
+def _unit_scale(W:Tensor)->float:
     "The power of two by which the largest entry is divided to lie near 1, exactly: no product of entries leaves the range of floats then."
     return ldexp(1., max(frexp(float(W.abs().max()))[1] - 1, -125 if W.dtype == torch.float32 else -1021)) if bool(W.any()) else 1.
 
-def working_copy(
+def _working_copy(
     W:Tensor,                                  # weight, shape (m1*m2, n1*n2), any floating dtype
     shape:tuple[int, int, int, int],           # (m1, n1, m2, n2)
 )->tuple[Tensor, KronShape, float, float]:     # R (m1*n1, m2*n2), scaled; the checked shape; squared Frobenius norm of W; the scale
     "What every decomposition starts from: `W` rearranged and scaled, in float32 or better."
-    check_matrix(W)
+    _check_matrix(W)
     term = check_shape(shape, *W.shape)
     R = rearrange(W.detach().to(torch.promote_types(W.dtype, torch.float32)), term)
-    scale = unit_scale(R)
+    scale = _unit_scale(R)
     R = R/scale
     norm, most = float(torch.linalg.vector_norm(R, dtype=torch.float64))*scale, min(torch.finfo(R.dtype).max, 1e150)
     if norm and not 1e-150 < norm <= most:
@@ -124,7 +112,7 @@ def orthonormal(
     return q
 
 # %% ../../nbs/method/02_kpsvd.ipynb #3e5293e8
-def krylov_bases(
+def _krylov_bases(
     R:Tensor,                         # matrix, shape (m1*n1, m2*n2), float32 or float64
     block:int,                        # columns added a step
     seed:int,                         # of the Gaussian first block, drawn on the CPU: the same on every device
@@ -141,7 +129,7 @@ def krylov_bases(
         Y = R @ (b.T/scale)                                # scaled, or tiny gradients underflow when squared
 
 # %% ../../nbs/method/02_kpsvd.ipynb #8bb8796b
-def basis_values(
+def _basis_values(
     B:Tensor,  # the matrix seen from a basis, Q.T @ R, shape (k, m2*n2)
 )->Tensor:     # shape (k,), descending
     "Singular values of `B` from the small matrix `B @ B.T`; good to half the digits."
@@ -149,7 +137,7 @@ def basis_values(
     return torch.linalg.eigvalsh((B/scale) @ (B/scale).T).clamp(min=0).flip(0).sqrt()*scale
 
 # %% ../../nbs/method/02_kpsvd.ipynb #46c3ba26
-def leading_triplets(
+def _leading_triplets(
     B:Tensor,                       # the matrix seen from a basis, shape (k, m2*n2)
     r:int,                          # number of triplets, in 1..k
 )->tuple[Tensor, Tensor, Tensor]:   # U (k, r), S (r,), Vh (r, m2*n2)
@@ -162,7 +150,6 @@ def leading_triplets(
     U, S, Vh = torch.linalg.svd(B, full_matrices=False)     # squares would lose the small ones
     return U[:, :r], S[:r], Vh[:r]
 
-# %% ../../nbs/method/02_kpsvd.ipynb #deee884d
 def krylov_svd(
     R:Tensor,                       # matrix, shape (m1*n1, m2*n2), float32 or float64
     want:Callable[[Tensor], int],   # from the values so far, descending, to the number of triplets wanted
@@ -173,18 +160,18 @@ def krylov_svd(
 )->tuple[Tensor, Tensor, Tensor]:   # U (m1*n1, r), S (r,), Vh (r, m2*n2)
     "Leading singular triplets of `R` from a block Krylov basis grown until they settle (Musco & Musco 2015)."
     r, held = 0, 0.
-    for Q, B in krylov_bases(R, block, seed):
-        S, r0, held0 = basis_values(B), r, held
+    for Q, B in _krylov_bases(R, block, seed):
+        S, r0, held0 = _basis_values(B), r, held
         r = min(want(S), *R.shape)
         held = float(S[:r].double().square().sum())
         if r == r0 and r + block <= Q.shape[1] and held - held0 <= tol*held: break
-    U, S, Vh = leading_triplets(B, r)
+    U, S, Vh = _leading_triplets(B, r)
     return Q @ U, S, Vh
 
 # %% ../../nbs/method/02_kpsvd.ipynb #af540378
-METHODS = ("auto", "exact", "randomized")
+_METHODS = ("auto", "exact", "randomized")
 
-def exact_svd(
+def _exact_svd(
     R:Tensor,                       # matrix, shape (m1*n1, m2*n2)
     r:int,                          # number of triplets, in 1..min(R.shape)
 )->tuple[Tensor, Tensor, Tensor]:   # U (m1*n1, r), S (r,), Vh (r, m2*n2)
@@ -192,7 +179,6 @@ def exact_svd(
     U, S, Vh = torch.linalg.svd(R, full_matrices=False)
     return U[:, :r], S[:r], Vh[:r]
 
-# %% ../../nbs/method/02_kpsvd.ipynb #31ca7379
 def kpsvd(
     W:Tensor,                         # weight, shape (m1*m2, n1*n2), any floating dtype
     shape:tuple[int, int, int, int],  # (m1, n1, m2, n2)
@@ -202,16 +188,16 @@ def kpsvd(
     seed:int=0,                       # of the randomized method
 )->KPSVD:                             # in float32, or float64 if `W` is
     "The best `rank` Kronecker terms for `W` (Van Loan & Pitsianis 1993)."
-    if method not in METHODS: raise ValueError(f"method must be one of {METHODS}, got {method!r}")
-    R, term, total, scale = working_copy(W, shape)
+    if method not in _METHODS: raise ValueError(f"method must be one of {_METHODS}, got {method!r}")
+    R, term, total, scale = _working_copy(W, shape)
     r = term.max_rank if rank is None else rank
     if not 1 <= r <= term.max_rank: raise ValueError(f"rank must be in 1..{term.max_rank} for shape {tuple(term)}, got {rank}")
-    if method == "exact" or (method == "auto" and 4*r > term.max_rank): U, S, Vh = exact_svd(R, r)
+    if method == "exact" or (method == "auto" and 4*r > term.max_rank): U, S, Vh = _exact_svd(R, r)
     else: U, S, Vh = krylov_svd(R, lambda S: r, block=max(16, min(r, 64) + 8), seed=seed)
     return as_kpsvd(U, S*scale, Vh, term, total)
 
 # %% ../../nbs/method/02_kpsvd.ipynb #501e8f54
-def grow_kpsvd(
+def _grow_kpsvd(
     W:Tensor,                               # weight, shape (m1*m2, n1*n2), any floating dtype
     shape:tuple[int, int, int, int],        # (m1, n1, m2, n2)
     want:Callable[[Tensor, float], int],    # from the values so far and `total` to the number of terms wanted, at least 1
@@ -223,9 +209,9 @@ def grow_kpsvd(
     "The Kronecker terms that a criterion asks for, found without knowing their number first."
     if block < 1: raise ValueError(f"block must be at least 1, got {block}")
     if r_max is not None and r_max < 1: raise ValueError(f"r_max must be at least 1, got {r_max}")
-    R, term, total, scale = working_copy(W, shape)
+    R, term, total, scale = _working_copy(W, shape)
     def asked(S):
-        r = want(S*scale, at_least(total, S*scale))
+        r = want(S*scale, _at_least(total, S*scale))
         if r < 1: raise ValueError(f"want must ask for at least 1 term, got {r}")
         return r if r_max is None else min(r, r_max)
     U, S, Vh = krylov_svd(R, asked, block=block, seed=seed)

@@ -25,7 +25,6 @@ class LayerPlan(NamedTuple):
         "Trained parameters of the layer."
         return self.r*self.shape.params
 
-# %% ../../nbs/method/09_plan.ipynb #a3be7899
 def read_plan(
     plan:dict,               # layer name -> [m1, n1, m2, n2, r]
 )->dict[str, LayerPlan]:
@@ -43,7 +42,6 @@ def write_plan(
     "The plan as a config holds it."
     return {n: [*p.shape, p.r] for n,p in plan.items()}
 
-# %% ../../nbs/method/09_plan.ipynb #15131e9e
 def read_plan_file(
     path:str|os.PathLike,   # JSON file
 )->dict[str, list[int]]:    # [m1, n1, m2, n2, r] by layer name

@@ -11,14 +11,11 @@ from torch import Tensor
 from .shape import KronShape
 
 # %% auto #0
-__all__ = ['CRITERIA', 'check_spectrum', 'energy_rank', 'Spectrum', 'chord_distance', 'elbow_rank', 'marchenko_pastur_median',
-           'gavish_donoho_factor', 'gavish_donoho_rank', 'check_criterion', 'select_rank']
+__all__ = ['energy_rank', 'Spectrum', 'elbow_rank', 'marchenko_pastur_median', 'gavish_donoho_factor', 'gavish_donoho_rank',
+           'select_rank']
 
 # %% ../../nbs/method/03_rank.ipynb #ed11c65b
-def check_spectrum(
-    S:Tensor,     # singular values
-    total:float,  # energy of the whole matrix
-)->None:          # a `ValueError` says what is wrong
+def _check_spectrum(S:Tensor, total:float)->None:
     "Refuse anything but a non-empty vector, finite, `>= 0` and descending, of at most `total` energy."
     if S.ndim != 1 or not len(S): raise ValueError(f"S must be a vector with at least one value, got shape {tuple(S.shape)}")
     if not bool(torch.isfinite(S).all()): raise ValueError(f"S must be finite, got {S[~torch.isfinite(S)][0].item()}")
@@ -28,7 +25,6 @@ def check_spectrum(
     e = float(S.double().square().sum())
     if not total >= e*(1 - 1e-3): raise ValueError(f"total must be at least the energy of S, {e:g}, got {total:g}")
 
-# %% ../../nbs/method/03_rank.ipynb #52ac2be3
 def energy_rank(
     S:Tensor,          # singular values, shape (r,), descending, >= 0
     total:float,       # energy of the whole matrix, sum of all squared singular values
@@ -36,7 +32,7 @@ def energy_rank(
 )->int:                # in 1..r; r where `S` stops short of `energy`
     "Smallest rank whose leading values hold `energy` of the squared Frobenius norm."
     if not 0 < energy <= 1: raise ValueError(f"energy must be in (0, 1], got {energy}")
-    check_spectrum(S, total)
+    _check_spectrum(S, total)
     kept = S.double().square().cumsum(0)
     return min(int((kept < energy*total*(1 - 1e-12)).sum()) + 1, len(S))   # 1e-12: a sum that rounds just below
 
@@ -53,7 +49,7 @@ class Spectrum(NamedTuple):
         return float(self.S[:k].double().square().sum())/self.total if self.total else 1.
 
 # %% ../../nbs/method/03_rank.ipynb #914ac798
-def chord_distance(
+def _chord_distance(
     S:Tensor,   # singular values, shape (r,), descending, not all equal
 )->Tensor:      # shape (r,), positive below the chord
     "Distance of each point from the chord, with index and value both scaled to 0..1."
@@ -66,9 +62,9 @@ def elbow_rank(
     S:Tensor,   # singular values, shape (r,), descending, >= 0
 )->int:         # in 1..r; r where no value lies below the chord
     "Number of values before the one farthest below the chord from first to last."
-    check_spectrum(S, float("inf"))
+    _check_spectrum(S, float("inf"))
     if len(S) < 3 or S[0] - S[-1] <= 1e-5*S[0]: return len(S)   # equal but for rounding: no corner to see
-    d = chord_distance(S.double())
+    d = _chord_distance(S.double())
     return int(d.argmax()) if d.max() > 1e-9 else len(S)
 
 # %% ../../nbs/method/03_rank.ipynb #9e649e9b
@@ -82,7 +78,6 @@ def marchenko_pastur_median(
     mass = (th.sin().square()/t).cumsum(0)
     return float(t[int((mass < mass[-1]/2).sum())])
 
-# %% ../../nbs/method/03_rank.ipynb #3b27a734
 def gavish_donoho_factor(
     beta:float,  # the smaller over the larger side of the matrix, in (0, 1]
 )->float:        # omega(beta): threshold in units of the median singular value
@@ -97,26 +92,20 @@ def gavish_donoho_rank(
     size:tuple[int, int], # the matrix' own sides, (m1*n1, m2*n2)
 )->int:                   # in 0..min(size); 0 where all of it looks like noise
     "Number of values above `gavish_donoho_factor` times the median (Gavish & Donoho 2014)."
-    check_spectrum(S, float("inf"))
+    _check_spectrum(S, float("inf"))
     if len(S) != min(size): raise ValueError(f"S must be the whole spectrum, {min(size)} values for size {tuple(size)}, got {len(S)}")
     return int((S > gavish_donoho_factor(min(size)/max(size))*S.double().quantile(0.5)).sum())
 
 # %% ../../nbs/method/03_rank.ipynb #4b28847a
-CRITERIA = ("both", "energy", "elbow", "gavish-donoho")
+_CRITERIA = ("both", "energy", "elbow", "gavish-donoho")
 
-def check_criterion(
-    criterion:str,   # a name in `CRITERIA`
-    r_min:int,       # at least this many terms, at least 1
-    r_max:int|None,  # at most this many; None for no such limit
-    size:tuple[int, int]|None,  # sides of R, which one criterion needs
-)->None:             # a `ValueError` says what is wrong
+def _check_criterion(criterion:str, r_min:int, r_max:int|None, size:tuple[int, int]|None)->None:
     "Refuse an unknown criterion, one without what it needs, and limits that leave no rank."
-    if criterion not in CRITERIA: raise ValueError(f"criterion must be one of {CRITERIA}, got {criterion!r}")
+    if criterion not in _CRITERIA: raise ValueError(f"criterion must be one of {_CRITERIA}, got {criterion!r}")
     if not r_min >= 1: raise ValueError(f"r_min must be at least 1, got {r_min}")
     if r_max is not None and not r_max >= r_min: raise ValueError(f"r_max must be at least r_min = {r_min}, got {r_max}")
     if criterion == "gavish-donoho" and size is None: raise ValueError(f"size must be the sides (m1*n1, m2*n2) for 'gavish-donoho', got {size}")
 
-# %% ../../nbs/method/03_rank.ipynb #5e8b6e96
 def select_rank(
     S:Tensor,                            # singular values, shape (r,), descending, >= 0
     total:float,                         # energy of the whole matrix
@@ -128,7 +117,7 @@ def select_rank(
     size:tuple[int, int]|None=None,      # sides (m1*n1, m2*n2), for "gavish-donoho", which needs the whole spectrum
 )->int:                                  # in r_min..r_max, and never more than r
     "The criterion's rank, clipped."
-    check_criterion(criterion, r_min, r_max, size)
+    _check_criterion(criterion, r_min, r_max, size)
     if size is not None and criterion == "gavish-donoho": r = gavish_donoho_rank(S, size)
     else:
         by = {"energy": energy_rank(S, total, energy), "elbow": elbow_rank(S)}

@@ -16,7 +16,6 @@ def _check_matrix(name, W, rows, cols):
     if W.ndim != 2: raise ValueError(f"{name} must be 2-D, got shape {tuple(W.shape)}")
     if W.shape != (rows, cols): raise ValueError(f"{name} must have shape {(rows, cols)}, got {tuple(W.shape)}")
 
-# %% ../../nbs/method/01_shape.ipynb #7aadd4fc
 def rearrange(
     W:Tensor,           # matrix, shape (m1*m2, n1*n2)
     shape:"KronShape",  # (m1, n1, m2, n2)
@@ -26,7 +25,6 @@ def rearrange(
     _check_matrix("W", W, m1*m2, n1*n2)
     return W.reshape(m1, m2, n1, n2).permute(0, 2, 1, 3).reshape(m1*n1, m2*n2)
 
-# %% ../../nbs/method/01_shape.ipynb #93abfbd2
 def unrearrange(
     R:Tensor,           # rearranged matrix, shape (m1*n1, m2*n2)
     shape:"KronShape",  # (m1, n1, m2, n2)
@@ -40,7 +38,6 @@ def unrearrange(
 def _check_order(order):
     if order not in ("V", "U", None): raise ValueError(f'order must be "V", "U" or None, got {order!r}')
 
-# %% ../../nbs/method/01_shape.ipynb #586d78ce
 class KronShape(NamedTuple):
     "Shape of one Kronecker term `kron(U, V)`: `U` is (m1, n1), `V` is (m2, n2)."
     m1:int  # rows of U
@@ -107,7 +104,6 @@ def divisors(
 def _all_shapes(out_features, in_features):
     return [KronShape(out_features//m2, n1, m2, in_features//n1) for m2 in divisors(out_features) for n1 in divisors(in_features)]
 
-# %% ../../nbs/method/01_shape.ipynb #570d45cf
 def balanced_shape(
     out_features:int,  # rows of the matrix
     in_features:int,   # columns of the matrix
@@ -133,7 +129,6 @@ def _check_factors(U, V):
         raise ValueError(f"U and V must be (r, m1, n1) and (r, m2, n2), got shapes {tuple(U.shape)} and {tuple(V.shape)}")
     if len(U) != len(V): raise ValueError(f"U and V must have the same number of terms, got {len(U)} and {len(V)}")
 
-# %% ../../nbs/method/01_shape.ipynb #b7d84aa8
 def kron_sum(
     U:Tensor,       # left factors, shape (r, m1, n1)
     S:Tensor|None,  # weights of the terms, shape (r,); None for all ones

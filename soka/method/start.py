@@ -14,8 +14,7 @@ from torch import nn, Tensor
 from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
 
 # %% auto #0
-__all__ = ['WAITING', 'PASSED', 'TOLD', 'hook', 'orthonormal_rows', 'says_something', 'whole', 'write', 'arm', 'warn_unstarted',
-           'check_trained', 'make_start', 'before_step', 'average', 'turn', 'start']
+__all__ = ['WAITING', 'orthonormal_rows', 'write', 'arm', 'average', 'turn', 'start']
 
 # %% ../../nbs/method/08_start.ipynb #bde36866
 def orthonormal_rows(
@@ -25,16 +24,12 @@ def orthonormal_rows(
     Y = Y.detach().cpu().double()
     return torch.linalg.qr((Y/Y.abs().max()).T).Q.T
 
-def says_something(
-    G:Tensor|None,   # a gradient
-)->bool:
+def _says_something(G:Tensor|None)->bool:
     "Is it there, finite and not zero?"
     return G is not None and bool(torch.isfinite(G).all()) and bool(G.any())
 
 # %% ../../nbs/method/08_start.ipynb #d79d9725
-def whole(
-    t:Tensor,   # plain, or sharded (DTensor)
-)->Tensor:
+def _whole(t:Tensor)->Tensor:
     "The tensor as one process would have it; of a sharded one, all processes ask together."
     return t.full_tensor() if hasattr(t, "full_tensor") else t
 
@@ -55,8 +50,8 @@ def write(
 
 # %% ../../nbs/method/08_start.ipynb #f76487ee
 WAITING:WeakSet[Any] = WeakSet()   # terms whose right factors are zero
-PASSED:WeakSet[Any] = WeakSet()    # those of them that a step has left waiting
-TOLD:WeakSet[Any] = WeakSet()      # those of them whose user knows that they cannot start
+_PASSED:WeakSet[Any] = WeakSet()    # those of them that a step has left waiting
+_TOLD:WeakSet[Any] = WeakSet()      # those of them whose user knows that they cannot start
 
 def arm(
     terms:Any,   # of a layer: U and V, and U0 where there is a frozen start
@@ -65,29 +60,27 @@ def arm(
     V = terms.V
     unknown = V.is_meta or hasattr(V, "placements")     # judged at the step, by all processes together
     (WAITING.add if terms.U0 is None and (unknown or not bool(V.any())) else WAITING.discard)(terms)
-    for s in (PASSED, TOLD): s.discard(terms)
+    for s in (_PASSED, _TOLD): s.discard(terms)
 
-def warn_unstarted()->None:
+def _warn_unstarted()->None:
     "Say that training went on without a start, and what makes one."
     warnings.warn("SoKA layers were trained without a start: their right factors changed before a step of a torch optimizer could make it; "
                   "soka.peft.start(model, batches) before training does", stacklevel=3)
 
-def check_trained(
-    terms:Any,   # about to be saved
-)->None:
+def _check_trained(terms:Any)->None:
     "Warn if waiting terms were trained by something else than a start, or cannot be trained without one."
     V = terms.V
     if terms not in WAITING or V.is_meta or hasattr(V, "placements"): return
     if bool(V.any()):
         WAITING.discard(terms)
-        if V.grad is not None: warn_unstarted()         # else the factors were filled by hand
-    elif terms.U.requires_grad and not V.requires_grad and terms not in TOLD:
-        TOLD.add(terms)
+        if V.grad is not None: _warn_unstarted()         # else the factors were filled by hand
+    elif terms.U.requires_grad and not V.requires_grad and terms not in _TOLD:
+        _TOLD.add(terms)
         warnings.warn("SoKA layers have not started and learn nothing: their right factors were frozen while they were zero; "
                       "soka.peft.start(model, batches) starts them all the same", stacklevel=3)
 
 # %% ../../nbs/method/08_start.ipynb #aa5a05ab
-def make_start(
+def _make_start(
     V:Tensor,                  # right factors, shape (r, m2*n2)
     terms:list[Any],           # that have them
     G:Tensor|None,             # their gradient, gathered
@@ -95,29 +88,29 @@ def make_start(
 )->None:
     "The start of right factors that are zero."
     factors = [V, *(t.U for t in terms)]
-    if says_something(G):
+    if _says_something(G):
         write(V, orthonormal_rows(G))    # type: ignore[arg-type]
         for t in terms: write(t.U, None)
         for p in factors: optimizer.state.pop(p, None)
         for t in terms: WAITING.discard(t)
-    else: PASSED.update(terms)
+    else: _PASSED.update(terms)
     for p in factors: p.grad = None
 
-def before_step(optimizer:Optimizer, args:Any, kwargs:Any)->None:
+def _before_step(optimizer:Optimizer, args:Any, kwargs:Any)->None:
     "Start the waiting layers that the optimizer trains."
     if not len(WAITING): return
     by_V:dict[int, list[Any]] = {}
     for t in list(WAITING): by_V.setdefault(id(t.V), []).append(t)
     found = [(p, by_V[id(p)]) for g in optimizer.param_groups for p in g["params"] if id(p) in by_V]
-    with torch.no_grad(): gathered = [(V, ts, whole(V), None if V.grad is None else whole(V.grad)) for V, ts in found]
+    with torch.no_grad(): gathered = [(V, ts, _whole(V), None if V.grad is None else _whole(V.grad)) for V, ts in found]
     for V, ts, value, G in gathered:
         flat, changed = value.shape != (ts[0].r, ts[0].shape.m2*ts[0].shape.n2), bool(value.any())
-        if not flat and not changed and all(t.U.requires_grad for t in ts): make_start(V, ts, G, optimizer)   # where V alone is trained U stays random
+        if not flat and not changed and all(t.U.requires_grad for t in ts): _make_start(V, ts, G, optimizer)   # where V alone is trained U stays random
         else:
-            if flat or (changed and any(t in PASSED for t in ts)): warn_unstarted()
+            if flat or (changed and any(t in _PASSED for t in ts)): _warn_unstarted()
             for t in ts: WAITING.discard(t)
 
-hook = register_optimizer_step_pre_hook(before_step)
+_hook = register_optimizer_step_pre_hook(_before_step)
 
 # %% ../../nbs/method/08_start.ipynb #405455d9
 def average(
@@ -140,9 +133,9 @@ def turn(
 )->list[float]:          # squared norms of the gradients, averaged over processes
     "Gradients of one side become its orthonormal rows, the other side becomes zero."
     pairs = [(t.V, t.U) if side == "V" else (t.U, t.V) for t in terms]
-    with torch.no_grad(): sketches = [average(None if p.grad is None else whole(p.grad), whole(p), together=together) for p, _ in pairs]
+    with torch.no_grad(): sketches = [average(None if p.grad is None else _whole(p.grad), _whole(p), together=together) for p, _ in pairs]
     for (p, other), G in zip(pairs, sketches):
-        if says_something(G):
+        if _says_something(G):
             write(p, orthonormal_rows(G))    # type: ignore[arg-type]
             write(other, None)
     return [0. if G is None else float(G.double().square().sum()) for G in sketches]

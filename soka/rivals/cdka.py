@@ -9,7 +9,7 @@ from __future__ import annotations
 from __future__ import annotations
 from typing import Any, NamedTuple
 from torch import nn
-from .frozen_svd import FrozenSVDConfig, matched
+from .frozen_svd import _FrozenSVDConfig, matched
 from .osora import OSoRAConfig, OSoRALayer, OSoRAModel
 from ..method.plan import LayerPlan, write_plan
 from ..adapter.config import SoKAConfig
@@ -22,30 +22,25 @@ from .ssvd import SSVDConfig, SSVDLayer, SSVDModel
 _all_ = ["matched", "OSoRAConfig", "OSoRALayer", "OSoRAModel", "SSVDConfig", "SSVDLayer", "SSVDModel", "SALTConfig", "SALTLayer", "SALTModel"]
 
 # %% auto #0
-__all__ = ['RIVALS', 'Rival', 'largest_size', 'cdka_config', 'scale_adapter', 'matched', 'OSoRAConfig', 'OSoRALayer',
-           'OSoRAModel', 'SSVDConfig', 'SSVDLayer', 'SSVDModel', 'SALTConfig', 'SALTLayer', 'SALTModel']
+__all__ = ['RIVALS', 'cdka_config', 'scale_adapter', 'matched', 'OSoRAConfig', 'OSoRALayer', 'OSoRAModel', 'SSVDConfig',
+           'SSVDLayer', 'SSVDModel', 'SALTConfig', 'SALTLayer', 'SALTModel']
 
 # %% ../../nbs/rivals/05_cdka.ipynb #92e53e41
-class Rival(NamedTuple):
+class _Rival(NamedTuple):
     "One method over a frozen SVD."
-    config:type[FrozenSVDConfig]
+    config:type[_FrozenSVDConfig]
     layer:Any        # class of its layers
     formula:str      # adapted weight
     trains:str
 
 RIVALS = {
-    "osora": Rival(OSoRAConfig, OSoRALayer, "W_res + diag(O) U diag(S) V'", "S, O"),
-    "ssvd": Rival(SSVDConfig, SSVDLayer, "U (S + dS) blockdiag(G, I) V'", "dS, rotation G"),
-    "salt": Rival(SALTConfig, SALTLayer, "U blockdiag(aS + b, S + XY) V'", "a, b, X, Y"),
+    "osora": _Rival(OSoRAConfig, OSoRALayer, "W_res + diag(O) U diag(S) V'", "S, O"),
+    "ssvd": _Rival(SSVDConfig, SSVDLayer, "U (S + dS) blockdiag(G, I) V'", "dS, rotation G"),
+    "salt": _Rival(SALTConfig, SALTLayer, "U blockdiag(aS + b, S + XY) V'", "a, b, X, Y"),
 }
 
 # %% ../../nbs/rivals/05_cdka.ipynb #737f0928
-def largest_size(
-    config:FrozenSVDConfig,
-    out_features:int,
-    in_features:int,
-    budget:int,             # most trained parameters
-)->int:                     # 0 if not even size 1 fits
+def _largest_size(config:_FrozenSVDConfig, out_features:int, in_features:int, budget:int)->int:
     "The largest size of a method on a layer whose parameters stay within a budget."
     sizes = range(1, config.largest(out_features, in_features) + 1)
     return max((n for n in sizes if config.sized(n).parameters(out_features, in_features) <= budget), default=0)

@@ -27,34 +27,32 @@ from ..settings import check_value, Count
 from ..weights.quant import dense_weight, features, keep_cpu_weights, warn_of_cost
 
 # %% auto #0
-__all__ = ['EXACT', 'LOAD_NOTE', 'SVD', 'top_svd', 'svd_mark', 'FrozenSVDConfig', 'add_load_note', 'check_size', 'no_change',
-           'FrozenSVDStore', 'FrozenSVDLayer', 'svd_layers', 'check_loaded', 'FrozenSVDModel', 'register_method',
-           'matched']
+__all__ = ['matched']
 
 # %% ../../nbs/rivals/01_frozen_svd.ipynb #6b91548b
-class SVD(NamedTuple):
+class _SVD(NamedTuple):
     "Leading singular triplets of a weight: `W` is near `U @ diag(S) @ V.T`."
     U:Tensor  # left vectors in columns, shape (out_features, k)
     S:Tensor  # singular values, shape (k,), descending
     V:Tensor  # right vectors in columns, shape (in_features, k)
 
-EXACT = 1024   # smaller side up to which the whole SVD is taken
+_EXACT = 1024   # smaller side up to which the whole SVD is taken
 
-def top_svd(
+def _top_svd(
     W:Tensor,    # weight, shape (out_features, in_features)
     k:int,       # triplets, in 1..min(W.shape)
     seed:int=0,  # of the randomized method, on large weights
-)->SVD:          # in the dtype of `W`
+)->_SVD:          # in the dtype of `W`
     "Leading singular triplets, computed in float64, signs fixed."
     if not 1 <= k <= min(W.shape): raise ValueError(f"k must be in 1..{min(W.shape)} for a weight of {tuple(W.shape)}, got {k}")
     shape = (W.shape[0], 1, 1, W.shape[1])
     with torch.device(W.device):     # PEFT may have made the meta device the default
-        found = kpsvd(W.double(), shape, k, method="exact" if min(W.shape) <= EXACT else "auto", seed=seed)
-    return SVD(*(t.to(W.dtype).contiguous() for t in (found.U[:, :, 0].T, found.S, found.V[:, 0].T)))
+        found = kpsvd(W.double(), shape, k, method="exact" if min(W.shape) <= _EXACT else "auto", seed=seed)
+    return _SVD(*(t.to(W.dtype).contiguous() for t in (found.U[:, :, 0].T, found.S, found.V[:, 0].T)))
 
 # %% ../../nbs/rivals/01_frozen_svd.ipynb #7d4e1f9f
-def svd_mark(
-    svd:SVD,
+def _svd_mark(
+    svd:_SVD,
 )->Tensor:   # shape (3, k): singular values over the largest, and one entry of each left and each right vector
     "What tells singular triplets from those of another base, or from another choice among equal ones."
     def seen(M):
@@ -63,7 +61,7 @@ def svd_mark(
     return torch.stack([svd.S/svd.S[0].clamp(min=torch.finfo(svd.S.dtype).tiny), seen(svd.U), seen(svd.V)])
 
 # %% ../../nbs/rivals/01_frozen_svd.ipynb #d9fecb17
-LOAD_NOTE = """
+_LOAD_NOTE = """
 ## How to load
 
 This adapter is of the {0} method as the `soka` package writes it: `import soka.rivals.cdka` before loading it. Without that import PEFT stops
@@ -71,7 +69,7 @@ with `KeyError: '{0}'`.
 """
 
 @dataclass
-class FrozenSVDConfig(PeftConfig):
+class _FrozenSVDConfig(PeftConfig):
     "Settings that every method over a frozen SVD has."
     target_modules: Optional[Union[list[str], str]] = field(default=None, metadata={"help": "As in LoraConfig."})
     exclude_modules: Optional[Union[list[str], str]] = field(default=None, metadata={"help": "As in LoraConfig."})
@@ -97,15 +95,15 @@ class FrozenSVDConfig(PeftConfig):
     def save_pretrained(self, save_directory:str|os.PathLike, **kwargs:Any)->None:
         "Write the config, and the note on how to load it."
         super().save_pretrained(str(save_directory), **kwargs)
-        add_load_note(save_directory, self.method)
+        _add_load_note(save_directory, self.method)
 
-    def sized(self, size:int)->FrozenSVDConfig:
+    def sized(self, size:int)->_FrozenSVDConfig:
         "The same settings with another size."
         other = copy.copy(self)
         setattr(other, self.size, size)
         return other
 
-    def for_layer(self, name:str)->FrozenSVDConfig:
+    def for_layer(self, name:str)->_FrozenSVDConfig:
         "The settings that hold for one layer."
         return self.sized(pattern(self.rank_pattern, name, getattr(self, self.size)))
 
@@ -122,39 +120,31 @@ class FrozenSVDConfig(PeftConfig):
         raise NotImplementedError(f"{type(self).__name__} must say how many parameters it trains, got no parameters()")
 
 # %% ../../nbs/rivals/01_frozen_svd.ipynb #3df81267
-def add_load_note(
-    folder:str|os.PathLike,  # of a saved adapter
-    method:str,              # in capitals
-)->None:
+def _add_load_note(folder:str|os.PathLike, method:str)->None:
     "Put a line on `import soka.rivals.cdka` into the model card in `folder`, once."
     card = Path(folder)/"README.md"
     old = card.read_text(encoding="utf-8") if card.exists() else ""
-    if "import soka.rivals.cdka" not in old: card.write_text(old.rstrip("\n") + "\n"*bool(old) + LOAD_NOTE.format(method), encoding="utf-8")
+    if "import soka.rivals.cdka" not in old: card.write_text(old.rstrip("\n") + "\n"*bool(old) + _LOAD_NOTE.format(method), encoding="utf-8")
 
-def check_size(
-    name:str,                 # layer
-    config:FrozenSVDConfig,   # as it holds for the layer
-    out_features:int,
-    in_features:int,
-)->None:                      # a `ValueError` if the layer is too small
+def _check_size(name:str, config:_FrozenSVDConfig, out_features:int, in_features:int)->None:
     "Refuse a size that the layer cannot have."
     most, size = config.largest(out_features, in_features), getattr(config, config.size)
     if size > most: raise ValueError(f"{config.size} must be at most {most} for a layer of {(out_features, in_features)}, got {size}; layer {name}")
 
 # %% ../../nbs/rivals/01_frozen_svd.ipynb #33d3cffa
-def no_change(
+def _no_change(
     x:Tensor,          # input, shape (..., in_features)
-    svd:SVD,           # frozen
+    svd:_SVD,           # frozen
     **trained:Tensor,  # by name
 )->Tensor:             # what is added to the output, shape (..., out_features)
     "Stands where a method puts its formula."
     raise NotImplementedError("a method must say what it adds, got no change()")
 
-class FrozenSVDStore(nn.Module, MergingLayer):
+class _FrozenSVDStore(nn.Module, MergingLayer):
     "What one layer stores, by adapter name."
     prefix:ClassVar[str]
     trained:ClassVar[tuple[str, ...]]
-    change:ClassVar[Any] = staticmethod(no_change)   # (x, svd, **trained): what is added to the output
+    change:ClassVar[Any] = staticmethod(_no_change)   # (x, svd, **trained): what is added to the output
     adapter_layer_names:Any
     other_param_names:Any
     _get_base_layer_device_and_dtype:Any
@@ -165,7 +155,7 @@ class FrozenSVDStore(nn.Module, MergingLayer):
         cls.adapter_layer_names = tuple(prefix + t for t in trained)
         cls.other_param_names = tuple(prefix + t for t in ("U", "S", "V", "mark"))
 
-    def __init__(self, base_layer:nn.Module, adapter_name:str, config:FrozenSVDConfig, **kwargs:Any)->None:
+    def __init__(self, base_layer:nn.Module, adapter_name:str, config:_FrozenSVDConfig, **kwargs:Any)->None:
         super().__init__()
         self.hold(base_layer, **kwargs)
         for name in self.adapter_layer_names: setattr(self, name, nn.ParameterDict())
@@ -177,11 +167,11 @@ class FrozenSVDStore(nn.Module, MergingLayer):
         "All adapters' tensors of one kind."
         return getattr(self, self.prefix + part)
 
-    def update_layer(self, adapter_name:str, config:FrozenSVDConfig, seed:int=0, inference_mode:bool=False, **kwargs:Any)->None:
+    def update_layer(self, adapter_name:str, config:_FrozenSVDConfig, seed:int=0, inference_mode:bool=False, **kwargs:Any)->None:
         "Add an adapter."
-        svd = top_svd(dense_weight(self.get_base_layer()), config.kept(self.out_features, self.in_features), config.seed)
+        svd = _top_svd(dense_weight(self.get_base_layer()), config.kept(self.out_features, self.in_features), config.seed)
         gen = torch.Generator().manual_seed(seed)
-        for part, t in dict(U=svd.U, S=svd.S, V=svd.V, mark=svd_mark(svd)).items(): self.at(part)[adapter_name] = t
+        for part, t in dict(U=svd.U, S=svd.S, V=svd.V, mark=_svd_mark(svd)).items(): self.at(part)[adapter_name] = t
         with torch.device("cpu"): start = self.start(config, svd, gen)
         for part, t in start.items():
             if not config.init_weights: t = torch.randn(t.shape, generator=gen, device="cpu")/10
@@ -197,16 +187,16 @@ class FrozenSVDStore(nn.Module, MergingLayer):
                 d[adapter_name] = nn.Parameter(t.data.to(device), t.requires_grad) if isinstance(t, nn.Parameter) else t.to(device)
 
     @staticmethod
-    def start(config:Any, svd:SVD, gen:torch.Generator)->dict[str, Tensor]:
+    def start(config:Any, svd:_SVD, gen:torch.Generator)->dict[str, Tensor]:
         "The trained tensors, such that the change is zero."
         raise NotImplementedError("a method must say what it trains, got no start()")
 
 # %% ../../nbs/rivals/01_frozen_svd.ipynb #f90bbf0c
-class FrozenSVDLayer(FrozenSVDStore):
+class _FrozenSVDLayer(_FrozenSVDStore):
     "The adapters of one layer, as PEFT sees them."
-    def parts(self, name:str)->tuple[SVD, dict[str, Tensor]]:
+    def parts(self, name:str)->tuple[_SVD, dict[str, Tensor]]:
         "Frozen and trained tensors of an adapter."
-        svd = SVD(*(self.at(p)[name] for p in ("U", "S", "V")))
+        svd = _SVD(*(self.at(p)[name] for p in ("U", "S", "V")))
         return svd, {t: self.at(t)[name].to(svd.U.dtype) for t in self.trained}
 
     def has(self, name:str)->bool:
@@ -231,18 +221,11 @@ class FrozenSVDLayer(FrozenSVDStore):
     def __repr__(self)->str: return "soka." + super().__repr__()
 
 # %% ../../nbs/rivals/01_frozen_svd.ipynb #477b34a6
-def svd_layers(
-    model:nn.Module,                # with adapters
-)->dict[str, FrozenSVDLayer]:       # by module name
+def _svd_layers(model:nn.Module)->dict[str, _FrozenSVDLayer]:
     "Every layer that carries adapters over a frozen SVD."
-    return {n: m for n,m in model.named_modules() if isinstance(m, FrozenSVDLayer)}
+    return {n: m for n,m in model.named_modules() if isinstance(m, _FrozenSVDLayer)}
 
-def check_loaded(
-    name:str,                      # layer
-    layer:FrozenSVDLayer,          # that is to take the tensors
-    adapter:str,
-    state_dict:dict[str, Tensor],  # with the names of the model; computed vectors are added where the file has none
-)->None:                           # a `ValueError` says what is wrong
+def _check_loaded(name:str, layer:_FrozenSVDLayer, adapter:str, state_dict:dict[str, Tensor])->None:
     "Refuse a file that lacks a tensor, or leaves out vectors that this base does not have."
     def key(part): return f"{name}.{layer.prefix}{part}.{adapter}"
     for part in (*layer.trained, "S", "mark"):
@@ -253,8 +236,7 @@ def check_loaded(
     if not off < 1e-3: raise ValueError(f"base must be the one that the adapter was trained on (save_svd=False), got singular vectors that differ by {off:.1g} at {name}")
     for part in ("U", "V"): state_dict[key(part)] = layer.at(part)[adapter]
 
-# %% ../../nbs/rivals/01_frozen_svd.ipynb #02bc283f
-class FrozenSVDModel(BaseTuner):
+class _FrozenSVDModel(BaseTuner):
     "A model whose linear layers carry adapters over a frozen SVD."
     target_module_mapping = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING  # type: ignore[assignment]
 
@@ -263,23 +245,23 @@ class FrozenSVDModel(BaseTuner):
         _maybe_include_all_linear_layers(peft_config, model)
         layers = find_targets(peft_config, model)
         check_targets(layers, peft_config, model)
-        for n, l in layers.items(): check_size(n, peft_config.for_layer(n), *features(l))
+        for n, l in layers.items(): _check_size(n, peft_config.for_layer(n), *features(l))
         keep_cpu_weights(model)
 
     def _create_and_replace(self, peft_config:Any, adapter_name:str, target:nn.Module, target_name:str, parent:nn.Module,
                             current_key:str, **kwargs:Any)->None:
         config, seed = peft_config.for_layer(current_key), peft_config.seed + crc32(current_key.encode())
-        if isinstance(target, FrozenSVDLayer): return target.update_layer(adapter_name, config, seed=seed)
+        if isinstance(target, _FrozenSVDLayer): return target.update_layer(adapter_name, config, seed=seed)
         layer = self.tuner_layer_cls(target, adapter_name, config, seed=seed)  # type: ignore[call-arg]
         if adapter_name not in self.active_adapters: layer.requires_grad_(False)  # type: ignore[attr-defined]
         self._replace_module(parent, target_name, layer, target)
 
-    def _warn_of_cost(self, layers:dict[str, FrozenSVDLayer])->None:
+    def _warn_of_cost(self, layers:dict[str, _FrozenSVDLayer])->None:
         costs = [m.merge_cost for m in layers.values() if m.merge_cost is not None]
         warn_of_cost(costs, "merging into a float base costs nothing")
 
     def _unload_and_optionally_merge(self, merge:bool=True, *args:Any, **kwargs:Any)->Any:
-        layers = svd_layers(self.model)
+        layers = _svd_layers(self.model)
         out = super()._unload_and_optionally_merge(merge, *args, **kwargs)  # type: ignore[func-returns-value]
         if merge: self._warn_of_cost(layers)
         return out
@@ -287,7 +269,7 @@ class FrozenSVDModel(BaseTuner):
     def merge_adapter(self, adapter_names:Optional[list[str]]=None, safe_merge:bool=False)->None:
         "As PEFT does, with one line on what it cost on a quantized base."
         super().merge_adapter(adapter_names, safe_merge)
-        self._warn_of_cost(svd_layers(self.model))
+        self._warn_of_cost(_svd_layers(self.model))
 
     @classmethod
     def _get_adapter_state_dict(cls, model:nn.Module, config:Any, adapter_name:str, *args:Any, **kwargs:Any)->dict[str, Tensor]:
@@ -298,15 +280,12 @@ class FrozenSVDModel(BaseTuner):
     @classmethod
     def _remap_adapter_state_dict_for_load(cls, model:nn.Module, config:Any, adapter_name:str, state_dict:dict[str, Tensor])->dict[str, Tensor]:
         state_dict = super()._remap_adapter_state_dict_for_load(model, config, adapter_name, state_dict)
-        for n, m in svd_layers(model).items():
-            if m.has(adapter_name): check_loaded(n, m, adapter_name, state_dict)
+        for n, m in _svd_layers(model).items():
+            if m.has(adapter_name): _check_loaded(n, m, adapter_name, state_dict)
         return state_dict
 
 # %% ../../nbs/rivals/01_frozen_svd.ipynb #566b4e1b
-def register_method(
-    config_cls:type[FrozenSVDConfig],   # with its `method`
-    layer_cls:type[FrozenSVDLayer],     # with its prefix
-)->type[FrozenSVDModel]:                # to be bound to its own name beside the config
+def _register_method(config_cls:type[_FrozenSVDConfig], layer_cls:type[_FrozenSVDLayer])->type[_FrozenSVDModel]:
     "Make `get_peft_model` and `from_pretrained` find a method, again after a reload."
     kind_of = add_peft_type(config_cls.method)
     if layer_cls.prefix != f"{config_cls.method.lower()}_": raise ValueError(f"prefix must be the method's name, {config_cls.method.lower()}_, got {layer_cls.prefix!r}")
@@ -314,17 +293,17 @@ def register_method(
     if old is not None and old.__name__ == config_cls.__name__:
         for table in (PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING, PEFT_TYPE_TO_PREFIX_MAPPING): table.pop(kind_of, None)
     name = config_cls.__name__.replace("Config", "Model")
-    model_cls = type(name, (FrozenSVDModel,), dict(prefix=layer_cls.prefix, tuner_layer_cls=layer_cls, __module__=config_cls.__module__,
+    model_cls = type(name, (_FrozenSVDModel,), dict(prefix=layer_cls.prefix, tuner_layer_cls=layer_cls, __module__=config_cls.__module__,
                                                    __doc__=f"A model whose linear layers carry {config_cls.method} adapters."))
     register_peft_method(name=config_cls.method.lower(), config_cls=config_cls, model_cls=model_cls, prefix=layer_cls.prefix)
     return model_cls
 
 # %% ../../nbs/rivals/01_frozen_svd.ipynb #b6c88ac8
 def matched(
-    config:FrozenSVDConfig,  # left as it is
+    config:_FrozenSVDConfig,  # left as it is
     model:nn.Module,         # without adapters
     budget:int,              # most trained parameters over all layers
-)->FrozenSVDConfig:          # a copy whose rank_pattern names every layer
+)->_FrozenSVDConfig:          # a copy whose rank_pattern names every layer
     "The sizes that come nearest to a budget from below, in proportion to the layers' sides."
     config = copy.deepcopy(config)
     _maybe_include_all_linear_layers(config, model)

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 import torch
 from torch import Tensor
-from .frozen_svd import FrozenSVDConfig, FrozenSVDLayer, register_method, SVD
+from .frozen_svd import _FrozenSVDConfig, _FrozenSVDLayer, _register_method, _SVD
 
 # %% auto #0
-__all__ = ['OSoRAModel', 'osora_change', 'OSoRAConfig', 'OSoRALayer']
+__all__ = ['OSoRAModel', 'OSoRAConfig', 'OSoRALayer']
 
 # %% ../../nbs/rivals/02_osora.ipynb #1b9a0523
-def osora_change(
+def _osora_change(
     x:Tensor,    # input, shape (..., in_features)
-    svd:SVD,     # frozen, r triplets
+    svd:_SVD,     # frozen, r triplets
     dS:Tensor,   # change of the singular values, shape (r,)
     dO:Tensor,   # change of the scale of each output, shape (out_features,)
 )->Tensor:       # shape (..., out_features), exactly 0 where both changes are
@@ -26,7 +26,7 @@ def osora_change(
 
 # %% ../../nbs/rivals/02_osora.ipynb #211c03db
 @dataclass
-class OSoRAConfig(FrozenSVDConfig):
+class OSoRAConfig(_FrozenSVDConfig):
     "Settings of OSoRA: swap it in for `LoraConfig`."
     r: int = field(default=8, metadata={"help": "Singular values trained per layer."})
     method: ClassVar[str] = "OSORA"
@@ -35,13 +35,13 @@ class OSoRAConfig(FrozenSVDConfig):
         "One for each singular value, one for each output."
         return self.r + out_features
 
-class OSoRALayer(FrozenSVDLayer, prefix="osora_", trained=("dS", "dO")):
+class OSoRALayer(_FrozenSVDLayer, prefix="osora_", trained=("dS", "dO")):
     "The OSoRA adapters of one layer."
-    change = staticmethod(osora_change)
+    change = staticmethod(_osora_change)
 
     @staticmethod
-    def start(config:OSoRAConfig, svd:SVD, gen:torch.Generator)->dict[str, Tensor]:
+    def start(config:OSoRAConfig, svd:_SVD, gen:torch.Generator)->dict[str, Tensor]:
         "No change: the paper's values and ones."
         return dict(dS=torch.zeros(config.r), dO=torch.zeros(len(svd.U)))
 
-OSoRAModel = register_method(OSoRAConfig, OSoRALayer)
+OSoRAModel = _register_method(OSoRAConfig, OSoRALayer)

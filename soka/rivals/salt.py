@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 import torch
 from torch import Tensor
-from .frozen_svd import FrozenSVDConfig, FrozenSVDLayer, register_method, SVD
+from .frozen_svd import _FrozenSVDConfig, _FrozenSVDLayer, _register_method, _SVD
 from ..settings import check_value, Count
 
 # %% auto #0
-__all__ = ['SALTModel', 'salt_change', 'SALTConfig', 'SALTLayer']
+__all__ = ['SALTModel', 'SALTConfig', 'SALTLayer']
 
 # %% ../../nbs/rivals/04_salt.ipynb #5913433b
-def salt_change(
+def _salt_change(
     x:Tensor,   # input, shape (..., in_features)
-    svd:SVD,    # frozen, all R triplets
+    svd:_SVD,    # frozen, all R triplets
     a:Tensor,   # scale of the leading values, less one, shape (k,)
     b:Tensor,   # their shift, shape (k,)
     X:Tensor,   # low-rank change of the rest, shape (R-k, r)
@@ -29,7 +29,7 @@ def salt_change(
 
 # %% ../../nbs/rivals/04_salt.ipynb #9971046d
 @dataclass
-class SALTConfig(FrozenSVDConfig):
+class SALTConfig(_FrozenSVDConfig):
     "Settings of SALT: swap it in for `LoraConfig`."
     r: int = field(default=4, metadata={"help": "Rank of the change in the rest of the singular basis."})
     k: int = field(default=8, metadata={"help": "Leading singular values scaled and shifted."})
@@ -52,15 +52,15 @@ class SALTConfig(FrozenSVDConfig):
         "Scales and shifts, and two thin factors."
         return 2*self.k + 2*self.r*(min(out_features, in_features) - self.k)
 
-class SALTLayer(FrozenSVDLayer, prefix="salt_", trained=("a", "b", "X", "Y")):
+class SALTLayer(_FrozenSVDLayer, prefix="salt_", trained=("a", "b", "X", "Y")):
     "The SALT adapters of one layer."
-    change = staticmethod(salt_change)
+    change = staticmethod(_salt_change)
 
     @staticmethod
-    def start(config:SALTConfig, svd:SVD, gen:torch.Generator)->dict[str, Tensor]:
+    def start(config:SALTConfig, svd:_SVD, gen:torch.Generator)->dict[str, Tensor]:
         "No scale, no shift, `X` zero and `Y` as LoRA starts its first factor."
         n = len(svd.S) - config.k
         Y = (2*torch.rand(config.r, n, generator=gen, device="cpu") - 1)/n**0.5
         return dict(a=torch.zeros(config.k), b=torch.zeros(config.k), X=torch.zeros(n, config.r), Y=Y)
 
-SALTModel = register_method(SALTConfig, SALTLayer)
+SALTModel = _register_method(SALTConfig, SALTLayer)

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 import torch
 from torch import Tensor
-from .frozen_svd import FrozenSVDConfig, FrozenSVDLayer, register_method, SVD
+from .frozen_svd import _FrozenSVDConfig, _FrozenSVDLayer, _register_method, _SVD
 
 # %% auto #0
-__all__ = ['SSVDModel', 'skew', 'ssvd_change', 'SSVDConfig', 'SSVDLayer']
+__all__ = ['SSVDModel', 'SSVDConfig', 'SSVDLayer']
 
 # %% ../../nbs/rivals/03_ssvd.ipynb #1b03b63f
-def skew(
+def _skew(
     K:Tensor,   # entries above the diagonal, row by row, shape (k*(k-1)/2,)
     k:int,      # side
 )->Tensor:      # shape (k, k), equal to minus its transpose
@@ -25,22 +25,22 @@ def skew(
     return A - A.T
 
 # %% ../../nbs/rivals/03_ssvd.ipynb #80bd1055
-def ssvd_change(
+def _ssvd_change(
     x:Tensor,    # input, shape (..., in_features)
-    svd:SVD,     # frozen, k triplets
+    svd:_SVD,     # frozen, k triplets
     dS:Tensor,   # change of the singular values, shape (k,)
     K:Tensor,    # rotation, shape (k*(k-1)/2,)
 )->Tensor:       # shape (..., out_features), exactly 0 where both are
     "What SSVD adds to the output (Wang et al. 2025)."
     wide = torch.promote_types(K.dtype, torch.float32)       # no solver in half precision
-    A = skew(K.to(wide), len(dS))
+    A = _skew(K.to(wide), len(dS))
     turn = -2*torch.linalg.solve(torch.eye(len(dS), dtype=wide, device=K.device) + A, A)   # G - I
     C = (svd.S + dS).to(wide)[:, None]*turn + torch.diag(dS.to(wide))
     return x @ svd.V @ C.T.to(svd.V.dtype) @ svd.U.T
 
 # %% ../../nbs/rivals/03_ssvd.ipynb #7f5b0044
 @dataclass
-class SSVDConfig(FrozenSVDConfig):
+class SSVDConfig(_FrozenSVDConfig):
     "Settings of SSVD: swap it in for `LoraConfig`."
     k: int = field(default=32, metadata={"help": "Input directions turned, and singular values trained, per layer."})
     method: ClassVar[str] = "SSVD"
@@ -50,13 +50,13 @@ class SSVDConfig(FrozenSVDConfig):
         "The singular values, and half of a skew-symmetric matrix."
         return self.k*(self.k + 1)//2
 
-class SSVDLayer(FrozenSVDLayer, prefix="ssvd_", trained=("dS", "K")):
+class SSVDLayer(_FrozenSVDLayer, prefix="ssvd_", trained=("dS", "K")):
     "The SSVD adapters of one layer."
-    change = staticmethod(ssvd_change)
+    change = staticmethod(_ssvd_change)
 
     @staticmethod
-    def start(config:SSVDConfig, svd:SVD, gen:torch.Generator)->dict[str, Tensor]:
+    def start(config:SSVDConfig, svd:_SVD, gen:torch.Generator)->dict[str, Tensor]:
         "No change of values, no rotation."
         return dict(dS=torch.zeros(config.k), K=torch.zeros(config.k*(config.k - 1)//2))
 
-SSVDModel = register_method(SSVDConfig, SSVDLayer)
+SSVDModel = _register_method(SSVDConfig, SSVDLayer)

@@ -24,11 +24,10 @@ from ..weights.backend import base_features
 from ..weights.checkpoint import Checkpoint, open_checkpoint, read_weight
 
 # %% auto #0
-__all__ = ['update_of', 'check_tuned', 'adapter_tensors', 'save_update', 'UpdateRow', 'update_rows', 'overall_error', 'extract',
-           'update_table']
+__all__ = ['overall_error', 'extract', 'update_table']
 
 # %% ../../nbs/share/05_extract.ipynb #c3d93452
-def update_of(
+def _update_of(
     base:Checkpoint,
     tuned:Checkpoint,  # the same architecture
     layer:str,         # name
@@ -38,34 +37,24 @@ def update_of(
     kind = torch.promote_types(torch.promote_types(W.dtype, W_ft.dtype), torch.float32)
     return W_ft.to(kind) - W.to(kind)
 
-def check_tuned(
-    tuned:Checkpoint,
-    layers:Mapping[str, nn.Module],  # name -> layer of the base
-)->None:                             # a `ValueError` names the first layer that differs
+def _check_tuned(tuned:Checkpoint, layers:Mapping[str, nn.Module])->None:
     "Refuse a fine-tune of another architecture."
     modules = dict(tuned.model.named_modules())
     check_same_layers("tuned", {n: base_features(l) for n,l in layers.items()}, {n: base_features(modules[n]) for n in layers if n in modules})
 
 # %% ../../nbs/share/05_extract.ipynb #3c1d086d
-def adapter_tensors(
-    starts:Mapping[str, KPSVD],   # leading terms of the updates, by layer name
-)->dict[str, Tensor]:             # by name in the file
+def _adapter_tensors(starts:Mapping[str, KPSVD])->dict[str, Tensor]:
     "Everything that an adapter file holds."
     return {f"base_model.model.{n}.soka_terms.{p}": t.contiguous() for n,k in starts.items() if len(k.S) for p,t in start_factors(k, "update").items()}
 
-def save_update(
-    starts:Mapping[str, KPSVD],   # by layer name
-    config:SoKAConfig,            # with its plan
-    out:str|Path,                 # folder, made if need be
-)->None:
+def _save_update(starts:Mapping[str, KPSVD], config:SoKAConfig, out:str|Path)->None:
     "Write an adapter folder."
     config.start_saved = config.inference_mode = True
     Path(out).mkdir(parents=True, exist_ok=True)
-    save_file(adapter_tensors(starts), Path(out)/"adapter_model.safetensors", metadata={"format": "pt"})
+    save_file(_adapter_tensors(starts), Path(out)/"adapter_model.safetensors", metadata={"format": "pt"})
     config.save_pretrained(str(out))
 
-# %% ../../nbs/share/05_extract.ipynb #93f137b8
-class UpdateRow(NamedTuple):
+class _UpdateRow(NamedTuple):
     "What one layer's update became."
     name:str         # of the layer
     shape:KronShape  # (m1, n1, m2, n2)
@@ -74,45 +63,41 @@ class UpdateRow(NamedTuple):
     norm:float       # Frobenius norm of the update
     error:float      # norm of what the terms miss, as a share of `norm`
 
-def update_rows(
-    starts:Mapping[str, KPSVD],   # by layer name
-)->list[UpdateRow]:
+def _update_rows(starts:Mapping[str, KPSVD])->list[_UpdateRow]:
     "Sizes and errors; by Eckart-Young the error is the tail of the spectrum."
     def one(n, k):
         held = float(k.S.double().square().sum())/k.total
-        return UpdateRow(n, k.shape, len(k.S), len(k.S)*k.shape.params, k.total**0.5, max(1 - held, 0.)**0.5)
+        return _UpdateRow(n, k.shape, len(k.S), len(k.S)*k.shape.params, k.total**0.5, max(1 - held, 0.)**0.5)
     return [one(n, k) for n,k in starts.items()]
 
 def overall_error(
-    rows:Sequence[UpdateRow],   # at least one
+    rows:Sequence[_UpdateRow],   # at least one
 )->float:                       # in [0, 1]
     "Norm of all that is missed, as a share of the norm of the whole update."
     return (sum((r.error*r.norm)**2 for r in rows)/sum(r.norm**2 for r in rows))**0.5
 
-# %% ../../nbs/share/05_extract.ipynb #3989ed45
 def extract(
     base:str,            # hub id, local folder or "base"
     tuned:str,           # the same of the fine-tune
     config:SoKAConfig,   # with source="update"
     out:str|Path,        # folder of the adapter
-)->list[UpdateRow]:      # a row per layer that the fine-tune changed
+)->list[_UpdateRow]:      # a row per layer that the fine-tune changed
     "Write the adapter whose change is the best Kronecker approximation of a fine-tune's update."
     if config.source != "update" or config.rank_source not in (None, "update"):
         raise ValueError(f"source and rank_source must be 'update' to extract one, got {config.source!r} and {config.rank_source!r}")
     if config.plan is not None: raise ValueError(f"plan must be left to the update, got one of {len(config.plan)} layers")
     a, b = open_checkpoint(base), open_checkpoint(tuned)
     config, layers = settle_targets(config, a.model)
-    check_tuned(b, layers)
-    changed = changed_layers(layers, lambda n: update_of(a, b, n))
-    plan, starts = plan_layers(changed, config, ((n, update_of(a, b, n)) for n in changed))
+    _check_tuned(b, layers)
+    changed = changed_layers(layers, lambda n: _update_of(a, b, n))
+    plan, starts = plan_layers(changed, config, ((n, _update_of(a, b, n)) for n in changed))
     config.plan, config.base_model_name_or_path, config.soka_version = write_plan(plan), base, __version__
     config.base_fingerprint = checkpoint_fingerprints(a, [n for n,p in plan.items() if p.r])
-    save_update(starts, config, out)
-    return update_rows(starts)
+    _save_update(starts, config, out)
+    return _update_rows(starts)
 
-# %% ../../nbs/share/05_extract.ipynb #0fca0cf0
 def update_table(
-    rows:Sequence[UpdateRow],  # from `extract`
+    rows:Sequence[_UpdateRow],  # from `extract`
 )->str:
     "The rows as text, with a last line over all."
     width = max(len(r.name) for r in rows)

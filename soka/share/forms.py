@@ -15,138 +15,110 @@ from torch import Tensor
 from ..adapter.base import stored_weights
 from ..adapter.files import new_tensors, read_weights, WEIGHTS
 from ..method.shape import kron_sum
-from .inspect import (AdapterFiles, check_out, extra_tensors, Factors, kron_gap, kron_norm, layer_factors, open_adapter, overall)
+from .inspect import (_AdapterFiles, _check_out, _extra_tensors, _Factors, _kron_gap, _kron_norm, _layer_factors, _open_adapter, _overall)
 from ..weights.checkpoint import Checkpoint, open_checkpoint, read_weight, tensor_name
 from ..weights.fingerprint import compare_weight, parse_fingerprint, weight_fingerprint
 
 # %% auto #0
-__all__ = ['FormRow', 'form_text', 'save_form', 'export_delta', 'start_dense', 'write_residual_base', 'folded_rows', 'check_base',
-           'check_residual', 'residual_pair', 'export_residual']
+__all__ = ['form_text', 'export_delta', 'export_residual']
 
 # %% ../../nbs/share/03_forms.ipynb #65c3a437
-class FormRow(NamedTuple):
+class _FormRow(NamedTuple):
     "What writing one layer in another form costs."
     name:str         # of the layer
     norm:float       # Frobenius norm of the change as it was
     error:float      # of the weight's change as it is stored now, as a share of `norm`
 
 def form_text(
-    rows:Sequence[FormRow],
+    rows:Sequence[_FormRow],
 )->str:
     "The error over all and the worst layer."
     worst = max(rows, key=lambda r: round(r.error, 6))     # a rounding is no worst layer
-    return f"{len(rows)} layers, error {overall(rows):.2%} of the change, at most {worst.error:.2%} in {worst.name}"
+    return f"{len(rows)} layers, error {_overall(rows):.2%} of the change, at most {worst.error:.2%} in {worst.name}"
 
-def save_form(
-    a:AdapterFiles,
-    tensors:dict[str, Tensor],   # by name in the file
-    out:Path,                    # folder
-    **changes:Any,               # fields of the config that differ
-)->None:
+def _save_form(a:_AdapterFiles, tensors:dict[str, Tensor], out:Path, **changes:Any)->None:
     "Write an adapter folder."
     config = copy.deepcopy(a.config)
     for k, v in changes.items(): setattr(config, k, v)
     save_file(tensors, out/WEIGHTS, metadata={"format": "pt"})
     config.save_pretrained(str(out))
 
-# %% ../../nbs/share/03_forms.ipynb #eb57cd49
 def export_delta(
     adapter:str|Path,                    # folder of a SoKA adapter
     out:str|Path,                        # new or empty folder
     dtype:torch.dtype=torch.bfloat16,    # to store
-)->list[FormRow]:                        # a row per layer
+)->list[_FormRow]:                        # a row per layer
     "Write an adapter as it is in another dtype."
-    a = open_adapter(adapter)
+    a = _open_adapter(adapter)
     def one(n, f):
-        norm, gap = kron_norm(*f.terms), kron_gap(f.terms, f.to(dtype).to(torch.float64).terms)
-        return FormRow(n, norm, gap/norm if norm else 0.)
-    rows = [one(n, f) for n,f in layer_factors(a)]
+        norm, gap = _kron_norm(*f.terms), _kron_gap(f.terms, f.to(dtype).to(torch.float64).terms)
+        return _FormRow(n, norm, gap/norm if norm else 0.)
+    rows = [one(n, f) for n,f in _layer_factors(a)]
     tensors = {k: t.to(dtype) if ".soka_" in k else t for k,t in new_tensors(read_weights(a.weights)).items()}
-    save_form(a, tensors, check_out(out))
+    _save_form(a, tensors, _check_out(out))
     return rows
 
 # %% ../../nbs/share/03_forms.ipynb #3c054341
-def start_dense(
-    f:Factors,    # in float64, with a start
+def _start_dense(
+    f:_Factors,    # in float64, with a start
 )->Tensor:        # shape (out, in)
     "What a residual base lacks."
     start:Any = f
     return kron_sum(start.U0, None, start.V0)
 
-def write_residual_base(
-    a:AdapterFiles,
-    base:Checkpoint,   # the original
-    out:Path,          # new or empty folder
-)->None:
+def _write_residual_base(a:_AdapterFiles, base:Checkpoint, out:Path)->None:
     "Write a checkpoint without the start of an adapter."
-    starts = {tensor_name(base, n): (n, f) for n,f in layer_factors(a)}
+    starts = {tensor_name(base, n): (n, f) for n,f in _layer_factors(a)}
     for file in sorted(set(base.files.values())):
         tensors = load_file(base.folder/file)
         for k in tensors.keys() & starts.keys():
             n, f = starts[k]
-            W = read_weight(base, n).double() - start_dense(f)
+            W = read_weight(base, n).double() - _start_dense(f)
             tensors[k] = (W if W.shape == tensors[k].shape else W.T).to(tensors[k].dtype).contiguous()
         save_file(tensors, out/file, metadata={"format": "pt"})
     for p in base.folder.iterdir():
         if p.is_file() and p.suffix in (".json", ".model", ".txt", ".jinja"): shutil.copy(p, out/p.name)
 
-# %% ../../nbs/share/03_forms.ipynb #81ebd52f
-def folded_rows(
-    a:AdapterFiles,
-    dtype:torch.dtype,            # to store
-    pair:tuple[Checkpoint, Checkpoint]|None,   # original and residual base; None where they are one
-)->tuple[list[FormRow], dict[str, Tensor], dict[str, str]]:   # rows, tensors by name in the file, fingerprints of the residual base
+def _folded_rows(a:_AdapterFiles, dtype:torch.dtype,
+                 pair:tuple[Checkpoint, Checkpoint]|None)->tuple[list[_FormRow], dict[str, Tensor], dict[str, str]]:
     "The residual form layer by layer, with the error of the whole weight."
-    rows, tensors, marks = list[FormRow](), dict[str, Tensor](), dict(a.config.base_fingerprint or {})
-    for n, f in layer_factors(a):
-        (U, V), norm = (t.to(dtype) for t in f.sums), kron_norm(*f.terms)
-        if pair is None: gap = kron_gap(f.terms, (U.double(), V.double()))
+    rows, tensors, marks = list[_FormRow](), dict[str, Tensor](), dict(a.config.base_fingerprint or {})
+    for n, f in _layer_factors(a):
+        (U, V), norm = (t.to(dtype) for t in f.sums), _kron_norm(*f.terms)
+        if pair is None: gap = _kron_gap(f.terms, (U.double(), V.double()))
         else:
             W, R = (read_weight(c, n) for c in pair)
             gap = float((R.double() + kron_sum(U.double(), None, V.double()) - W.double() - kron_sum(f.terms[0], None, f.terms[1])).norm())
             marks |= {n: str(mark)} if (mark := weight_fingerprint(R)) else {}
-        rows.append(FormRow(n, norm, gap/norm if norm else 0.))
+        rows.append(_FormRow(n, norm, gap/norm if norm else 0.))
         tensors |= {f"base_model.model.{n}.soka_terms.U": U.flatten(1).contiguous(), f"base_model.model.{n}.soka_terms.V": V.flatten(1).contiguous()}
     return rows, tensors, marks
 
-# %% ../../nbs/share/03_forms.ipynb #464adbd3
-def check_base(
-    a:AdapterFiles,
-    base:Checkpoint,
-    name:str,           # of the base, for the message
-)->None:                # a `ValueError` names the first weight that differs
+def _check_base(a:_AdapterFiles, base:Checkpoint, name:str)->None:
     "Refuse a checkpoint that is not the base of an adapter."
     marks = a.config.base_fingerprint or {}
     for n, W in stored_weights(base) if a.config.check_base else ():
         bad = compare_weight(parse_fingerprint(marks[n]), W, rows=n not in a.plan) if n in marks else ""
         if bad: raise ValueError(f"base must be the one the adapter was made on, {a.config.base_model_name_or_path!r}, got {name!r}: {n} {bad}")
 
-def check_residual(
-    a:AdapterFiles,
-    base:Checkpoint,       # the original
-    residual:Checkpoint,   # said to be without the adapter's start
-)->None:                   # a `ValueError` names the first layer that differs
+def _check_residual(a:_AdapterFiles, base:Checkpoint, residual:Checkpoint)->None:
     "Refuse a residual base that was made from another start."
-    for n, f in layer_factors(a):
-        W, R, start = read_weight(base, n), read_weight(residual, n), start_dense(f)
+    for n, f in _layer_factors(a):
+        W, R, start = read_weight(base, n), read_weight(residual, n), _start_dense(f)
         off = float((W.double() - R.double() - start).norm()/start.norm()) if R.shape == W.shape else 1.
         allowed = 1e-3 + 2*torch.finfo(R.dtype).eps*float(W.double().norm()/start.norm())
         if not off <= allowed: raise ValueError(f"residual_base must be the base less the adapter's start, got a weight of {n} that is off by {off:.1%} of the start")
 
 # %% ../../nbs/share/03_forms.ipynb #6e2260c6
-def residual_pair(
-    a:AdapterFiles,                    # with a start from the weight
-    residual_base:str|Path|None,       # where the residual base is, or is to be written
-    base:str|None,                     # the original; None for the one that the adapter names
-)->tuple[Checkpoint, Checkpoint]:
+def _residual_pair(a:_AdapterFiles, residual_base:str|Path|None, base:str|None)->tuple[Checkpoint, Checkpoint]:
     "Original and residual base, the latter written if it is not there."
     if residual_base is None: raise ValueError("residual_base must name a folder for a start from the weight, got None")
     if not (name := base or a.config.base_model_name_or_path): raise ValueError("base must be given where the adapter names none, got None")
     original, folder = open_checkpoint(name, None if base else a.config.revision), Path(residual_base)
-    check_base(a, original, name)
-    if not (folder/"config.json").is_file(): write_residual_base(a, original, check_out(folder))
+    _check_base(a, original, name)
+    if not (folder/"config.json").is_file(): _write_residual_base(a, original, _check_out(folder))
     residual = open_checkpoint(str(folder))
-    check_residual(a, original, residual)
+    _check_residual(a, original, residual)
     return original, residual
 
 def export_residual(
@@ -155,13 +127,13 @@ def export_residual(
     residual_base:str|Path|None=None,    # where the residual base is, or is to be written; None where the start has no U
     base:str|None=None,                  # the original; None for the one that the adapter names
     dtype:torch.dtype=torch.bfloat16,    # to store
-)->list[FormRow]:                        # a row per layer
+)->list[_FormRow]:                        # a row per layer
     "Write an adapter as the sums of start and change alone, for a base without the start."
-    a = open_adapter(adapter)
+    a = _open_adapter(adapter)
     if a.config.folded and a.config.source == "weight": raise ValueError(f"adapter must be in delta form to become residual, got one in residual form in {str(adapter)!r}")
-    path = check_out(out)
-    pair = residual_pair(a, residual_base, base) if a.config.source == "weight" else None
-    rows, tensors, marks = folded_rows(a, dtype, pair)
+    path = _check_out(out)
+    pair = _residual_pair(a, residual_base, base) if a.config.source == "weight" else None
+    rows, tensors, marks = _folded_rows(a, dtype, pair)
     other:dict[str, Any] = {} if pair is None else dict(base_fingerprint=marks, base_model_name_or_path=str(residual_base), revision=None)
-    save_form(a, extra_tensors(a) | tensors, path, folded=pair is not None, mode="delta", **other)
+    _save_form(a, _extra_tensors(a) | tensors, path, folded=pair is not None, mode="delta", **other)
     return rows

@@ -18,12 +18,10 @@ from ..method.plan import LayerPlan, read_plan
 from ..method.shape import KronShape
 
 # %% auto #0
-__all__ = ['TRAINED', 'AdapterFiles', 'open_adapter', 'Factors', 'layer_factors', 'kron_norm', 'kron_gap', 'LayerInfo',
-           'AdapterInfo', 'file_parts', 'run_record', 'inspect_adapter', 'origin_text', 'inspect_text', 'extra_tensors',
-           'check_out', 'overall']
+__all__ = ['inspect_adapter', 'inspect_text']
 
 # %% ../../nbs/share/01_inspect.ipynb #3dbd3885
-class AdapterFiles(NamedTuple):
+class _AdapterFiles(NamedTuple):
     "An adapter on disk, checked, no weight read."
     folder:Path                    # with both files
     config:SoKAConfig
@@ -32,28 +30,25 @@ class AdapterFiles(NamedTuple):
     @property
     def weights(self)->Path: return weight_files(self.folder)[0]
 
-def open_adapter(
-    folder:str|Path,    # on this machine
-)->AdapterFiles:
+def _open_adapter(folder:str|Path)->_AdapterFiles:
     "The adapter in a folder; an error says what the folder is instead."
     path = Path(folder)
     if not path.is_dir(): raise FileNotFoundError(f"adapter must be a folder that exists, got {str(folder)!r}")
     if not (path/"adapter_config.json").is_file(): raise FileNotFoundError(f"adapter folder must hold adapter_config.json, got none in {str(folder)!r}")
     config = read_config(path)
     if not config.start_saved: raise FileNotFoundError(f"adapter folder must hold a saved adapter, got settings alone in {str(folder)!r}")
-    return AdapterFiles(path, config, {bare_name(n): p for n,p in read_plan(config.plan or {}).items() if p.r})
+    return _AdapterFiles(path, config, {bare_name(n): p for n,p in read_plan(config.plan or {}).items() if p.r})
 
-# %% ../../nbs/share/01_inspect.ipynb #c72bb296
-class Factors(NamedTuple):
+class _Factors(NamedTuple):
     "One layer's factors."
     U:Tensor                # what is trained, shape (r, m1, n1)
     V:Tensor                # shape (r, m2, n2)
     U0:Tensor|None = None   # a frozen start, as U; None for zero
     V0:Tensor|None = None   # as V
 
-    def to(self, dtype:torch.dtype)->Factors:
+    def to(self, dtype:torch.dtype)->_Factors:
         parts:Any = [None if t is None else t.to(dtype) for t in self]
-        return Factors(*parts)
+        return _Factors(*parts)
 
     @property
     def sums(self)->tuple[Tensor, Tensor]:
@@ -65,22 +60,20 @@ class Factors(NamedTuple):
         "P and Q, whose sum of Kronecker products is the change."
         return (self.U, self.V) if self.U0 is None or self.V0 is None else (torch.cat([self.U, self.U0]), torch.cat([self.V0 + self.V, self.V]))
 
-def layer_factors(
-    a:AdapterFiles,
-)->Iterator[tuple[str, Factors]]:   # name, factors in float64
+def _layer_factors(a:_AdapterFiles)->Iterator[tuple[str, _Factors]]:
     "The factors of each layer, read when it is asked for, in whichever version they were saved."
     keys:dict[str, dict[str, Tensor]] = {}
     for k, t in read_weights(a.weights).items(): keys.setdefault(bare_name(k).partition(".soka_")[0], {})[k] = t
     for n, ((m1, n1, m2, n2), r) in a.plan.items():
         found = {k.rpartition(".")[2]: t for k,t in new_tensors({k: t.double() for k,t in keys[n].items()}).items() if ".soka_" in k}
         sides = {"U": (m1, n1), "V": (m2, n2), "U0": (m1, n1), "V0": (m2, n2)}
-        one = Factors(*(found[k].reshape(r, *side) for k, side in sides.items() if k in found))
-        if not isfinite(kron_norm(*one.terms) + kron_norm(*one.sums)):
+        one = _Factors(*(found[k].reshape(r, *side) for k, side in sides.items() if k in found))
+        if not isfinite(_kron_norm(*one.terms) + _kron_norm(*one.sums)):
             raise ValueError(f"adapter tensors must be finite, got NaN or infinity in {n} of {str(a.folder)!r}")
         yield n, one
 
 # %% ../../nbs/share/01_inspect.ipynb #3604e072
-def kron_norm(
+def _kron_norm(
     P:Tensor,   # left factors, shape (R, m1, n1), float64
     Q:Tensor,   # right factors, shape (R, m2, n2), float64
 )->float:       # at least 0
@@ -89,15 +82,12 @@ def kron_norm(
     total = float(((p @ p.T)*(q @ q.T)).sum())
     return total if total != total else max(total, 0.)**0.5
 
-def kron_gap(
-    a:tuple[Tensor, Tensor],   # P, Q of one sum, float64
-    b:tuple[Tensor, Tensor],   # P, Q of another, of as many rows and columns
-)->float:
+def _kron_gap(a:tuple[Tensor, Tensor], b:tuple[Tensor, Tensor])->float:
     "Frobenius norm of the difference of two sums."
-    return kron_norm(torch.cat([a[0], b[0]]), torch.cat([a[1], -b[1]]))
+    return _kron_norm(torch.cat([a[0], b[0]]), torch.cat([a[1], -b[1]]))
 
 # %% ../../nbs/share/01_inspect.ipynb #4652d59f
-class LayerInfo(NamedTuple):
+class _LayerInfo(NamedTuple):
     "What one layer's part of an adapter is."
     name:str         # of the layer
     shape:KronShape  # (m1, n1, m2, n2)
@@ -106,18 +96,16 @@ class LayerInfo(NamedTuple):
     change:float     # Frobenius norm of the change of the weight
     start:float      # of the start's product; 0 for none
 
-class AdapterInfo(NamedTuple):
+class _AdapterInfo(NamedTuple):
     "What an adapter folder holds."
     config:SoKAConfig
-    layers:list[LayerInfo]
+    layers:list[_LayerInfo]
     parts:dict[str, tuple[int, int]]   # part of the file -> numbers, bytes
     size:int                           # bytes of the file
     dtypes:tuple[str, ...]             # of its tensors
     run:dict[str, Any]|None            # record of the run that made it
 
-def file_parts(
-    weights:Path,     # file of an adapter
-)->tuple[dict[str, tuple[int, int]], tuple[str, ...]]:   # part -> numbers, bytes; dtypes
+def _file_parts(weights:Path)->tuple[dict[str, tuple[int, int]], tuple[str, ...]]:
     "Sizes by part of an adapter file, from its header."
     parts:dict[str, tuple[int, int]] = {}
     kinds:set[str] = set()
@@ -130,10 +118,7 @@ def file_parts(
         kinds.add(dtype)
     return parts, tuple(sorted(kinds))
 
-# %% ../../nbs/share/01_inspect.ipynb #3283c96f
-def run_record(
-    folder:Path,    # of an adapter
-)->dict[str, Any]|None:
+def _run_record(folder:Path)->dict[str, Any]|None:
     "The record of the run whose folder the adapter lies in; None where there is none."
     path = folder.resolve().parent/"run.json"
     try: record = json.loads(path.read_text(encoding="utf-8"))
@@ -142,19 +127,17 @@ def run_record(
 
 def inspect_adapter(
     folder:str|Path,    # of an adapter
-)->AdapterInfo:
+)->_AdapterInfo:
     "What an adapter folder holds, without its base."
-    a = open_adapter(folder)
-    def start(f): return 0. if f.U0 is None or f.V0 is None else kron_norm(f.U0, f.V0)
-    layers = [LayerInfo(n, a.plan[n].shape, a.plan[n].r, a.plan[n].params, kron_norm(*f.terms), start(f)) for n,f in layer_factors(a)]
-    return AdapterInfo(a.config, layers, *file_parts(a.weights)[:1], a.weights.stat().st_size, file_parts(a.weights)[1], run_record(a.folder))
+    a = _open_adapter(folder)
+    def start(f): return 0. if f.U0 is None or f.V0 is None else _kron_norm(f.U0, f.V0)
+    layers = [_LayerInfo(n, a.plan[n].shape, a.plan[n].r, a.plan[n].params, _kron_norm(*f.terms), start(f)) for n,f in _layer_factors(a)]
+    return _AdapterInfo(a.config, layers, *_file_parts(a.weights)[:1], a.weights.stat().st_size, _file_parts(a.weights)[1], _run_record(a.folder))
 
 # %% ../../nbs/share/01_inspect.ipynb #bfe8f17b
-TRAINED = ("data", "method", "budget", "r", "learning_rate", "batch_size", "gradient_accumulation", "quantize", "seed")
+_TRAINED = ("data", "method", "budget", "r", "learning_rate", "batch_size", "gradient_accumulation", "quantize", "seed")
 
-def origin_text(
-    info:AdapterInfo,
-)->list[str]:
+def _origin_text(info:_AdapterInfo)->list[str]:
     "Where an adapter comes from, a line a fact."
     c, run = info.config, info.run
     form = "U and V" if c.source != "weight" else "U0+U and V0+V, for a base without U0 and V0" if c.folded else f"U and V beside a frozen start, mode {c.mode}"
@@ -163,18 +146,18 @@ def origin_text(
     lines = [f"base      {c.base_model_name_or_path or 'not recorded'}, revision {c.revision or 'not recorded'}, {known}",
              f"start     from source {c.source}, {form}", f"made by   soka {c.soka_version or 'not recorded'}, peft {c.peft_version or 'not recorded'}"]
     if run is None: return lines
-    used = ", ".join(f"{k} {run['settings'][k]}" for k in TRAINED if run["settings"].get(k) is not None)
+    used = ", ".join(f"{k} {run['settings'][k]}" for k in _TRAINED if run["settings"].get(k) is not None)
     lines.append(f"trained   {used}; {run.get('steps', 'unknown')} steps")
     nll = [e["eval_nll"] for e in run.get("eval") or [] if isinstance(e, dict) and isinstance(e.get("eval_nll"), float)]
     if nll: lines.append(f"held out  {nll[0]:.4f} nats per answer token before, {nll[-1]:.4f} after")
     return lines
 
 def inspect_text(
-    info:AdapterInfo,   # from `inspect_adapter`
+    info:_AdapterInfo,   # from `inspect_adapter`
 )->str:
     "An adapter in words, a line a layer, and a last line over all."
     width = max([5] + [len(l.name) for l in info.layers])
-    lines = [*origin_text(info), "", f"{'layer':{width}}  {'shape (m1,n1,m2,n2)':>20}  terms  parameters  norm of change  of start"]
+    lines = [*_origin_text(info), "", f"{'layer':{width}}  {'shape (m1,n1,m2,n2)':>20}  terms  parameters  norm of change  of start"]
     for l in info.layers: lines.append(f"{l.name:{width}}  {','.join(map(str, l.shape)):>20}  {l.r:5d}  {l.params:10,d}  {l.change:14.4g}  {l.start:8.4g}")
     parts = ", ".join(f"{k} {b:,}" for k,(_, b) in info.parts.items())
     total = sum(l.change**2 for l in info.layers)**0.5
@@ -182,15 +165,11 @@ def inspect_text(
                       f"{len(info.layers)} layers, {sum(l.r for l in info.layers)} terms, {sum(l.params for l in info.layers):,} trained parameters, {info.size:,} bytes, norm of change {total:.4g}"])
 
 # %% ../../nbs/share/01_inspect.ipynb #0f3297f8
-def extra_tensors(
-    a:AdapterFiles,
-)->dict[str, Tensor]:    # by name in the file
+def _extra_tensors(a:_AdapterFiles)->dict[str, Tensor]:
     "What an adapter file holds besides factors: trained biases, whole modules."
     return {k: t for k,t in read_weights(a.weights).items() if ".soka_" not in k}
 
-def check_out(
-    out:str|Path,    # folder to write
-)->Path:             # made
+def _check_out(out:str|Path)->Path:
     "A folder that is new or empty; a `ValueError` if it is not."
     path = Path(out)
     try: path.mkdir(parents=True, exist_ok=True)
@@ -198,9 +177,7 @@ def check_out(
     if any(path.iterdir()): raise ValueError(f"out must be a new or empty folder, got {str(out)!r}")
     return path
 
-def overall(
-    rows:Sequence[Any],    # with `norm` and `error`
-)->float:                  # 0 where nothing changes
+def _overall(rows:Sequence[Any])->float:
     "Norm of all errors as a share of the norm of the whole change."
     total = sum(r.norm**2 for r in rows)
     return (sum((r.error*r.norm)**2 for r in rows)/total)**0.5 if total else 0.

@@ -15,33 +15,29 @@ from torch import Tensor
 from ..adapter.files import WEIGHTS
 from ..method.apply import kron_linear
 from ..method.shape import kron_sum, KronShape
-from .inspect import AdapterFiles, check_out, extra_tensors, Factors, kron_norm, layer_factors, open_adapter, overall
+from .inspect import _AdapterFiles, _check_out, _extra_tensors, _Factors, _kron_norm, _layer_factors, _open_adapter, _overall
 
 # %% auto #0
-__all__ = ['EXACT', 'LORA_CARD', 'inner_rank', 'split_factor', 'thin_svd', 'leading_svd', 'change_svd', 'LoRARow', 'layer_lora',
-           'lora_error', 'check_rank', 'lora_config', 'export_lora', 'lora_table']
+__all__ = ['export_lora', 'lora_table']
 
 # %% ../../nbs/share/02_lora.ipynb #db8058c3
-def inner_rank(
-    s:KronShape,
-    terms:int,     # number of Kronecker products
-)->int:            # the rank that the sum cannot exceed
+def _inner_rank(s:KronShape, terms:int)->int:
     "Bound on the rank of a sum of Kronecker products."
     return min(terms*min(s.m1, s.n1)*min(s.m2, s.n2), s.out_features, s.in_features)
 
-def split_factor(
+def _split_factor(
     P:Tensor,     # shape (m, n)
 )->tuple[Tensor, Tensor]:   # (m, p), (p, n) with p = min(m, n)
     "Two factors of a matrix, one of them the identity."
     m, n = P.shape
     return (P, torch.eye(n, dtype=P.dtype)) if n <= m else (torch.eye(m, dtype=P.dtype), P)
 
-def thin_svd(
+def _thin_svd(
     P:Tensor,     # left factors, shape (R, m1, n1), float64
     Q:Tensor,     # right factors, shape (R, m2, n2), float64
 )->tuple[Tensor, Tensor, Tensor]:   # (out, k), (k,), (k, in)
     "SVD of a sum of Kronecker products whose inner sizes are small, without the sum."
-    pairs = [(split_factor(p), split_factor(q)) for p,q in zip(P, Q)]
+    pairs = [(_split_factor(p), _split_factor(q)) for p,q in zip(P, Q)]
     L = torch.cat([torch.kron(p[0].contiguous(), q[0].contiguous()) for p,q in pairs], 1)
     R = torch.cat([torch.kron(p[1].contiguous(), q[1].contiguous()) for p,q in pairs], 0)
     (Ql, Rl), (Qr, Rr) = torch.linalg.qr(L), torch.linalg.qr(R.T)
@@ -49,14 +45,14 @@ def thin_svd(
     return Ql @ U, S, Vh @ Qr.T
 
 # %% ../../nbs/share/02_lora.ipynb #cf092c6f
-def leading_svd(
+def _leading_svd(
     P:Tensor,            # left factors, shape (R, m1, n1), float64
     Q:Tensor,            # right factors, shape (R, m2, n2), float64
     rank:int,            # singular values wanted
     tol:float=1e-9,      # of the squared norm: a round that finds less is the last
 )->tuple[Tensor, Tensor, Tensor]:   # (out, rank), (rank,), (rank, in)
     "Leading part of the SVD of a sum of Kronecker products, by products with its factors alone."
-    n, k, held, total = P.shape[2]*Q.shape[2], min(rank + 16, P.shape[1]*Q.shape[1]), 0., kron_norm(P, Q)**2
+    n, k, held, total = P.shape[2]*Q.shape[2], min(rank + 16, P.shape[1]*Q.shape[1]), 0., _kron_norm(P, Q)**2
     X = torch.randn(k, n, dtype=P.dtype, generator=torch.Generator().manual_seed(0))
     for _ in range(1000):
         Y = torch.linalg.qr(kron_linear(X, P, Q).T)[0]                     # (out, k)
@@ -66,7 +62,7 @@ def leading_svd(
         X, held = Vh, found
     return (Y @ U)[:, :rank], S[:rank], Vh[:rank]
 
-def change_svd(
+def _change_svd(
     P:Tensor,          # left factors, shape (R, m1, n1), float64
     Q:Tensor,          # right factors, shape (R, m2, n2), float64
     rank:int|None,     # singular values wanted; None: all that are not zero
@@ -74,14 +70,14 @@ def change_svd(
     "SVD of a change by the cheapest way that is exact, or converges."
     s = KronShape(*P.shape[1:], *Q.shape[1:])
     inner, side = len(P)*min(s.m1, s.n1)*min(s.m2, s.n2), min(s.out_features, s.in_features)
-    if inner <= min(side, 1024): return thin_svd(P, Q)
+    if inner <= min(side, 1024): return _thin_svd(P, Q)
     if side <= 512 or rank is None: return torch.linalg.svd(kron_sum(P, None, Q), full_matrices=False)
-    return leading_svd(P, Q, rank)
+    return _leading_svd(P, Q, rank)
 
 # %% ../../nbs/share/02_lora.ipynb #2b7516ca
-EXACT = 1e-6
+_EXACT = 1e-6
 
-class LoRARow(NamedTuple):
+class _LoRARow(NamedTuple):
     "What one layer became."
     name:str         # of the layer
     shape:KronShape  # (m1, n1, m2, n2)
@@ -91,22 +87,22 @@ class LoRARow(NamedTuple):
     norm:float       # Frobenius norm of the change
     error:float      # of the LoRA as it is stored, as a share of `norm`
 
-def layer_lora(
-    f:Factors,            # in float64
+def _layer_lora(
+    f:_Factors,            # in float64
     rank:int|None,        # most; None for the smallest that is exact
     dtype:torch.dtype,    # to store
 )->tuple[Tensor, Tensor, float]:   # A (rank, in), B (out, rank), relative error
     "The best LoRA of a rank, or the smallest exact one."
     P, Q = f.terms
-    norm = kron_norm(P, Q)
-    U, S, Vh = change_svd(P, Q, rank) if norm else (P.new_zeros(P.shape[1]*Q.shape[1], 0), P.new_zeros(0), P.new_zeros(0, P.shape[2]*Q.shape[2]))
+    norm = _kron_norm(P, Q)
+    U, S, Vh = _change_svd(P, Q, rank) if norm else (P.new_zeros(P.shape[1]*Q.shape[1], 0), P.new_zeros(0), P.new_zeros(0, P.shape[2]*Q.shape[2]))
     left = norm**2 - S.square().cumsum(0)                                   # squared norm of what 1, 2, ... terms leave out
-    need = int((left > (EXACT*norm)**2).sum()) + 1
+    need = int((left > (_EXACT*norm)**2).sum()) + 1
     k = min(need, len(S), rank or len(S))
     B, A = (U[:, :k]*S[:k].sqrt()).to(dtype), (S[:k, None].sqrt()*Vh[:k]).to(dtype)
-    return A.contiguous(), B.contiguous(), lora_error(P, Q, A.double(), B.double())/norm if norm else 0.
+    return A.contiguous(), B.contiguous(), _lora_error(P, Q, A.double(), B.double())/norm if norm else 0.
 
-def lora_error(
+def _lora_error(
     P:Tensor,   # left factors of the change, float64
     Q:Tensor,   # right factors
     A:Tensor,   # shape (rank, in), float64
@@ -114,25 +110,18 @@ def lora_error(
 )->float:
     "Frobenius norm of `sum_k kron(P_k, Q_k) - B A`, without either product."
     both = float((B.T*kron_linear(A, P, Q)).sum()) if len(A) else 0.
-    return max(kron_norm(P, Q)**2 - 2*both + float(((B.T @ B)*(A @ A.T)).sum()), 0.)**0.5
+    return max(_kron_norm(P, Q)**2 - 2*both + float(((B.T @ B)*(A @ A.T)).sum()), 0.)**0.5
 
-# %% ../../nbs/share/02_lora.ipynb #25ceec5a
-def check_rank(
-    a:AdapterFiles,
-    rank:int|None,    # given by the user
-)->None:              # a `ValueError` says what to do
+def _check_rank(a:_AdapterFiles, rank:int|None)->None:
     "Refuse a rank below 1, and a search for the exact LoRA where it would be as large as the weight."
     if rank is not None and rank < 1: raise ValueError(f"rank must be at least 1, got {rank}")
     if rank is not None: return
     for n, (s, r) in a.plan.items():
-        most, sides = inner_rank(s, 2*r), (s.out_features, s.in_features)
+        most, sides = _inner_rank(s, 2*r), (s.out_features, s.in_features)
         if min(s.m1, s.n1)*min(s.m2, s.n2) > 1 and most*sum(sides) >= sides[0]*sides[1]:
             raise ValueError(f"rank must be given where no LoRA smaller than the weight is exact, got None for {n} of shape {tuple(s)}, whose change has rank up to {most} of {min(sides)}")
 
-def lora_config(
-    a:AdapterFiles,
-    rows:Sequence[LoRARow],   # those with a rank
-)->LoraConfig:
+def _lora_config(a:_AdapterFiles, rows:Sequence[_LoRARow])->LoraConfig:
     "The settings under which PEFT's LoRA does the same."
     ranks, c = {r.name: r.rank for r in rows if r.rank}, a.config
     if not ranks: raise ValueError(f"adapter must change a layer to become LoRA, got no change in {len(rows)} layers of {str(a.folder)!r}")
@@ -143,7 +132,7 @@ def lora_config(
                       bias="lora_only" if c.bias == "soka_only" else c.bias, **same)   # type: ignore[arg-type]
 
 # %% ../../nbs/share/02_lora.ipynb #b464ca88
-LORA_CARD = """# LoRA of a SoKA adapter
+_LORA_CARD = """# LoRA of a SoKA adapter
 
 {sizes}. Error of the change of the weights: {error:.2%}, at most {worst:.2%} in a layer.
 
@@ -158,26 +147,25 @@ def export_lora(
     out:str|Path,                        # new or empty folder
     rank:int|None=None,                  # most, in every layer; None for the smallest that is exact
     dtype:torch.dtype=torch.float32,     # to store
-)->list[LoRARow]:                        # a row per layer
+)->list[_LoRARow]:                        # a row per layer
     "Write an adapter as a LoRA that plain PEFT loads; the base is not needed."
-    a = open_adapter(adapter)
-    check_rank(a, rank)
-    rows:list[LoRARow] = []
-    tensors = extra_tensors(a)
-    for n, f in layer_factors(a):
-        A, B, error = layer_lora(f, rank, dtype)
-        rows.append(LoRARow(n, a.plan[n].shape, a.plan[n].r, len(A), A.numel() + B.numel(), kron_norm(*f.terms), error))
+    a = _open_adapter(adapter)
+    _check_rank(a, rank)
+    rows:list[_LoRARow] = []
+    tensors = _extra_tensors(a)
+    for n, f in _layer_factors(a):
+        A, B, error = _layer_lora(f, rank, dtype)
+        rows.append(_LoRARow(n, a.plan[n].shape, a.plan[n].r, len(A), A.numel() + B.numel(), _kron_norm(*f.terms), error))
         if len(A): tensors |= {f"base_model.model.{n}.lora_A.weight": A, f"base_model.model.{n}.lora_B.weight": B}
-    config, path = lora_config(a, rows), check_out(out)
+    config, path = _lora_config(a, rows), _check_out(out)
     save_file(tensors, path/WEIGHTS, metadata={"format": "pt"})
     config.save_pretrained(str(path))
-    card = LORA_CARD.format(sizes=lora_table(rows).splitlines()[-1], error=overall(rows), worst=max(r.error for r in rows), base=config.base_model_name_or_path)
+    card = _LORA_CARD.format(sizes=lora_table(rows).splitlines()[-1], error=_overall(rows), worst=max(r.error for r in rows), base=config.base_model_name_or_path)
     (path/"README.md").write_text(card, encoding="utf-8")
     return rows
 
-# %% ../../nbs/share/02_lora.ipynb #484b2c41
 def lora_table(
-    rows:Sequence[LoRARow],   # from `export_lora`
+    rows:Sequence[_LoRARow],   # from `export_lora`
 )->str:
     "The rows as text, with a last line over all."
     width = max([5] + [len(r.name) for r in rows])
@@ -185,5 +173,5 @@ def lora_table(
     for r in rows: lines.append(f"{r.name:{width}}  {','.join(map(str, r.shape)):>20}  {r.r:5d}  {r.rank:4d}  {r.params:10,d}  {r.error:6.2%}")
     used = [r.rank for r in rows if r.rank]
     worst = max(rows, key=lambda r: round(r.error, 6))     # a rounding is no worst layer
-    lines.append(f"{len(used)} layers, rank {min(used)} to {max(used)}, {sum(r.params for r in rows):,} parameters, error {overall(rows):.2%} of the change, at most {worst.error:.2%} in {worst.name}")
+    lines.append(f"{len(used)} layers, rank {min(used)} to {max(used)}, {sum(r.params for r in rows):,} parameters, error {_overall(rows):.2%} of the change, at most {worst.error:.2%} in {worst.name}")
     return "\n".join(lines)

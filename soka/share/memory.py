@@ -19,11 +19,10 @@ from ..weights.backend import base_features
 from ..weights.loading import compute_dtype
 
 # %% auto #0
-__all__ = ['UNITS', 'FREE', 'stored_bytes', 'base_bytes', 'Widths', 'widths', 'layer_bytes', 'wide_bytes', 'Memory',
-           'start_bytes', 'memory', 'parse_size', 'largest_batch', 'memory_table']
+__all__ = ['memory', 'parse_size', 'largest_batch', 'memory_table']
 
 # %% ../../nbs/share/07_memory.ipynb #33b6ab14
-def stored_bytes(
+def _stored_bytes(
     size:tuple[int, int],   # (out_features, in_features)
     quantize:str,           # nf4, fp4 or int8
     *,
@@ -35,18 +34,15 @@ def stored_bytes(
     blocks = ceil(n/64)
     return ceil(n/2) + (blocks + 4*ceil(blocks/256) if double_quant else 4*blocks)
 
-def base_bytes(
-    model:Any,            # the base's structure, on the meta device
-    config:TrainConfig,   # says how it is stored
-)->int:
+def _base_bytes(model:Any, config:TrainConfig)->int:
     "Bytes of the base's weights as training stores them."
     head, quantized = model.get_output_embeddings(), config.quantize != "none"
     packed = {m.weight: base_features(m) for m in model.modules() if type(m) is nn.Linear and m is not head and quantized}
     width = 4 if quantized else compute_dtype(config.dtype).itemsize
-    return sum(stored_bytes(s, config.quantize, double_quant=config.double_quant) for s in packed.values()) + sum(width*p.numel() for p in model.parameters() if p not in packed)
+    return sum(_stored_bytes(s, config.quantize, double_quant=config.double_quant) for s in packed.values()) + sum(width*p.numel() for p in model.parameters() if p not in packed)
 
 # %% ../../nbs/share/07_memory.ipynb #2f5b49fb
-class Widths(NamedTuple):
+class _Widths(NamedTuple):
     "Sizes on which a Llama's memory depends."
     hidden:int   # h
     keys:int     # k
@@ -54,32 +50,25 @@ class Widths(NamedTuple):
     layers:int
     vocab:int
 
-def widths(
-    model:Any,   # of transformers
-)->Widths:
+def _widths(model:Any)->_Widths:
     "The sizes of a model built like Llama."
     c = model.config
-    try: return Widths(c.hidden_size, c.num_key_value_heads*(getattr(c, "head_dim", None) or c.hidden_size//c.num_attention_heads), c.intermediate_size, c.num_hidden_layers, c.vocab_size)
+    try: return _Widths(c.hidden_size, c.num_key_value_heads*(getattr(c, "head_dim", None) or c.hidden_size//c.num_attention_heads), c.intermediate_size, c.num_hidden_layers, c.vocab_size)
     except AttributeError: raise NotImplementedError(f"memory is counted for models built like Llama, got {c.model_type}") from None
 
-def layer_bytes(
-    w:Widths,
-    config:TrainConfig,   # says how the base is stored and in which dtype it computes
-)->int:                   # of one token
+def _layer_bytes(w:_Widths, config:TrainConfig)->int:
     "What one layer with adapters keeps for backward."
     half = compute_dtype(config.dtype).itemsize
     if half == 4: return 4*(6*w.hidden + 2*w.keys + 4*w.mlp)
     if config.quantize == "none": return (8 + 4*half)*w.hidden + 2*half*w.keys + 4*half*w.mlp
     return (8 + 7*half)*w.hidden + 2*half*w.keys + (12 + half)*w.mlp
 
-def wide_bytes(
-    config:TrainConfig,
-)->int:                   # of one number
+def _wide_bytes(config:TrainConfig)->int:
     "Of the vectors between layers: float32 beside a quantized base."
     return 4 if config.quantize != "none" else compute_dtype(config.dtype).itemsize
 
 # %% ../../nbs/share/07_memory.ipynb #6cb7d13c
-class Memory(NamedTuple):
+class _Memory(NamedTuple):
     "Bytes at the largest moment of a training step, and of the start before it."
     base:int          # weights as they are stored
     adapter:int       # trained parameters, float32
@@ -101,11 +90,7 @@ class Memory(NamedTuple):
         "The largest moment."
         return max(self.fixed + self.activations + max(self.layer, self.loss), self.base + self.start)
 
-# %% ../../nbs/share/07_memory.ipynb #1a4b7f98
-def start_bytes(
-    sizes:Sequence[tuple[int, int]],   # of the adapted weights
-    passing:int,                       # bytes of a training step's pass
-)->int:                                # beside the base
+def _start_bytes(sizes:Sequence[tuple[int, int]], passing:int)->int:
     "What `with_gradients` holds: a sketch of every layer and its gradient, and a pass over a batch or one decomposition."
     ranks = [min(COLUMNS, m, n) for m,n in sizes]
     left, right = (4*sum(r*s[i] for r,s in zip(ranks, sizes)) for i in (0, 1))
@@ -115,21 +100,21 @@ def memory(
     config:TrainConfig,            # settings of method soka
     model:Any,                     # the base's structure, on the meta device
     plan:Mapping[str, LayerPlan],  # by layer name
-)->Memory:
+)->_Memory:
     "Memory of a training step, counted from sizes."
-    w, tokens, half, wide = widths(model), config.batch_size*config.max_length, compute_dtype(config.dtype).itemsize, wide_bytes(config)
+    w, tokens, half, wide = _widths(model), config.batch_size*config.max_length, compute_dtype(config.dtype).itemsize, _wide_bytes(config)
     sizes = [base_features(model.get_submodule(n)) for n,p in plan.items() if p.r]
-    trained, each, largest = 4*sum(p.params for p in plan.values()), layer_bytes(w, config), max(m*n for m,n in sizes)
+    trained, each, largest = 4*sum(p.params for p in plan.values()), _layer_bytes(w, config), max(m*n for m,n in sizes)
     kept = w.layers*(wide*w.hidden if config.gradient_checkpointing else each)
     again = tokens*(each - wide*w.hidden)*config.gradient_checkpointing
     passing = tokens*2*w.mlp*(4 if config.quantize != "none" else half) + half*largest*(config.quantize != "none")
     loss = tokens*(12*w.vocab + 8*w.hidden) + half*w.vocab*w.hidden*(wide != half)     # the head in float32 is cast for the product
-    return Memory(base_bytes(model, config), trained, trained*(config.source == "weight"), trained, 2*trained, tokens*kept, again + passing, loss,
-                  start_bytes(sizes, tokens*kept + max(again + passing, loss))*uses_gradients(config))
+    return _Memory(_base_bytes(model, config), trained, trained*(config.source == "weight"), trained, 2*trained, tokens*kept, again + passing, loss,
+                  _start_bytes(sizes, tokens*kept + max(again + passing, loss))*uses_gradients(config))
 
 # %% ../../nbs/share/07_memory.ipynb #6e9e3927
-UNITS = {"GB": 10**9, "GiB": 2**30, "MB": 10**6, "MiB": 2**20}
-FREE = 0.1   # of a card
+_UNITS = {"GB": 10**9, "GiB": 2**30, "MB": 10**6, "MiB": 2**20}
+_FREE = 0.1   # of a card
 
 def parse_size(
     text:str,   # as 24GB or 24 GiB
@@ -137,7 +122,7 @@ def parse_size(
     "A size with its unit as a number of bytes."
     found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*(GB|GiB|MB|MiB)", text.strip(), re.ASCII)
     if not found: raise ValueError(f"gpu must be a size as 24GB or 24GiB, got {shown(text)}")
-    return int(float(found[1])*UNITS[found[2]])
+    return int(float(found[1])*_UNITS[found[2]])
 
 def largest_batch(
     config:TrainConfig,
@@ -146,13 +131,13 @@ def largest_batch(
     room:int,                      # bytes of a card
 )->int:                            # 0 where not even one example fits
     "Most examples at once."
-    def fits(b): return memory(replace(config, batch_size=b), model, plan).total <= (1 - FREE)*room
+    def fits(b): return memory(replace(config, batch_size=b), model, plan).total <= (1 - _FREE)*room
     b = 1
     while fits(b): b *= 2
     return next((n for n in range(b - 1, b//2 - 1, -1) if n and fits(n)), 0)
 
 def memory_table(
-    m:Memory,
+    m:_Memory,
     config:TrainConfig,   # that it was counted for
 )->str:
     "Each part on its own line."

@@ -19,67 +19,48 @@ from ..train.config import DTYPES
 from ..weights.loading import compute_dtype, load_whole, read_tokenizer
 
 # %% auto #0
-__all__ = ['TASK_CLASSES', 'class_of', 'labels_of', 'check_heads', 'make_room', 'load_adapted', 'check_adapter',
-           'check_new_folder', 'merge']
+__all__ = ['check_adapter', 'check_new_folder', 'merge']
 
 # %% ../../nbs/share/04_merge.ipynb #295a392f
-TASK_CLASSES = {"CAUSAL_LM": "AutoModelForCausalLM", "SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM", "SEQ_CLS": "AutoModelForSequenceClassification", "TOKEN_CLS": "AutoModelForTokenClassification",
+_TASK_CLASSES = {"CAUSAL_LM": "AutoModelForCausalLM", "SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM", "SEQ_CLS": "AutoModelForSequenceClassification", "TOKEN_CLS": "AutoModelForTokenClassification",
                 "QUESTION_ANS": "AutoModelForQuestionAnswering", "FEATURE_EXTRACTION": "AutoModel"}
 
-def class_of(
-    task:str|None,     # task_type of an adapter
-    architectures:list[str]|None,   # of its base's config
-)->Any:                # a class of transformers, with `from_pretrained`
+def _class_of(task:str|None, architectures:list[str]|None)->Any:
     "What a base is loaded as: by the adapter's task, else by what its checkpoint says."
-    if task is not None and task not in TASK_CLASSES: raise ValueError(f"task_type must be one of {', '.join(TASK_CLASSES)}, got {task!r}")
+    if task is not None and task not in _TASK_CLASSES: raise ValueError(f"task_type must be one of {', '.join(_TASK_CLASSES)}, got {task!r}")
     own = getattr(transformers, (architectures or [""])[0] or "AutoModelForCausalLM", None)
-    return getattr(transformers, TASK_CLASSES[task]) if task is not None else own or transformers.AutoModelForCausalLM
+    return getattr(transformers, _TASK_CLASSES[task]) if task is not None else own or transformers.AutoModelForCausalLM
 
-def labels_of(
-    tensors:dict[str, Tensor],   # of an adapter, as in its file
-)->int|None:                     # None where no classifier was trained
+def _labels_of(tensors:dict[str, Tensor])->int|None:
     "How many labels the trained head tells apart."
     ends = (".classifier.weight", ".score.weight", ".out_proj.weight", ".qa_outputs.weight")
     rows = [len(t) for k,t in tensors.items() if k.endswith(ends) and t.ndim == 2]
     return rows[-1] if rows else None
 
-# %% ../../nbs/share/04_merge.ipynb #05c68b20
-def check_heads(
-    found:set[str],   # tensors that had no place
-    adapter:str|Path,
-    model:Any,
-)->None:              # a `ValueError` names the first
+def _check_heads(found:set[str], adapter:str|Path, model:Any)->None:
     "Refuse to leave out what an adapter trained."
     if found: raise ValueError(f"base must have every module that the adapter trained, got {type(model).__name__} without one for {min(found)} of {str(adapter)!r}")
 
-def make_room(
-    model:Any,                   # a base, changed where an adapter brings more tokens
-    tensors:dict[str, Tensor],   # of the adapter
-)->None:
+def _make_room(model:Any, tensors:dict[str, Tensor])->None:
     "As many embeddings as an adapter was trained with, if it holds them."
     inside = model.get_input_embeddings()
     name = next(n for n,m in model.named_modules() if m is inside)
     rows = len(tensors.get(f"base_model.model.{name}.weight", inside.weight))
     if rows != len(inside.weight): model.resize_token_embeddings(rows, mean_resizing=False)
 
-def load_adapted(
-    adapter:str|Path,     # folder of an adapter, of SoKA or another method
-    base:str|Path,        # folder or hub id
-    revision:str|None=None,          # of the base
-    dtype:torch.dtype|str="auto",    # of the base; "auto" for its own
-)->Any:                   # a PeftModel; a `ValueError` where the two do not fit
+def _load_adapted(adapter:str|Path, base:str|Path, revision:str|None=None, dtype:torch.dtype|str="auto")->Any:
     "Base and adapter as the adapter's task needs them, with every module that it trained."
     config = json.loads((Path(adapter)/"adapter_config.json").read_text(encoding="utf-8"))
     tensors, task = load_peft_weights(str(adapter), device="cpu"), config.get("task_type")
     own = transformers.AutoConfig.from_pretrained(str(base), revision=revision)
-    kw = {} if task not in ("SEQ_CLS", "TOKEN_CLS") or (labels := labels_of(tensors)) in (None, own.num_labels) else {"num_labels": labels}
-    model = load_whole(base, class_of(task, own.architectures), HEADS | {*(config.get("modules_to_save") or ())}, revision=revision, dtype=dtype, **kw)
+    kw = {} if task not in ("SEQ_CLS", "TOKEN_CLS") or (labels := _labels_of(tensors)) in (None, own.num_labels) else {"num_labels": labels}
+    model = load_whole(base, _class_of(task, own.architectures), HEADS | {*(config.get("modules_to_save") or ())}, revision=revision, dtype=dtype, **kw)
     if getattr(model, "is_quantized", False): raise ValueError(f"base must be a float checkpoint, got {str(base)!r}, which is quantized")
-    make_room(model, tensors)
+    _make_room(model, tensors)
     made:Any = PeftModel.from_pretrained(model, str(adapter))
     homeless = made.load_adapter(str(adapter), "default").unexpected_keys            # again, for what PEFT says then
     twice = {k for k in homeless if (s := re.sub(r"\.(modules_to_save|original_module)(?=\.)", "", k)) != k and s in tensors}   # as PEFT saves resized heads
-    check_heads(set(homeless) - twice, adapter, model)
+    _check_heads(set(homeless) - twice, adapter, model)
     return made
 
 # %% ../../nbs/share/04_merge.ipynb #219a9ddf
@@ -93,14 +74,12 @@ def check_adapter(
         if not there: raise FileNotFoundError(f"adapter folder must hold {name}, got none in {str(folder)!r}")
     return check_value("adapter_config.json", read_json(path/"adapter_config.json", "adapter_config.json"), dict[str, Any])
 
-# %% ../../nbs/share/04_merge.ipynb #895b8c9a
 def check_new_folder(folder:str|Path)->None:
     "Make a folder that is new or empty, or raise."
     try: Path(folder).mkdir(parents=True, exist_ok=True)
     except OSError as e: raise ValueError(f"out must be a folder that can be written, got {str(folder)!r}: {e.strerror}") from e
     if any(Path(folder).iterdir()): raise ValueError(f"out must be a new or empty folder, got {str(folder)!r}")
 
-# %% ../../nbs/share/04_merge.ipynb #5d43634f
 def merge(
     adapter:str|Path,     # adapter folder
     out:str|Path,         # new or empty folder
@@ -114,7 +93,7 @@ def merge(
     check_new_folder(out)
     source, revision = model_path(name), None if base else config.get("revision")
     own = (Path(adapter)/"tokenizer_config.json").is_file()          # a trainer saves the one it trained with, new tokens included
-    merged: Any = load_adapted(adapter, source, revision, "auto" if dtype == "auto" else compute_dtype(dtype)).merge_and_unload()
+    merged: Any = _load_adapted(adapter, source, revision, "auto" if dtype == "auto" else compute_dtype(dtype)).merge_and_unload()
     tokenizer = read_tokenizer(str(adapter) if own else source, None if own else revision)   # before anything is written
     tokenizer.save_pretrained(str(out))
     merged.save_pretrained(str(out))               # last: what is there without it looks like no model

@@ -23,11 +23,10 @@ from ..weights.loading import compute_dtype
 from ..weights.quant import bnb, dense_weight, quantize_linear
 
 # %% auto #0
-__all__ = ['as_stored', 'PlanRow', 'plan_rows', 'weight_reader', 'plan_checkpoint', 'plan_table', 'plan_map', 'plot_plan',
-           'plans_by_gradients', 'plan_source', 'TrainPlan', 'train_plan']
+__all__ = ['plan_rows', 'plan_table', 'plan_map', 'plot_plan', 'train_plan']
 
 # %% ../../nbs/share/06_plan.ipynb #afaf23b0
-def as_stored(
+def _as_stored(
     config:TrainConfig,          # says how the base is stored
 )->Callable[[Tensor], Tensor]:   # from a weight in the file, shape (out, in), to one of that shape
     "What training makes of a float weight: cast, quantized, and read back for the decomposition."
@@ -43,7 +42,7 @@ def as_stored(
     return {"none": cast, "int8": eight}.get(config.quantize, four)
 
 # %% ../../nbs/share/06_plan.ipynb #28d2222c
-class PlanRow(NamedTuple):
+class _PlanRow(NamedTuple):
     "What one layer gets."
     name:str         # of the layer
     shape:KronShape  # (m1, n1, m2, n2)
@@ -53,28 +52,25 @@ class PlanRow(NamedTuple):
 
 def plan_rows(
     plan:Mapping[str, LayerPlan],  # by layer name
-)->list[PlanRow]:                  # a row per layer
+)->list[_PlanRow]:                  # a row per layer
     "A plan with what it costs."
-    return [PlanRow(n, p.shape, p.r, p.params, p.r*p.shape.madds()) for n,p in plan.items()]
+    return [_PlanRow(n, p.shape, p.r, p.params, p.r*p.shape.madds()) for n,p in plan.items()]
 
-# %% ../../nbs/share/06_plan.ipynb #d271c9db
-def weight_reader(
+def _weight_reader(
     config:TrainConfig,          # names the model and how it is stored
 )->Callable[[str], Tensor]:      # from a layer's name to its weight, shape (out, in), float32
     "Weights as training has them, each read when it is asked for."
-    opened, stored = cache(lambda: open_checkpoint(config.model, config.revision)), as_stored(config)
+    opened, stored = cache(lambda: open_checkpoint(config.model, config.revision)), _as_stored(config)
     return lambda name: stored(read_weight(opened(), name)).float()
 
-def plan_checkpoint(
-    config:TrainConfig,     # its plan needs no gradients
-)->tuple[SoKAConfig, Any]:  # settings with the plan; the model on the meta device
+def _plan_checkpoint(config:TrainConfig)->tuple[SoKAConfig, Any]:
     "The plan that training follows, with at most one weight in memory at a time."
     model = open_checkpoint(config.model, config.revision, weights=False).model
-    return planned(config, model, weight=weight_reader(config)), model
+    return planned(config, model, weight=_weight_reader(config)), model
 
 # %% ../../nbs/share/06_plan.ipynb #469d682c
 def plan_table(
-    rows:Sequence[PlanRow],  # from `plan_rows`
+    rows:Sequence[_PlanRow],  # from `plan_rows`
     total:int,               # parameters of the base
 )->str:
     "The plan as text, with a last line of sums."
@@ -88,7 +84,7 @@ def plan_table(
 
 # %% ../../nbs/share/06_plan.ipynb #b0831bbd
 def plan_map(
-    rows:Sequence[PlanRow],  # from `plan_rows`
+    rows:Sequence[_PlanRow],  # from `plan_rows`
 )->str:                      # a line for each projection, and one of sums
     "Terms by projection and block, as text."
     grid, names, _ = rank_grid({r.name: r.r for r in rows})
@@ -97,9 +93,8 @@ def plan_map(
     def cells(row): return (" "*(digits > 1)).join(" "*digits if isnan(v) else f"{v:{digits}.0f}" for v in row)
     return "\n".join(f"{name:{wide}}  {cells(row)}" for name,row in lines.items())
 
-# %% ../../nbs/share/06_plan.ipynb #811b6fa6
 def plot_plan(
-    plans:Mapping[str, Sequence[PlanRow]],   # by title; drawn beside each other
+    plans:Mapping[str, Sequence[_PlanRow]],   # by title; drawn beside each other
 )->Figure:
     "Terms by projection and block, on one scale."
     grids = {t: rank_grid({r.name: r.r for r in rows}) for t,rows in plans.items()}
@@ -114,25 +109,20 @@ def plot_plan(
     return fig
 
 # %% ../../nbs/share/06_plan.ipynb #46cb0022
-def plans_by_gradients(
-    config:TrainConfig,  # settings of method soka
-)->bool:
+def _plans_by_gradients(config:TrainConfig)->bool:
     "Do shape or rank follow the gradients of the first batches?"
     fixed = config.plan is not None or (config.r is not None and config.shape not in (None, "auto"))
     return uses_gradients(config) and (config.rank_source or config.source) == "gradient" and not fixed
 
-def plan_source(
-    config:TrainConfig,  # settings of method soka
-)->str:
+def _plan_source(config:TrainConfig)->str:
     "Where the plan comes from, in words."
     if config.plan is not None: return "the plan that was given"
-    if plans_by_gradients(config): return f"the gradients of the first {config.gradient_batches} batches"
+    if _plans_by_gradients(config): return f"the gradients of the first {config.gradient_batches} batches"
     if "weight" in (config.source, config.rank_source): return "the spectra of the base's weights"
     if config.budget is not None: return "an even share of the budget"
     return f"{config.r} terms in every layer" if config.r is not None else "the spectra of the base's weights"
 
-# %% ../../nbs/share/06_plan.ipynb #56fce914
-class TrainPlan(NamedTuple):
+class _TrainPlan(NamedTuple):
     "A plan and where it comes from."
     config:SoKAConfig   # settings with the plan
     model:Any           # the base, or its structure on the meta device
@@ -142,16 +132,16 @@ def train_plan(
     config:TrainConfig,    # settings of method soka
     *,
     load:bool=True,        # False: no base and no data is loaded for gradients
-)->TrainPlan:
+)->_TrainPlan:
     "The plan that `soka train` follows with these settings."
     if residual_on_quantized(config):
         base, _ = load_frozen(config)
-        return TrainPlan(planned(config, base), base, f"plan by {plan_source(config)}, with shapes tried on the quantized base")
-    note = f"plan by {plan_source(config)}"
-    if plans_by_gradients(config):
+        return _TrainPlan(planned(config, base), base, f"plan by {_plan_source(config)}, with shapes tried on the quantized base")
+    note = f"plan by {_plan_source(config)}"
+    if _plans_by_gradients(config):
         try: found = (load_tokenizer(config), encode_splits(config, load_tokenizer(config))[0][0]) if load else None
         except OSError as e: found, note = None, f"{note}, but the data cannot be read ({str(e).splitlines()[0]})"
-        if found: return TrainPlan(planned(config, base := load_frozen(config)[0], *found), base, f"{note} of {config.data}, as training computes them")
+        if found: return _TrainPlan(planned(config, base := load_frozen(config)[0], *found), base, f"{note} of {config.data}, as training computes them")
         config = replace(config, gradient_batches=0, rank_source=None)
-        note = f"{note}, not computed here: this is {plan_source(config)} instead, and training will differ"
-    return TrainPlan(*plan_checkpoint(config), note)
+        note = f"{note}, not computed here: this is {_plan_source(config)} instead, and training will differ"
+    return _TrainPlan(*_plan_checkpoint(config), note)

@@ -23,15 +23,14 @@ from ..data.encode import check_tokenizer, Collator, DataReport, encode_rows
 from ..data.problems import word_problems
 from ..data.rows import heldout_split, load_rows
 from ..method.budget import parse_budget
-from .config import check_files, check_model, plan_content, TrainConfig
-from .process import made_once, main_process, one_start, this_process
+from .config import check_files, check_model, _plan_content, TrainConfig
+from .process import _made_once, main_process, _one_start, _this_process
 from ..weights.loading import compute_dtype, load_whole, read_tokenizer
 from ..weights.quant import bnb, features, keep_cpu_weights, quantize_layers
 
 # %% auto #0
-__all__ = ['load_splits', 'load_tokenizer', 'quantization', 'check_4bit', 'load_frozen', 'prepare', 'soka_config', 'check_ready',
-           'lora_config', 'first_batches', 'uses_gradients', 'planned', 'adapter_config', 'residual_on_quantized',
-           'on_residual', 'one_residual', 'build_model', 'encode_splits']
+__all__ = ['load_splits', 'load_tokenizer', 'load_frozen', 'soka_config', 'check_ready', 'uses_gradients', 'planned',
+           'residual_on_quantized', 'encode_splits']
 
 # %% ../../nbs/train/03_build.ipynb #0633427a
 def load_splits(
@@ -55,11 +54,7 @@ def load_tokenizer(
     check_tokenizer(tokenizer)
     return tokenizer
 
-# %% ../../nbs/train/03_build.ipynb #69aebd2e
-def quantization(
-    config:TrainConfig,        # settings
-    dtype:torch.dtype,         # of computations
-)->BitsAndBytesConfig|None:    # None for a float base
+def _quantization(config:TrainConfig, dtype:torch.dtype)->BitsAndBytesConfig|None:
     "What transformers needs to quantize while loading."
     if config.quantize == "none" or config.method == "pissa": return None
     bnb()   # an ImportError here says what is wrong before anything is loaded
@@ -68,29 +63,25 @@ def quantization(
                               bnb_4bit_compute_dtype=dtype)
 
 # %% ../../nbs/train/03_build.ipynb #a2708fe9
-def check_4bit(
-    model:nn.Module,  # a loaded base
-)->None:              # a `ValueError` names the first layer that cannot run
+def _check_4bit(model:nn.Module)->None:
     "Refuse 4-bit layers on the CPU whose number of rows is not divisible by 32."
     for name, m in model.named_modules():
         if type(m).__name__ == "Linear4bit" and m.weight.device.type == "cpu" and features(m)[0] % 32:
             raise ValueError(f"4-bit on the CPU needs out_features divisible by 32, got {features(m)[0]} in {name}; use int8 or none")
 
-# %% ../../nbs/train/03_build.ipynb #4d0dbad8
 def load_frozen(
     config:TrainConfig,                      # settings
 )->tuple[Any, PreTrainedTokenizerBase]:      # model and tokenizer
     "The base, stored and frozen as the settings say, and its tokenizer."
     tokenizer, dtype = load_tokenizer(config), compute_dtype(config.dtype)
     model = load_whole(model_path(config.model), revision=config.revision, dtype=dtype,
-        quantization_config=quantization(config, dtype), device_map={"": this_process().device})
+        quantization_config=_quantization(config, dtype), device_map={"": _this_process().device})
     keep_cpu_weights(model)
-    check_4bit(model)
+    _check_4bit(model)
     model.config.use_cache = False   # no use in training; generation asks for it
-    return prepare(model, config), tokenizer
+    return _prepare(model, config), tokenizer
 
-# %% ../../nbs/train/03_build.ipynb #015c2573
-def prepare(model:Any, config:TrainConfig)->Any:
+def _prepare(model:Any, config:TrainConfig)->Any:
     "Frozen; a quantized base as PEFT recommends, a float base with a gradient at its input where checkpointing needs one."
     checkpointing = config.gradient_checkpointing
     if getattr(model, "is_loaded_in_4bit", False) or getattr(model, "is_loaded_in_8bit", False):
@@ -108,7 +99,6 @@ def soka_config(
     "The settings of `soka.peft`."
     return replace(config.soka_settings(), plan=config.plan, budget=None if config.budget is None else parse_budget(config.budget, total))
 
-# %% ../../nbs/train/03_build.ipynb #4c2807bf
 def check_ready(
     config:TrainConfig,
 )->None:               # an error names the first setting that a new run cannot use
@@ -117,14 +107,10 @@ def check_ready(
     for key in ("data", "eval_data"): check_files(key, getattr(config, key))
     if config.method != "soka": return
     if "update" in (config.source, config.rank_source): raise ValueError(f"source and rank_source must be gradient, weight or zero in training, got {config.source} and {config.rank_source}")
-    if isinstance(config.plan, str): plan_content(config.plan)   # not there: this says so
+    if isinstance(config.plan, str): _plan_content(config.plan)   # not there: this says so
     if config.plan is not None: soka_config(config, 10**12)
 
-# %% ../../nbs/train/03_build.ipynb #8bb66d78
-def lora_config(
-    config:TrainConfig,  # settings
-    model:Any,           # the base, unchanged afterwards
-)->LoraConfig:
+def _lora_config(config:TrainConfig, model:Any)->LoraConfig:
     "The settings of PEFT's LoRA, at the rank given or the largest that the budget pays for."
     ranks = {n: int(r) for n, r in (p.split("=") for p in config.rank_pattern or ())}
     def at(r, **kw): return LoraConfig(r=r, rank_pattern=ranks, alpha_pattern=dict(ranks), lora_alpha=r, lora_dropout=config.dropout, target_modules=config.target_modules, task_type="CAUSAL_LM", **kw)
@@ -138,19 +124,13 @@ def lora_config(
     return at(r, init_lora_weights="pissa_niter_16" if config.method == "pissa" else True)
 
 # %% ../../nbs/train/03_build.ipynb #f57ef085
-def first_batches(
-    config:TrainConfig,                 # settings
-    tokenizer:PreTrainedTokenizerBase,  # the base's
-    data:Any,                           # encoded training rows
-    device:torch.device,                # where the base is
-)->list[dict[str, Tensor]]:             # at most `gradient_batches`, as the model takes them
+def _first_batches(config:TrainConfig, tokenizer:PreTrainedTokenizerBase, data:Any, device:torch.device)->list[dict[str, Tensor]]:
     "The batches that a gradient start is made from."
     size, collate = config.batch_size, Collator(tokenizer)
     n = min(len(data), size*config.gradient_batches)
     rows = [[data[i] for i in range(k, min(k + size, n))] for k in range(0, n, size)]
     return [{k: v.to(device) for k,v in collate(batch).items()} for batch in rows]
 
-# %% ../../nbs/train/03_build.ipynb #3c2fa211
 def uses_gradients(
     config:TrainConfig,  # settings
 )->bool:
@@ -172,18 +152,13 @@ def planned(
         from soka.adapter.residual import Format, plan_residual
         return plan_residual(base, made, open_checkpoint(config.model, config.revision), Format(config.quantize, config.double_quant))
     if uses_gradients(config) and tokenizer is not None and data is not None:
-        return with_gradients(made, base, first_batches(config, tokenizer, data, base.device), together=False)   # the first process makes it for all
+        return with_gradients(made, base, _first_batches(config, tokenizer, data, base.device), together=False)   # the first process makes it for all
     return with_plan(made, base, weight)
 
-def adapter_config(
-    config:TrainConfig,                 # settings
-    base:Any,                           # from `load_frozen`
-    tokenizer:PreTrainedTokenizerBase,  # the base's
-    data:Any=None,                      # encoded training rows, for gradients
-)->PeftConfig:
+def _adapter_config(config:TrainConfig, base:Any, tokenizer:PreTrainedTokenizerBase, data:Any=None)->PeftConfig:
     "What PEFT needs to make the adapter of `method`."
     if config.method == "soka": return planned(config, base, tokenizer, data)
-    made: Any = lora_config(config, base)
+    made: Any = _lora_config(config, base)
     made.base_model_name_or_path, made.revision = model_path(config.model), config.revision
     return made
 
@@ -192,13 +167,7 @@ def residual_on_quantized(config:TrainConfig)->bool:
     "Is the base to be quantized after the adapter's start has been taken out?"
     return config.method == "soka" and config.mode == "residual" and config.source == "weight" and config.quantize != "none"
 
-def on_residual(
-    config:TrainConfig,       # settings
-    base:Any,                 # from `load_frozen`
-    saved:str|None=None,      # folder of an adapter; None for a new one
-    *,
-    trainable:bool=True,      # should a saved adapter go on training?
-)->PeftModel:
+def _on_residual(config:TrainConfig, base:Any, saved:str|None=None, *, trainable:bool=True)->PeftModel:
     "The base with a residual adapter, made from the floats of the checkpoint."
     from soka.weights.checkpoint import open_checkpoint                         # imported here, since both import this module
     from soka.adapter.residual import load_residual, quantize_residual
@@ -206,34 +175,25 @@ def on_residual(
     if saved: return load_residual(base, saved, floats, is_trainable=trainable)
     return quantize_residual(base, planned(config, base), floats, iterations=config.iterations)
 
-# %% ../../nbs/train/03_build.ipynb #d4d355c0
-def one_residual(
-    config:TrainConfig,  # settings
-    base:Any,            # quantized
-)->PeftModel:            # with the same numbers in every process
+def _one_residual(config:TrainConfig, base:Any)->PeftModel:
     "A residual adapter; every process makes its base from its own floats."
     def read(made, numbers):
         with tempfile.TemporaryDirectory() as folder:
             made.save_pretrained(folder)
             save_file({k: v.contiguous() for k,v in numbers.items()}, Path(folder)/"adapter_model.safetensors", metadata={"format": "pt"})
-            return on_residual(config, base, folder)
-    return made_once(lambda: on_residual(config, base), read)
+            return _on_residual(config, base, folder)
+    return _made_once(lambda: _on_residual(config, base), read)
 
-# %% ../../nbs/train/03_build.ipynb #9146a36f
-def build_model(
-    config:TrainConfig,                        # settings
-    data:Any=None,                             # encoded training rows, for source gradient
-    checkpoint:str|None=None,                  # where a run goes on from
-    loaded:tuple[Any, PreTrainedTokenizerBase]|None=None,  # from `load_frozen`; None loads them
-)->tuple[PeftModel, PreTrainedTokenizerBase]:  # model with adapter, tokenizer
+def _build_model(config:TrainConfig, data:Any=None, checkpoint:str|None=None,
+                 loaded:tuple[Any, PreTrainedTokenizerBase]|None=None)->tuple[PeftModel, PreTrainedTokenizerBase]:
     "The base with the adapter of `method`, ready to train."
     base, tokenizer = loaded or load_frozen(config)
     set_seed(config.seed)   # LoRA's start is random, and every process must draw the same
     if checkpoint and config.method == "soka" and config.source != "weight":
         return PeftModel.from_pretrained(base, checkpoint, is_trainable=True), tokenizer
-    if residual_on_quantized(config): return on_residual(config, base, checkpoint) if checkpoint else one_residual(config, base), tokenizer
-    def make()->Any: return get_peft_model(base, adapter_config(config, base, tokenizer, data))
-    model: Any = one_start(make, base) if config.method == "soka" else make()
+    if residual_on_quantized(config): return _on_residual(config, base, checkpoint) if checkpoint else _one_residual(config, base), tokenizer
+    def make()->Any: return get_peft_model(base, _adapter_config(config, base, tokenizer, data))
+    model: Any = _one_start(make, base) if config.method == "soka" else make()
     if config.method == "pissa" and config.quantize != "none": quantize_layers(model, config.quantize, double_quant=config.double_quant, compute_dtype=compute_dtype(config.dtype))
     return model, tokenizer
 

@@ -14,10 +14,10 @@ from .build import residual_on_quantized
 from .config import TrainConfig
 
 # %% auto #0
-__all__ = ['CARD', 'load_code', 'nll_words', 'model_card', 'save_adapter', 'save_start']
+__all__ = ['nll_words']
 
 # %% ../../nbs/train/09_card.ipynb #18de6b62
-CARD = """---
+_CARD = """---
 base_model: {base}
 library_name: peft
 tags: [{method}, peft]
@@ -36,8 +36,7 @@ Terms per layer: {ranks}. Data: `{data}`, {rows:,} rows, {steps} steps.
 The whole record of the run is `run.json` in the folder above.
 """
 
-# %% ../../nbs/train/09_card.ipynb #69e13f08
-def load_code(config:TrainConfig)->str:
+def _load_code(config:TrainConfig)->str:
     "The lines that load the adapter."
     soka = ["import soka.peft  # registers the method with PEFT"] if config.method == "soka" else []
     if config.model == "base": return "\n".join([*soka, "from soka.train.run import load_run", "model, tokenizer, record = load_run(\"FOLDER OF THE RUN\")"])
@@ -45,22 +44,20 @@ def load_code(config:TrainConfig)->str:
     lines = ["from peft import PeftModel", "from transformers import AutoModelForCausalLM", f"base = AutoModelForCausalLM.from_pretrained({config.model!r})"]
     return "\n".join([*soka, *lines, "model = PeftModel.from_pretrained(base, \"THIS FOLDER\")"])
 
-# %% ../../nbs/train/09_card.ipynb #f8246b53
 def nll_words(record:Mapping[str, Any])->str:
     "Held-out NLL before and after a run that evaluated."
     before, after = ("not finite" if e["eval_nll"] is None else f"{e['eval_nll']:.4f}" for e in (record["eval"][0], record["eval"][-1]))
     return f"{before} before, {after} after"
 
-def model_card(record:Mapping[str, Any], config:TrainConfig)->str:
+def _model_card(record:Mapping[str, Any], config:TrainConfig)->str:
     "The text of the adapter's README.md."
     a, evals, used = record["adapter"], record["eval"], [r for r in record["adapter"]["ranks"].values() if r]
     result = f"Held-out NLL per answer token: {nll_words(record)}.\n" if evals else ""
-    return CARD.format(base=config.model, method=config.method, title={"soka": "SoKA", "lora": "LoRA", "pissa": "PiSSA"}[config.method],
+    return _CARD.format(base=config.model, method=config.method, title={"soka": "SoKA", "lora": "LoRA", "pissa": "PiSSA"}[config.method],
         trained=a["trained_parameters"], share=a["share"], layers=len(used), quantize=config.quantize, ranks=f"{min(used)} to {max(used)}",
-        data=config.data, rows=record["data"]["train"]["rows"], steps=record["steps"], result=result, code=load_code(config))
+        data=config.data, rows=record["data"]["train"]["rows"], steps=record["steps"], result=result, code=_load_code(config))
 
-# %% ../../nbs/train/09_card.ipynb #68b56cc4
-def save_adapter(model:PeftModel, config:TrainConfig, record:Mapping[str, Any], state:dict[str, Tensor]|None=None)->Path:
+def _save_adapter(model:PeftModel, config:TrainConfig, record:Mapping[str, Any], state:dict[str, Tensor]|None=None)->Path:
     "Write adapter and card to `output_dir`/adapter; `state` where the model holds parts of its tensors only."
     folder = Path(config.output_dir)/"adapter"
     kw: dict[str, Any] = {"state_dict": state} if state else {}
@@ -69,11 +66,10 @@ def save_adapter(model:PeftModel, config:TrainConfig, record:Mapping[str, Any], 
     saved = json.loads((folder/"adapter_config.json").read_text(encoding="utf-8"))
     saved["base_model_name_or_path"] = config.model   # PEFT knows the embedded base by this machine's path
     (folder/"adapter_config.json").write_text(json.dumps(saved, indent=2, sort_keys=True), encoding="utf-8")
-    (folder/"README.md").write_text(model_card(record, config), encoding="utf-8")
+    (folder/"README.md").write_text(_model_card(record, config), encoding="utf-8")
     return folder
 
-# %% ../../nbs/train/09_card.ipynb #10554008
-def save_start(model:PeftModel, config:TrainConfig)->None:
+def _save_start(model:PeftModel, config:TrainConfig)->None:
     "Keep PiSSA's start, which the conversion to LoRA subtracts."
     peft_config: Any = model.peft_config["default"]
     init, peft_config.init_lora_weights = peft_config.init_lora_weights, True

@@ -20,27 +20,21 @@ try: import fcntl
 except ImportError: fcntl = None   # type: ignore[assignment]   # Windows
 
 # %% auto #0
-__all__ = ['MANIFEST', 'Manifest', 'PART', 'NOTES', 'LOCK', 'digest', 'sync', 'files_in', 'seal', 'flaw', 'checkpoints',
-           'last_checkpoint', 'keep_newest', 'take_lock', 'one_run', 'read_notes']
+__all__ = []
 
 # %% ../../nbs/train/04_checkpoints.ipynb #a2266b32
-MANIFEST = "manifest.json"
-Manifest = Annotated[dict[str, Annotated[list[int|str], Field(min_length=2, max_length=2)]],
+_MANIFEST = "manifest.json"
+_Manifest = Annotated[dict[str, Annotated[list[int|str], Field(min_length=2, max_length=2)]],
                      Field(min_length=1, description="a table of files with their size and digest")]
-PART = "checkpoint.part"       # where a checkpoint is written before it gets its name
-NOTES = "soka_state.json"      # what Trainer's own files do not hold
+_PART = "checkpoint.part"       # where a checkpoint is written before it gets its name
+_NOTES = "soka_state.json"      # what Trainer's own files do not hold
 
-# %% ../../nbs/train/04_checkpoints.ipynb #2d745ca2
-def digest(
-    path:Path,  # of a file
-)->str:         # 64 hexadecimal digits
+def _digest(path:Path)->str:
     "SHA-256 of a file's content."
     with path.open("rb") as f: return hashlib.file_digest(f, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else hashlib.sha256(f.read()).hexdigest()
 
 # %% ../../nbs/train/04_checkpoints.ipynb #9ab5b910
-def sync(
-    path:Path,  # of a file or folder
-)->None:
+def _sync(path:Path)->None:
     "Have the system put what was written on the disk."
     try: fd = os.open(path, os.O_RDONLY)
     except PermissionError: return   # Windows opens no folders
@@ -48,75 +42,56 @@ def sync(
     except OSError: pass             # nor does every file system sync them
     finally: os.close(fd)
 
-# %% ../../nbs/train/04_checkpoints.ipynb #6ebefd8d
-def files_in(folder:Path)->dict[str, Path]:
+def _files_in(folder:Path)->dict[str, Path]:
     "Every file of a checkpoint but the manifest, by its path inside."
-    return {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*")) if p.is_file() and p.name != MANIFEST}
+    return {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*")) if p.is_file() and p.name != _MANIFEST}
 
-# %% ../../nbs/train/04_checkpoints.ipynb #36ddd30d
-def seal(
-    folder:str|Path,  # of a checkpoint whose files are all written
-)->None:
+def _seal(folder:str|Path)->None:
     "Write the manifest, the last file of a checkpoint."
     folder, found = Path(folder), {}
-    for name, p in files_in(folder).items():
-        sync(p)
-        found[name] = [p.stat().st_size, digest(p)]
-    (folder/MANIFEST).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    for p in (folder/MANIFEST, folder): sync(p)
+    for name, p in _files_in(folder).items():
+        _sync(p)
+        found[name] = [p.stat().st_size, _digest(p)]
+    (folder/_MANIFEST).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    for p in (folder/_MANIFEST, folder): _sync(p)
 
 # %% ../../nbs/train/04_checkpoints.ipynb #567d8252
-def flaw(
-    folder:str|Path,  # of a checkpoint
-)->str|None:          # None for a whole one
+def _flaw(folder:str|Path)->str|None:
     "What is wrong with a checkpoint."
     folder = Path(folder)
-    try: want = check_value(MANIFEST, read_json(folder/MANIFEST, MANIFEST), Manifest)
-    except FileNotFoundError: return f"no {MANIFEST}: it was not finished"
-    except (OSError, TypeError, ValueError) as e: return f"{MANIFEST} cannot be read: {e}"
-    have = files_in(folder)
+    try: want = check_value(_MANIFEST, read_json(folder/_MANIFEST, _MANIFEST), _Manifest)
+    except FileNotFoundError: return f"no {_MANIFEST}: it was not finished"
+    except (OSError, TypeError, ValueError) as e: return f"{_MANIFEST} cannot be read: {e}"
+    have = _files_in(folder)
     for name, (size, sha) in want.items():
         if name not in have: return f"{name} is missing"
         if (n := have[name].stat().st_size) != size: return f"{name} has {n} bytes instead of {size}"
-        if digest(have[name]) != sha: return f"{name} has other content than was written"
+        if _digest(have[name]) != sha: return f"{name} has other content than was written"
     return None
 
 # %% ../../nbs/train/04_checkpoints.ipynb #d74d7446
-def checkpoints(
-    folder:str|Path,  # output folder of a run
-)->dict[int, Path]:   # by step, newest first
+def _checkpoints(folder:str|Path)->dict[int, Path]:
     "The checkpoints of a run, whole or not."
     found = {int(m[1]): p for p in Path(folder).glob("checkpoint-*") if (m := re.fullmatch(r"checkpoint-(\d+)", p.name))}
     return dict(sorted(found.items(), reverse=True))
 
-# %% ../../nbs/train/04_checkpoints.ipynb #f92b32f4
-def last_checkpoint(
-    folder:str|Path,                           # output folder of a run
-    tell:Callable[[str], Any]=lambda s: None,  # gets a line on each checkpoint that is passed over
-)->str|None:                                   # path of the newest whole checkpoint
+def _last_checkpoint(folder:str|Path, tell:Callable[[str], Any]=lambda s: None)->str|None:
     "Where to resume from; None where there is no whole checkpoint."
-    for p in checkpoints(folder).values():
-        if (why := flaw(p)) is None: return str(p)
+    for p in _checkpoints(folder).values():
+        if (why := _flaw(p)) is None: return str(p)
         tell(f"skipping {p}: {why}")
     return None
 
 # %% ../../nbs/train/04_checkpoints.ipynb #ad0aa0c6
-def keep_newest(
-    folder:str|Path,  # output folder of a run
-    step:int,         # of the checkpoint just written
-    limit:int|None,   # checkpoints to keep; None keeps all
-)->None:
+def _keep_newest(folder:str|Path, step:int, limit:int|None)->None:
     "Remove the oldest checkpoints up to `step`."
-    old = [p for s,p in checkpoints(folder).items() if s <= step]
+    old = [p for s,p in _checkpoints(folder).items() if s <= step]
     for p in old[limit or len(old):]: shutil.rmtree(p)
 
 # %% ../../nbs/train/04_checkpoints.ipynb #3f57c963
-LOCK = "run.lock"
+_LOCK = "run.lock"
 
-# %% ../../nbs/train/04_checkpoints.ipynb #9b45c914
-def take_lock(
-    path:Path,  # of the lock file
-)->Any:         # the open file
+def _take_lock(path:Path)->Any:
     "Lock a file, or raise if another process has it."
     if fcntl is None: raise OSError("this system has no flock")
     while True:
@@ -132,14 +107,11 @@ def take_lock(
             raise
         f.close()
 
-# %% ../../nbs/train/04_checkpoints.ipynb #09e72b29
 @contextlib.contextmanager
-def one_run(
-    folder:str|Path,  # output folder of a run, which exists
-)->Iterator[None]:
+def _one_run(folder:str|Path)->Iterator[None]:
     "Hold the lock of a run's folder."
-    path = Path(folder)/LOCK
-    try: f = take_lock(path)
+    path = Path(folder)/_LOCK
+    try: f = _take_lock(path)
     except OSError as e:   # no `flock` on this system or file system
         print(f"{folder} cannot be locked ({e}): start one run at a time in it")
         yield
@@ -153,9 +125,7 @@ def one_run(
         f.close()
 
 # %% ../../nbs/train/04_checkpoints.ipynb #a3d42dd0
-def read_notes(
-    checkpoint:str|Path|None,  # folder; None for none
-)->dict[str, Any]:             # empty where there are none
+def _read_notes(checkpoint:str|Path|None)->dict[str, Any]:
     "What a checkpoint holds beside Trainer's files."
-    path = Path(checkpoint or "")/NOTES
+    path = Path(checkpoint or "")/_NOTES
     return json.loads(path.read_text(encoding="utf-8")) if checkpoint and path.is_file() else {}

@@ -19,31 +19,27 @@ from ..settings import (check_fields, check_names, Count, CountOrZero, Modules, 
     setting, shown)
 
 # %% auto #0
-__all__ = ['METHODS_TO_TRAIN', 'QUANTIZERS', 'DTYPES', 'SCHEDULERS', 'TrainMethod', 'Quantizer', 'Dtype', 'Scheduler', 'TwoNames',
-           'Ranks', 'Text', 'RunSeed', 'Threads', 'PlanTable', 'plan_content', 'TrainConfig', 'make_config',
-           'recipe_values', 'read_recipe', 'check_model', 'check_files']
+__all__ = ['DTYPES', 'TwoNames', 'TrainConfig', 'recipe_values', 'read_recipe', 'check_model', 'check_files']
 
 # %% ../../nbs/train/01_config.ipynb #8e53f783
-METHODS_TO_TRAIN = ("soka", "lora", "pissa")
-QUANTIZERS = ("nf4", "fp4", "int8", "none")
+_METHODS_TO_TRAIN = ("soka", "lora", "pissa")
+_QUANTIZERS = ("nf4", "fp4", "int8", "none")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-SCHEDULERS = ("cosine", "linear", "constant_with_warmup", "constant", "inverse_sqrt", "polynomial", "cosine_with_restarts")   # transformers' others need settings of their own
+_SCHEDULERS = ("cosine", "linear", "constant_with_warmup", "constant", "inverse_sqrt", "polynomial", "cosine_with_restarts")   # transformers' others need settings of their own
 
-TrainMethod = Literal[METHODS_TO_TRAIN]  # type: ignore[valid-type]
-Quantizer = Literal[QUANTIZERS]  # type: ignore[valid-type]
-Dtype = Literal[DTYPES]  # type: ignore[valid-type]
-Scheduler = Literal[SCHEDULERS]  # type: ignore[valid-type]
+_TrainMethod = Literal[_METHODS_TO_TRAIN]  # type: ignore[valid-type]
+_Quantizer = Literal[_QUANTIZERS]  # type: ignore[valid-type]
+_Dtype = Literal[DTYPES]  # type: ignore[valid-type]
+_Scheduler = Literal[_SCHEDULERS]  # type: ignore[valid-type]
 TwoNames = Annotated[list[Name], Field(min_length=2, max_length=2, description="two names")]
-Ranks = Annotated[list[Annotated[str, Field(max_length=500, pattern=r"^[\w.]+=[1-9][0-9]{0,8}$")]], Field(min_length=1, description="names with ranks as v_proj=2")]
-Text = Annotated[str, Field(min_length=1, max_length=20_000)]
-RunSeed = Annotated[int, Field(ge=0, lt=2**32, description="an integer from 0 to 2**32 - 1")]   # what NumPy takes
-Threads = Annotated[int, Field(ge=1, le=1024, description="an integer from 1 to 1024")]
-PlanTable = Annotated[dict[str, Any], Field(description="the content of a plan file")]
+_Ranks = Annotated[list[Annotated[str, Field(max_length=500, pattern=r"^[\w.]+=[1-9][0-9]{0,8}$")]], Field(min_length=1, description="names with ranks as v_proj=2")]
+_Text = Annotated[str, Field(min_length=1, max_length=20_000)]
+_RunSeed = Annotated[int, Field(ge=0, lt=2**32, description="an integer from 0 to 2**32 - 1")]   # what NumPy takes
+_Threads = Annotated[int, Field(ge=1, le=1024, description="an integer from 1 to 1024")]
+_PlanTable = Annotated[dict[str, Any], Field(description="the content of a plan file")]
 
 # %% ../../nbs/train/01_config.ipynb #afa4a2c2
-def plan_content(
-    path:str,   # JSON file, from `soka plan`
-)->dict[str, Any]:
+def _plan_content(path:str)->dict[str, Any]:
     "The plan that a setting names by its file."
     plan = read_json(path, "plan")
     if not isinstance(plan, dict):
@@ -55,9 +51,9 @@ class TrainConfig(AdapterSettings):
     "Everything that decides a run."
     model: Name = setting("base", "model", "hub id or local folder of the base model; 'base' is the embedded one")
     revision: Name | None = setting(None, "model", "branch, tag or commit of a hub model")
-    quantize: Quantizer = setting("nf4", "model", "how the frozen base is stored: nf4, fp4, int8 or none")
+    quantize: _Quantizer = setting("nf4", "model", "how the frozen base is stored: nf4, fp4, int8 or none")
     double_quant: bool = setting(True, "model", "quantize the scales of 4-bit blocks, too")
-    dtype: Dtype = setting("auto", "model", "dtype of computations: float32, bfloat16, float16; auto is bfloat16 on a GPU that has it")
+    dtype: _Dtype = setting("auto", "model", "dtype of computations: float32, bfloat16, float16; auto is bfloat16 on a GPU that has it")
     data: Name | Names = setting("problems", "data", "hub id, .json/.jsonl path or list of those; 'problems' makes word problems")
     data_name: Name | None = setting(None, "data", "configuration of a hub data set, such as main")
     data_split: Name = setting("train", "data", "split of a hub data set to train on")
@@ -66,15 +62,15 @@ class TrainConfig(AdapterSettings):
     eval_data: Name | Names | None = setting(None, "data", "rows to evaluate on; null holds out the last rows of data")
     eval_split: Name = setting("test", "data", "split of eval_data on the hub")
     eval_rows: CountOrZero = setting(200, "data", "rows to evaluate on; 0 evaluates nothing")
-    template: Text = setting("plain", "data", "prompt: alpaca, plain, or a text with {instruction}")
+    template: _Text = setting("plain", "data", "prompt: alpaca, plain, or a text with {instruction}")
     max_length: Count = setting(128, "data", "most tokens of an example; longer answers are cut and counted")
     packing: bool = setting(False, "data", "put short examples of a batch in one row: less padding, the same loss, see soka.train.pack")
-    method: TrainMethod = setting("soka", "adapter", "soka, lora or pissa")
+    method: _TrainMethod = setting("soka", "adapter", "soka, lora or pissa")
     target_modules: Modules = setting("all-linear", "adapter", "layers to adapt: all-linear, a list of name endings, or a regex")
-    rank_pattern: Ranks | None = setting(None, "adapter", "lora, pissa: ranks that differ from r by name ending, as [v_proj=2]")
+    rank_pattern: _Ranks | None = setting(None, "adapter", "lora, pissa: ranks that differ from r by name ending, as [v_proj=2]")
     gradient_batches: CountOrZero = setting(8, "adapter", "source gradient: batches, from the start of the data, whose mean gradient is decomposed; 0 plans without gradients, and the first step makes the start")
     iterations: Count = setting(5, "adapter", "mode residual on a quantized base: times to decompose and quantize each layer, see soka.adapter.residual")
-    plan: Name | PlanTable | None = setting(None, "adapter", "JSON file written by soka plan, or its content; shape and rank come from it")
+    plan: Name | _PlanTable | None = setting(None, "adapter", "JSON file written by soka plan, or its content; shape and rank come from it")
     dropout: Part = setting(0.0, "adapter", "dropout on the adapter's input, in [0, 1)")
     dynamic_every: Count | None = setting(None, "adapter", "steps after which terms move to the layers that use theirs, again and again; null keeps the ranks")
     dynamic_tolerance: Part = setting(0.001, "adapter", "dynamic_every: most that a layer's change may move then, as a share of its norm, in [0, 1)")
@@ -87,10 +83,10 @@ class TrainConfig(AdapterSettings):
     adam_beta2: Part = setting(0.999, "optimisation", "decay of AdamW's mean squared gradient, in [0, 1)")
     weight_decay: NotNegative = setting(0.0, "optimisation", "decoupled weight decay")
     warmup_ratio: Part = setting(0.1, "optimisation", "share of the steps in which the rate rises, in [0, 1)")
-    lr_scheduler: Scheduler = setting("cosine", "optimisation", "course of the rate after it: cosine, linear, constant_with_warmup, ...")
+    lr_scheduler: _Scheduler = setting("cosine", "optimisation", "course of the rate after it: cosine, linear, constant_with_warmup, ...")
     max_grad_norm: Positive = setting(1.0, "optimisation", "gradients are clipped to this norm")
     gradient_checkpointing: bool = setting(False, "optimisation", "recompute activations in backward: less memory, more time")
-    seed: RunSeed = setting(0, "optimisation", "of data order, dropout, generated problems and decompositions")
+    seed: _RunSeed = setting(0, "optimisation", "of data order, dropout, generated problems and decompositions")
     eval_steps: Count = setting(25, "run", "evaluate every so many steps")
     save_steps: Count = setting(50, "run", "write a checkpoint every so many steps")
     save_total_limit: Count = setting(2, "run", "checkpoints to keep")
@@ -98,14 +94,14 @@ class TrainConfig(AdapterSettings):
     output_dir: Name = setting("runs/train", "run", "folder of checkpoints, adapter, record and picture")
     resume: bool = setting(True, "run", "go on from the last whole checkpoint in output_dir; false refuses a used folder")
     tensorboard: bool = setting(False, "run", "also write TensorBoard files (needs the tensorboard package)")
-    threads: Threads | None = setting(None, "run", "CPU threads; null leaves PyTorch's choice, 1 is often fastest for a small model")
+    threads: _Threads | None = setting(None, "run", "CPU threads; null leaves PyTorch's choice, 1 is often fastest for a small model")
 
     def __post_init__(self)->None:
         check_fields(self)
         self.settle()
         _check_together(self)
         # a run is of a plan, not of a file
-        if isinstance(self.plan, str) and os.path.isfile(self.plan): self.plan = plan_content(self.plan)
+        if isinstance(self.plan, str) and os.path.isfile(self.plan): self.plan = _plan_content(self.plan)
         if self.method == "soka": self.soka_settings()
 
     def soka_settings(self)->SoKAConfig:
@@ -133,14 +129,11 @@ def _check_together(c:TrainConfig)->None:
         raise ValueError(f"eval_rows must leave rows to train on, fewer than data_rows = {c.data_rows}, got {c.eval_rows}")
 
 # %% ../../nbs/train/01_config.ipynb #2f2ed200
-def make_config(
-    values:Mapping[str, Any],  # settings by name
-)->TrainConfig:                # with the defaults of all others
+def _make_config(values:Mapping[str, Any])->TrainConfig:
     "A checked `TrainConfig`."
     check_names(values, [f.name for f in fields(TrainConfig)], "a setting must be a field of TrainConfig")
     return TrainConfig(**values)
 
-# %% ../../nbs/train/01_config.ipynb #3b03e602
 def recipe_values(
     path:str|Path,               # YAML file
     seen:Sequence[Path]=(),      # recipes that led here by `extends`
@@ -163,7 +156,7 @@ def read_recipe(
     paths = [] if path is None else [path] if isinstance(path, (str, Path)) else path
     values: dict[str, Any] = {}
     for p in paths: values |= recipe_values(p)
-    return make_config({**values, **overrides})
+    return _make_config({**values, **overrides})
 
 # %% ../../nbs/train/01_config.ipynb #f59cd35d
 def check_model(

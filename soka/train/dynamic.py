@@ -20,12 +20,10 @@ from ..method.shape import KronShape
 from ..settings import check_value, Count, Part
 
 # %% auto #0
-__all__ = ['LINEAR', 'SQUARED', 'check_stacks', 'recompress', 'lost', 'kept_terms', 'share_out', 'Terms', 'as_terms', 'rotations',
-           'moved_state', 'layer_change', 'swap', 'rewrite', 'Recompressed', 'recompress_model', 'check_dynamic',
-           'DynamicRank']
+__all__ = ['recompress_model']
 
 # %% ../../nbs/train/12_dynamic.ipynb #cea329fd
-def check_stacks(
+def _check_stacks(
     U:Tensor,  # left factors, should be (r, m1, n1)
     V:Tensor,  # right factors, should be (r, m2, n2)
 )->None:       # a `ValueError` says what is wrong
@@ -35,41 +33,35 @@ def check_stacks(
     bad = sum(F.numel() - int(torch.isfinite(F).sum()) for F in (U, V))
     if bad: raise ValueError(f"U and V must be finite, got {bad} NaN or infinite entries")
 
-# %% ../../nbs/train/12_dynamic.ipynb #374425e1
-def recompress(
+def _recompress(
     U:Tensor,  # left factors, shape (r, m1, n1)
     V:Tensor,  # right factors, shape (r, m2, n2)
 )->KPSVD:      # at most r terms, S descending, zeros included
     "KPSVD of `sum_k kron(U_k, V_k)` from the two stacks; no dense product is formed."
-    check_stacks(U, V)
+    _check_stacks(U, V)
     (Q_U, R_U), (Q_V, R_V) = (torch.linalg.qr(F.flatten(1).T) for F in (U, V))   # (m*n, r), (r, r)
     A, S, Bh = torch.linalg.svd(R_U @ R_V.T, full_matrices=False)
     return as_kpsvd(Q_U @ A, S, Bh @ Q_V.T, KronShape(*U.shape[1:], *V.shape[1:]), float(S.double().square().sum()))
 
 # %% ../../nbs/train/12_dynamic.ipynb #73fd34ed
-def lost(
+def _lost(
     S:Tensor,  # singular values, shape (r,)
     k:int,     # terms kept
 )->float:      # fraction of the norm, 0 for a zero change
     "How far dropping all but the first `k` terms moves the change."
     return float(S[k:].norm()/S.norm()) if float(S.norm()) else 0.
 
-def kept_terms(
+def _kept_terms(
     S:Tensor,             # singular values, shape (r,), descending
     tolerance:float=1e-3, # most the change may move, as a fraction of its norm, in [0, 1)
 )->int:                   # in 1..r; r for a zero change
     "Fewest leading terms that are the change up to `tolerance`."
     check_value("tolerance", tolerance, Part, ValueError)
     if not float(S.norm()): return len(S)   # not trained yet: nothing is known of its terms
-    return next(k for k in range(1, len(S) + 1) if lost(S, k) <= tolerance)
+    return next(k for k in range(1, len(S) + 1) if _lost(S, k) <= tolerance)
 
 # %% ../../nbs/train/12_dynamic.ipynb #3f5a8927
-def share_out(
-    layers:dict[str, Spectrum],  # by layer name, all terms before anything is dropped
-    keep:dict[str, int],         # terms kept of each
-    budget:int,                  # parameters over all layers
-    caps:dict[str, int],         # most terms of each layer
-)->dict[str, int]:               # terms by layer name, those kept included
+def _share_out(layers:dict[str, Spectrum], keep:dict[str, int], budget:int, caps:dict[str, int])->dict[str, int]:
     "One more term each for the layers whose smallest term carries most, as far as the budget goes."
     cost = {n: s.shape.params for n,s in layers.items()}
     left, ranks = budget - sum(cost[n]*k for n,k in keep.items()), dict(keep)
@@ -79,28 +71,22 @@ def share_out(
     return ranks
 
 # %% ../../nbs/train/12_dynamic.ipynb #31de0706
-class Terms(NamedTuple):
+class _Terms(NamedTuple):
     "The form in which a layer stores a change."
     U:Tensor  # left factors, shape (r, m1, n1)
     V:Tensor  # right factors, shape (r, m2, n2), orthogonal, all of one norm
     S:Tensor  # singular values, shape (r,), 0 for new terms
 
-def as_terms(
-    k:KPSVD,      # of the change
-    keep:int,     # leading terms to keep
-    r:int,        # terms to have, at least `keep`
-    scale:float,  # norm of each right factor
-    seed:int=0,   # of the new right factors, drawn on the CPU
-)->Terms:
+def _as_terms(k:KPSVD, keep:int, r:int, scale:float, seed:int=0)->_Terms:
     "The kept terms, and new ones that add nothing yet."
     V, new = k.V[:keep].flatten(1).T, k.V.new_zeros(k.V[0].numel(), 0)   # (m2*n2, keep)
     if r > keep: new = orthonormal(torch.randn(len(V), r - keep, generator=torch.Generator().manual_seed(seed), dtype=V.dtype), V)
     U = k.U[:keep]*k.S[:keep, None, None]/scale
     def longer(F): return torch.cat([F, F.new_zeros(r - keep, *F.shape[1:])])
-    return Terms(longer(U), scale*torch.cat([V, new], 1).T.reshape(r, *k.V.shape[1:]), longer(k.S[:keep]))
+    return _Terms(longer(U), scale*torch.cat([V, new], 1).T.reshape(r, *k.V.shape[1:]), longer(k.S[:keep]))
 
 # %% ../../nbs/train/12_dynamic.ipynb #a2cbc9f9
-def rotations(
+def _rotations(
     V:Tensor,     # right factors before, shape (r, m2, n2)
     k:KPSVD,      # of the change
     keep:int,     # leading terms kept
@@ -111,10 +97,9 @@ def rotations(
     full = k.V.flatten(1) @ V.flatten(1).T
     return scale*torch.linalg.pinv(full).T[:keep], M/scale   # pinv: right factors may have become dependent
 
-# %% ../../nbs/train/12_dynamic.ipynb #21dfd11b
-LINEAR, SQUARED = ("exp_avg", "momentum_buffer"), ("exp_avg_sq", "max_exp_avg_sq")
+_LINEAR, _SQUARED = ("exp_avg", "momentum_buffer"), ("exp_avg_sq", "max_exp_avg_sq")
 
-def moved_state(
+def _moved_state(
     state:dict[str, Any],  # of one parameter in the optimizer
     shape:tuple,           # of that parameter, (r, m, n)
     T:Tensor,              # from old terms to those kept, shape (keep, r)
@@ -123,23 +108,22 @@ def moved_state(
     "The optimizer's state of a factor stack after the change."
     def move(key, x):
         if not (isinstance(x, Tensor) and x.ndim): return x            # Adam's number of steps
-        if key not in LINEAR + SQUARED or x.shape != shape:
-            raise NotImplementedError(f"optimizer state must be {', '.join(LINEAR + SQUARED)}, shaped {shape}, got {key!r} {tuple(x.shape)}")
-        y = (T.square() if key in SQUARED else T) @ x.flatten(1).cpu().double()   # (keep, m*n)
+        if key not in _LINEAR + _SQUARED or x.shape != shape:
+            raise NotImplementedError(f"optimizer state must be {', '.join(_LINEAR + _SQUARED)}, shaped {shape}, got {key!r} {tuple(x.shape)}")
+        y = (T.square() if key in _SQUARED else T) @ x.flatten(1).cpu().double()   # (keep, m*n)
         return torch.cat([y, y.new_zeros(r - len(y), y.shape[1])]).reshape(r, *shape[1:]).to(x)   # a new term has no past
     return {key: move(key, x) for key, x in state.items()}
 
 # %% ../../nbs/train/12_dynamic.ipynb #d7244bf1
-def layer_change(
+def _layer_change(
     layer:SoKALayer,  # without a start
     name:str,         # adapter
 )->tuple[KPSVD, Tensor, float]:   # its change; right factors, shape (r, m2, n2); their norm
     "Decompose the change of a layer, in float64 on the CPU."
     U, V = (f.detach().cpu().double() for f in layer.soka_terms[name].stacks()[:2])
-    return recompress(U, V), V, float(V.flatten(1).norm(dim=1).square().mean().sqrt())
+    return _recompress(U, V), V, float(V.flatten(1).norm(dim=1).square().mean().sqrt())
 
-# %% ../../nbs/train/12_dynamic.ipynb #3cc44087
-def swap(
+def _swap(
     optimizer:Any,       # a torch optimizer, or accelerate's around one
     old:nn.Parameter,    # to be forgotten, shape (r, m, n)
     new:nn.Parameter,    # to be trained in its place
@@ -148,33 +132,24 @@ def swap(
     "Let the optimizer go on with `new` where it had `old`."
     if not any(p is old for g in optimizer.param_groups for p in g["params"]):
         raise ValueError(f"optimizer must train the factors that are changed, got none of shape {tuple(old.shape)} in it")
-    state = moved_state(optimizer.state[old], tuple(old.shape), T, len(new)) if old in optimizer.state else None
+    state = _moved_state(optimizer.state[old], tuple(old.shape), T, len(new)) if old in optimizer.state else None
     for g in optimizer.param_groups: g["params"] = [new if p is old else p for p in g["params"]]
     optimizer.state.pop(old, None)
     if state: optimizer.state[new] = state
 
-# %% ../../nbs/train/12_dynamic.ipynb #236902ad
 @torch.no_grad()
-def rewrite(
-    layer:SoKALayer,
-    name:str,                               # adapter
-    found:tuple[KPSVD, Tensor, float],      # from `layer_change`
-    keep:int,                               # leading terms to keep
-    r:int,                                  # terms to have
-    optimizer:Any,                          # None for none
-    seed:int=0,                             # of new right factors
-)->None:
+def _rewrite(layer:SoKALayer, name:str, found:tuple[KPSVD, Tensor, float], keep:int, r:int, optimizer:Any, seed:int=0)->None:
     "Store the change of a layer as its kept terms and new ones."
     k, V, scale = found
-    terms, new = layer.soka_terms[name], as_terms(k, keep, r, scale, seed)
-    for side, data, T in zip("UV", new[:2], rotations(V, k, keep, scale)):
+    terms, new = layer.soka_terms[name], _as_terms(k, keep, r, scale, seed)
+    for side, data, T in zip("UV", new[:2], _rotations(V, k, keep, scale)):
         old = getattr(terms, side)
         setattr(terms, side, nn.Parameter(data.flatten(1).to(old).contiguous(), requires_grad=old.requires_grad))
-        if optimizer is not None: swap(optimizer, old, getattr(terms, side), T)
+        if optimizer is not None: _swap(optimizer, old, getattr(terms, side), T)
     terms.r = r
 
 # %% ../../nbs/train/12_dynamic.ipynb #f851d4c9
-class Recompressed(NamedTuple):
+class _Recompressed(NamedTuple):
     "What one change did."
     ranks:dict[str, int]           # terms by layer name, after
     S:dict[str, list[float]]       # singular values by layer name, before anything was dropped
@@ -187,26 +162,21 @@ def recompress_model(
     optimizer:Any=None,     # that trains it
     adapter:str="default",
     seed:int=0,             # of new right factors
-)->Recompressed:
+)->_Recompressed:
     "Drop negligible terms of an adapter and give what they cost to the layers that use all of theirs."
     config = model.peft_config[adapter]
     layers = {n: m for n,m in soka_layers(model.get_base_model()).items() if m.has(adapter)}
-    found = {n: layer_change(m, adapter) for n,m in layers.items()}
-    keep = {n: kept_terms(k.S, tolerance) for n,(k,_,_) in found.items()}
+    found = {n: _layer_change(m, adapter) for n,m in layers.items()}
+    keep = {n: _kept_terms(k.S, tolerance) for n,(k,_,_) in found.items()}
     caps = {n: min(k.shape.max_rank, config.r_max or k.shape.max_rank) for n,(k,_,_) in found.items()}
-    ranks = share_out({n: Spectrum(k.shape, k.S, k.total) for n,(k,_,_) in found.items()}, keep, budget, caps)
+    ranks = _share_out({n: Spectrum(k.shape, k.S, k.total) for n,(k,_,_) in found.items()}, keep, budget, caps)
     for n, m in layers.items():
-        if (keep[n], ranks[n]) != (m.soka_terms[adapter].r,)*2: rewrite(m, adapter, found[n], keep[n], ranks[n], optimizer, seed + crc32(n.encode()))
+        if (keep[n], ranks[n]) != (m.soka_terms[adapter].r,)*2: _rewrite(m, adapter, found[n], keep[n], ranks[n], optimizer, seed + crc32(n.encode()))
     plan = read_plan(config.record["plan"])
     config.record["plan"] = write_plan({n: LayerPlan(p.shape, ranks.get(n, p.r)) for n,p in plan.items()})
-    return Recompressed(ranks, {n: k.S.tolist() for n,(k,_,_) in found.items()}, max(lost(k.S, keep[n]) for n,(k,_,_) in found.items()))
+    return _Recompressed(ranks, {n: k.S.tolist() for n,(k,_,_) in found.items()}, max(_lost(k.S, keep[n]) for n,(k,_,_) in found.items()))
 
-# %% ../../nbs/train/12_dynamic.ipynb #b2c69de8
-def check_dynamic(
-    model:Any,      # to be trained
-    args:Any,       # `TrainingArguments`
-    adapter:str,    # name
-)->None:            # a `ValueError` or `NotImplementedError` says what is wrong
+def _check_dynamic(model:Any, args:Any, adapter:str)->None:
     "Refuse what cannot change its ranks while it trains."
     config: Any = getattr(model, "peft_config", {}).get(adapter)
     if not any(m.has(adapter) for m in soka_layers(model).values()): raise ValueError(f"model must carry a SoKA adapter {adapter!r} for dynamic ranks, got {type(model).__name__}")
@@ -218,7 +188,7 @@ def check_dynamic(
             raise ValueError(f"factors must be float32 or float64 for dynamic ranks, got {m.soka_terms[adapter].U.dtype} in {n}")
 
 # %% ../../nbs/train/12_dynamic.ipynb #0a14fcf9
-class DynamicRank(TrainerCallback, ExportableState):
+class _DynamicRank(TrainerCallback, ExportableState):
     "Decompose a SoKA adapter again every so many steps, and move parameters to the layers that use theirs."
     def __init__(
         self,
@@ -245,7 +215,7 @@ class DynamicRank(TrainerCallback, ExportableState):
         return self.start <= step <= (self.stop or last) and step < last and (step - self.start) % self.every == 0
 
     def on_train_begin(self, args:Any, state:Any, control:Any, model:Any=None, **kw:Any)->None:
-        check_dynamic(model, args, self.adapter)
+        _check_dynamic(model, args, self.adapter)
         config = with_record(model.peft_config[self.adapter])
         spent = sum(p.params for p in read_plan(config.plan).values())
         kept = state.stateful_callbacks.get(type(self).__name__) if state.global_step else None   # of the run that is resumed

@@ -11,22 +11,20 @@ from pathlib import Path
 from typing import Any, Literal
 from torch import nn
 from ..settings import check_value, Count, CountOrZero, read_json, shown, to_json
-from .checkpoints import checkpoints, PART
-from .config import make_config, plan_content, TrainConfig
-from .process import this_process
+from .checkpoints import _checkpoints, _PART
+from .config import _make_config, _plan_content, TrainConfig
+from .process import _this_process
 from ..weights.fingerprint import compare, compare_weight, fingerprint, parse_fingerprint, readable, weight_fingerprint
 
 # %% auto #0
-__all__ = ['SIDE_SETTINGS', 'BATCH_SETTINGS', 'STATUSES', 'Table', 'RUN_FILES', 'rows_per_step', 'read_record', 'run_config',
-           'make_output', 'leftovers', 'check_output', 'base_marks', 'check_marks', 'check_same_data', 'write_record']
+__all__ = ['SIDE_SETTINGS', 'rows_per_step', 'read_record', 'run_config', 'check_output', 'write_record']
 
 # %% ../../nbs/train/08_output.ipynb #c1b9173c
 SIDE_SETTINGS = ("output_dir", "resume", "tensorboard", "threads", "save_total_limit")   # do not change what is learned
 
 # %% ../../nbs/train/08_output.ipynb #70916b35
-BATCH_SETTINGS = ("batch_size", "gradient_accumulation")
+_BATCH_SETTINGS = ("batch_size", "gradient_accumulation")
 
-# %% ../../nbs/train/08_output.ipynb #0cb6238e
 def rows_per_step(
     settings:Mapping[str, Any],  # of a run
     processes:int,               # that share its batches
@@ -34,19 +32,18 @@ def rows_per_step(
     "Examples that one optimizer step learns from."
     return settings["batch_size"]*settings["gradient_accumulation"]*processes
 
-# %% ../../nbs/train/08_output.ipynb #b4b79b85
-STATUSES = ("running", "interrupted", "failed", "finished")
-Table = dict[str, Any]
+_STATUSES = ("running", "interrupted", "failed", "finished")
+_Table = dict[str, Any]
 
 _PARTS: dict[str, Any] = {
-    "status": Literal[STATUSES], "settings": Table, "settings.batch_size": Count|None, "settings.gradient_accumulation": Count|None,  # type: ignore[valid-type]
-    "hardware": Table, "hardware.processes": Count, "adapter": Table, "adapter.plan": Table|None}
-_END: dict[str, Any] = {"steps": CountOrZero, "speed": Table, "speed.train_seconds": float|int, "adapter.trained_parameters": CountOrZero,
-                        "eval": list[Table], "log": list[Table]}
+    "status": Literal[_STATUSES], "settings": _Table, "settings.batch_size": Count|None, "settings.gradient_accumulation": Count|None,  # type: ignore[valid-type]
+    "hardware": _Table, "hardware.processes": Count, "adapter": _Table, "adapter.plan": _Table|None}
+_END: dict[str, Any] = {"steps": CountOrZero, "speed": _Table, "speed.train_seconds": float|int, "adapter.trained_parameters": CountOrZero,
+                        "eval": list[_Table], "log": list[_Table]}
 
 def _check_record(record:Any)->None:
     "Raise unless a record has what is read from it."
-    check_value("it", record, Table)
+    check_value("it", record, _Table)
     for path, kind in {**_PARTS, **(_END if record.get("status") == "finished" else {})}.items():
         part, _, key = path.rpartition(".")
         check_value(path, (record[part] if part else record).get(key), kind)
@@ -69,14 +66,11 @@ def run_config(
     **changes:Any,           # settings
 )->TrainConfig:
     "The settings of a run."
-    try: return make_config({**record["settings"], **changes})
+    try: return _make_config({**record["settings"], **changes})
     except (TypeError, ValueError) as e:
         raise ValueError(f"run.json must have settings of soka train, {str(Path(folder)/'run.json')!r} has: {e}") from e
 
-# %% ../../nbs/train/08_output.ipynb #2d272e29
-def make_output(
-    folder:str|Path,  # setting `output_dir`
-)->None:
+def _make_output(folder:str|Path)->None:
     "Make a run's folder, or raise if it cannot be written."
     folder, name = Path(folder), str(folder)
     try:
@@ -86,28 +80,27 @@ def make_output(
     except OSError as e: raise ValueError(f"output_dir must be a folder that can be written, got {name!r}: {e.strerror}") from e
 
 # %% ../../nbs/train/08_output.ipynb #aa42f633
-RUN_FILES = ("adapter", "start", "run.png", PART)   # what a run writes beside its record and checkpoints
+_RUN_FILES = ("adapter", "start", "run.png", _PART)   # what a run writes beside its record and checkpoints
 
-def leftovers(folder:str|Path)->list[str]:
+def _leftovers(folder:str|Path)->list[str]:
     "What stands in a folder as a run would write it."
-    return [n for n in RUN_FILES if os.path.lexists(Path(folder)/n)] + [p.name for p in checkpoints(folder).values()]
+    return [n for n in _RUN_FILES if os.path.lexists(Path(folder)/n)] + [p.name for p in _checkpoints(folder).values()]
 
 def check_output(
     config:TrainConfig,  # settings
 )->str|None:             # status of the run with these settings that the folder holds: finished, running, interrupted or failed
     "Make `output_dir`, or raise if it cannot be written or belongs to another run."
-    make_output(config.output_dir)
+    _make_output(config.output_dir)
     record = read_record(config.output_dir)
     if record is None:
-        if found := leftovers(name := config.output_dir):
+        if found := _leftovers(name := config.output_dir):
             raise ValueError(f"output_dir must be unused or hold a run with its run.json, got {name!r}, which holds {found[0]} without one")
-        if isinstance(config.plan, str): plan_content(config.plan)   # not there: this says so
+        if isinstance(config.plan, str): _plan_content(config.plan)   # not there: this says so
         return None
     if not config.resume: raise ValueError(f"output_dir must be unused with resume off, got {config.output_dir!r}, which holds a run")
     _check_same(record, asdict(config), config.output_dir)
     return record["status"]
 
-# %% ../../nbs/train/08_output.ipynb #f57ef66c
 def _lost_plan(path:str, old:dict|None, status:str)->dict:
     "The plan that a finished run recorded, where its file is gone."
     if old is None or status != "finished": raise FileNotFoundError(f"plan must be a file that exists, got {path!r}")
@@ -120,8 +113,8 @@ def _check_same_plan(old:dict, new:dict, folder:str)->None:
             raise ValueError(f"output_dir must be unused or hold a run of the same plan, {folder!r} has {differ}")
 
 def _check_same(record:dict, new:dict, folder:str)->None:
-    old, free = {f.name: f.default for f in fields(TrainConfig)} | record["settings"], () if record["status"] == "finished" else BATCH_SETTINGS
-    if free and (was := rows_per_step(old, record["hardware"]["processes"])) != (now := rows_per_step(new, this_process().num_processes)):
+    old, free = {f.name: f.default for f in fields(TrainConfig)} | record["settings"], () if record["status"] == "finished" else _BATCH_SETTINGS
+    if free and (was := rows_per_step(old, record["hardware"]["processes"])) != (now := rows_per_step(new, _this_process().num_processes)):
         raise ValueError(f"batch_size x gradient_accumulation x processes must stay {was}, as {folder!r} began, got {now}")
     old = {k: v for k, v in old.items() if k in new}
     if isinstance(old["plan"], str): old["plan"] = record["adapter"].get("plan")   # earlier versions kept the file's name
@@ -138,18 +131,13 @@ def _layer(modules:Mapping[str, nn.Module], name:str)->nn.Module|None:
     m: Any = modules.get(name.removesuffix(".weight"))
     return m if m is not None and m.weight.dim() == 2 and readable(m) else None
 
-def base_marks(
-    base:nn.Module,    # from `load_frozen`
-)->dict[str, str]:     # fingerprint by name of a parameter
+def _base_marks(base:nn.Module)->dict[str, str]:
     "A few entries of every weight of a base, embeddings and norms as well."
     modules = dict(base.named_modules())
     made = {n: weight_fingerprint(p) if (m := _layer(modules, n)) is None else fingerprint(m) for n,p in base.named_parameters()}
     return {n: str(f) for n,f in made.items() if f is not None}
 
-def check_marks(
-    marks:Mapping[str, str],  # of a base, from `base_marks`
-    base:nn.Module,           # the base at hand
-)->None:                      # a `ValueError` names the first weight that differs
+def _check_marks(marks:Mapping[str, str], base:nn.Module)->None:
     "Refuse another base than the one that a run began with."
     modules, parameters = dict(base.named_modules()), dict(base.named_parameters())
     for name, text in marks.items():
@@ -158,10 +146,7 @@ def check_marks(
         else: why = compare_weight(parse_fingerprint(text), parameters[name])
         if why: raise ValueError(f"the base must be the one that the run began with, got one whose {name} {why}")
 
-def check_same_data(
-    old:Mapping[str, Any],       # part `data` of the record that the run has
-    new:Mapping[str, Any],       # the same for the data at hand
-)->None:                         # a `ValueError` names what changed
+def _check_same_data(old:Mapping[str, Any], new:Mapping[str, Any])->None:
     "Refuse other rows, or other tokens of the same rows, than a run began with."
     for part, name in (("train", "data"), ("eval", "eval_data")):
         was, now = old.get(part) or {}, new.get(part) or {}

@@ -13,13 +13,10 @@ from ..data.encode import Collator
 from ..evaluate.score import evaluating
 
 # %% auto #0
-__all__ = ['fit_rows', 'PackedCollator', 'leak', 'check_packing', 'pack_training']
+__all__ = []
 
 # %% ../../nbs/train/11_pack.ipynb #55037e38
-def fit_rows(
-    lengths:Sequence[int],  # tokens of each example
-    length:int,             # most tokens of a row; an example that has more gets a row of its own
-)->list[list[int]]:         # indices of the examples of each row
+def _fit_rows(lengths:Sequence[int], length:int)->list[list[int]]:
     "Examples by row, in few rows that are about as long as each other."
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     def deal(choose:Callable[[list[int], int], int|None])->tuple[list[list[int]], list[int]]:
@@ -38,7 +35,7 @@ def fit_rows(
     return even if max(spread, default=0) <= max(used, default=0) else first
 
 # %% ../../nbs/train/11_pack.ipynb #e18c0916
-class PackedCollator:
+class _PackedCollator:
     "Puts the examples of a batch into as few rows as it can, for `Trainer(data_collator=...)`."
     def __init__(
         self,
@@ -56,7 +53,7 @@ class PackedCollator:
     )->dict[str, Tensor]:            # each of shape (rows, width), int64
         "One batch: input_ids, labels, position_ids."
         sizes = [len(e["input_ids"]) for e in examples]
-        rows = fit_rows(sizes, self.length)
+        rows = _fit_rows(sizes, self.length)
         full = max(sum(sizes[i] for i in row) for row in rows)
         width = -(-full//self.multiple)*self.multiple
         def line(row, key):
@@ -66,9 +63,7 @@ class PackedCollator:
         return {k: torch.tensor([line(row, k) for row in rows]) for k in (*self.fill, "position_ids")}
 
 # %% ../../nbs/train/11_pack.ipynb #5b55023c
-def leak(
-    model:Any,  # a causal language model
-)->float:       # 0 where examples are kept apart
+def _leak(model:Any)->float:
     "How far the second example's logits move when the first example of its row changes, as a share of their size."
     n = 6
     device, most = next(model.parameters()).device, model.get_input_embeddings().weight.shape[0] - 1
@@ -77,21 +72,15 @@ def leak(
     with evaluating(model): one, two = (model(input_ids=x[None], position_ids=places).logits[0, n:].float() for x in ids)
     return float((one - two).norm()/one.norm())
 
-# %% ../../nbs/train/11_pack.ipynb #d8c9f324
-def check_packing(
-    model:Any,  # a causal language model, adapted or not
-)->None:        # a `ValueError` where examples of one row see each other
+def _check_packing(model:Any)->None:
     "Refuse packing where attention crosses examples."
-    if (moved := leak(model)) < 1e-3: return
+    if (moved := _leak(model)) < 1e-3: return
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     raise ValueError("packing needs attention that keeps the examples of a row apart, "
                      f"got {inner.config._attn_implementation}, whose logits move by {moved:.1%}; set packing to false")
 
 # %% ../../nbs/train/11_pack.ipynb #c8c3aaa3
-def pack_training(
-    trainer:Any,               # `transformers.Trainer`
-    collator:PackedCollator,
-)->None:
+def _pack_training(trainer:Any, collator:_PackedCollator)->None:
     "Pack the training batches of a trainer, and leave its evaluation as it is."
     inner = trainer.get_train_dataloader
     def loader(*args:Any, **kw:Any)->Any:

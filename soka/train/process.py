@@ -16,52 +16,42 @@ from peft import get_peft_model, get_peft_model_state_dict, PeftModel, set_peft_
 from torch import Tensor
 from ..adapter.config import SoKAConfig, with_record
 from ..adapter.layer import soka_layers
-from .checkpoints import last_checkpoint
+from .checkpoints import _last_checkpoint
 
 # %% auto #0
-__all__ = ['this_process', 'made_once', 'one_start', 'main_process', 'agreed_checkpoint']
+__all__ = ['main_process']
 
 # %% ../../nbs/train/02_process.ipynb #9f8d229c
-def this_process()->PartialState:
+def _this_process()->PartialState:
     "Accelerate's view of this process: its device, and the processes beside it."
     several = int(os.environ.get("WORLD_SIZE", 1)) > 1   # the others wait while the first decomposes, longer than NCCL's ten minutes
     return PartialState(cpu=not torch.accelerator.is_available(), **({"timeout": timedelta(hours=2)} if several else {}))   # unless told, it overlooks other processes on a CPU
 
 # %% ../../nbs/train/02_process.ipynb #b2387898
-def made_once(
-    make:Callable[[], PeftModel],                       # makes the model
-    read:Callable[[SoKAConfig, dict[str, Tensor]], PeftModel],  # makes it from what the first process made: settings and numbers
-)->PeftModel:                                           # with the same numbers in every process
+def _made_once(make:Callable[[], PeftModel], read:Callable[[SoKAConfig, dict[str, Tensor]], PeftModel])->PeftModel:
     "A start, made by the first process and read by the others."
-    here = this_process()
+    here = _this_process()
     if here.num_processes == 1: return make()
     model = make() if here.is_main_process else None
     sent: list[Any] = [(with_record(model.peft_config["default"]), get_peft_model_state_dict(model, save_embedding_layers=False)) if model else None]
     broadcast_object_list(sent)
     return read(*sent[0]) if model is None else model
 
-def one_start(
-    make:Callable[[], PeftModel],   # makes the adapter
-    base:Any,                       # what it is made on
-)->PeftModel:                       # with the same numbers in every process
+def _one_start(make:Callable[[], PeftModel], base:Any)->PeftModel:
     "SoKA's start on a base that is as it was loaded."
     def read(config, numbers):
         model = get_peft_model(base, config)   # `start_saved` is set: no SVD is run
         set_peft_model_state_dict(model, numbers)
         for m in soka_layers(model).values(): m.take_start("default")   # mode residual: out of the base, as in the first process
         return model
-    return made_once(make, read)
+    return _made_once(make, read)
 
-# %% ../../nbs/train/02_process.ipynb #f1215643
 def main_process()->bool:
     "Is this the process that writes?"
     return int(os.environ.get("RANK", 0)) == 0
 
-# %% ../../nbs/train/02_process.ipynb #ae8bf50c
-def agreed_checkpoint(
-    folder:str|Path,   # output folder of a run
-)->str|None:           # its path, the same in every process
+def _agreed_checkpoint(folder:str|Path)->str|None:
     "The checkpoint that a run goes on from, as the first process finds it."
-    found = [last_checkpoint(folder, print) if main_process() else None]
-    if this_process().num_processes > 1: broadcast_object_list(found)
+    found = [_last_checkpoint(folder, print) if main_process() else None]
+    if _this_process().num_processes > 1: broadcast_object_list(found)
     return found[0]

@@ -24,15 +24,14 @@ from ..adapter.targets import base_parameters
 from ..data.encode import DataReport
 from ..settings import shown
 from .config import TrainConfig
-from .process import this_process
+from .process import _this_process
 from ..weights.fingerprint import readable
 from ..weights.loading import compute_dtype
 from ..weights.quant import features
-if TYPE_CHECKING: from soka.train.trainer import RunLog
+if TYPE_CHECKING: from soka.train.trainer import _RunLog
 
 # %% auto #0
-__all__ = ['versions', 'commit', 'hardware', 'peak_memory', 'layer_ranks', 'linear_work', 'left_out', 'describe_adapter',
-           'data_record', 'start_record', 'total_speed', 'end_record']
+__all__ = ['versions', 'commit', 'hardware']
 
 # %% ../../nbs/train/07_record.ipynb #94553ec1
 def versions()->dict[str, str|None]:
@@ -49,20 +48,17 @@ def commit()->str|None:
     try: return git("rev-parse", "HEAD") + "+"*bool(git("status", "--porcelain", "--untracked-files=no"))
     except (OSError, subprocess.CalledProcessError): return None
 
-# %% ../../nbs/train/07_record.ipynb #3fcaecf9
 def _cpu_name()->str:
     info = Path("/proc/cpuinfo")
     found = re.search(r"model name\s*:\s*(.+)", info.read_text()) if info.exists() else None
     return found[1] if found else platform.processor() or platform.machine()
 
-# %% ../../nbs/train/07_record.ipynb #1f1b9a31
 def hardware()->dict[str, Any]:
     "The machine."
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
-    return {"cpu": _cpu_name(), "threads": torch.get_num_threads(), "gpus": gpus, "processes": this_process().num_processes}
+    return {"cpu": _cpu_name(), "threads": torch.get_num_threads(), "gpus": gpus, "processes": _this_process().num_processes}
 
-# %% ../../nbs/train/07_record.ipynb #5e908f7c
-def peak_memory()->int|None:
+def _peak_memory()->int|None:
     "Most bytes held: on the GPU if there is one, else by this process since it began; None where the system does not tell."
     if torch.cuda.is_available(): return torch.cuda.max_memory_allocated()
     try: import resource
@@ -70,30 +66,21 @@ def peak_memory()->int|None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss*(1 if sys.platform == "darwin" else 1024)
 
 # %% ../../nbs/train/07_record.ipynb #c23d73c5
-def layer_ranks(
-    model:PeftModel,  # with an adapter of any method
-)->dict[str, int]:    # terms by layer name
+def _layer_ranks(model:PeftModel)->dict[str, int]:
     "How many terms each adapted layer has."
     config: Any = model.peft_config["default"]
     inner: Any = model.base_model.model
     if (plan := getattr(with_record(config), "plan", None)) is not None: return {n: p[-1] for n,p in plan.items()}
     return {n: m.r["default"] for n,m in inner.named_modules() if hasattr(m, "lora_A") and "default" in m.r}
 
-# %% ../../nbs/train/07_record.ipynb #64482161
-def linear_work(
-    base:Any,                                   # from `load_frozen`
-)->tuple[dict[str, int], dict[str, int]]:       # parameters of linear layers and of stacks of experts, by name
+def _linear_work(base:Any)->tuple[dict[str, int], dict[str, int]]:
     "The weights that activations are multiplied by, without the output layer's."
     head = base.get_output_embeddings()
     layers = {n: m for n,m in base.named_modules() if m is not head and isinstance(getattr(m, "weight", None), Tensor) and readable(m)}
     linear = {n: math.prod(features(m)) for n,m in layers.items()}
     return linear, {n: p.numel() for n,p in base.named_parameters() if p.dim() == 3 and "conv" not in n}
 
-def left_out(
-    work:tuple[Mapping[str, int], Mapping[str, int]],  # from `linear_work`
-    adapted:Iterable[str],                             # names of layers
-    targets:Any,                                       # setting `target_modules`
-)->str:                                                # empty where most of the work is adapted, or leaving it was asked for
+def _left_out(work:tuple[Mapping[str, int], Mapping[str, int]], adapted:Iterable[str], targets:Any)->str:
     "A line on targets that leave more than half of the linear work as it is."
     (linear, stacks), names = work, set(adapted)
     may = {**linear, **stacks} if targets == "all-linear" else stacks   # a list of names asks for those alone, and no name reaches a stack
@@ -104,40 +91,31 @@ def left_out(
     return (f"target_modules {shown(targets)} leaves {left/total:.0%} of the linear weights as they are: "
             f"{len(rest)} of them, such as {largest} with {rest[largest]:,} parameters")
 
-# %% ../../nbs/train/07_record.ipynb #4bc96a51
-def describe_adapter(model:PeftModel, config:TrainConfig)->dict[str, Any]:
+def _describe_adapter(model:PeftModel, config:TrainConfig)->dict[str, Any]:
     "Size and ranks of the adapter."
     n, total = model.get_nb_trainable_parameters()[0], base_parameters(model)
-    return {"method": config.method, "trained_parameters": n, "base_parameters": total, "share": n/total, "ranks": layer_ranks(model),
+    return {"method": config.method, "trained_parameters": n, "base_parameters": total, "share": n/total, "ranks": _layer_ranks(model),
             "plan": getattr(with_record(model.peft_config["default"]), "plan", None)}
 
-# %% ../../nbs/train/07_record.ipynb #20fb66ec
-def data_record(reports:Sequence[DataReport|None])->dict[str, dict]:
+def _data_record(reports:Sequence[DataReport|None])->dict[str, dict]:
     "The reports on rows to train and to evaluate on."
     return {n: r._asdict() for n,r in zip(("train", "eval"), reports) if r}
 
-def start_record(config:TrainConfig, model:PeftModel, reports:Sequence[DataReport|None])->dict[str, Any]:
+def _start_record(config:TrainConfig, model:PeftModel, reports:Sequence[DataReport|None])->dict[str, Any]:
     "What is known before the first step."
     return {"status": "running", "settings": asdict(config), "dtype": str(compute_dtype(config.dtype)).removeprefix("torch."), "versions": versions(),
-            "commit": commit(), "hardware": hardware(), "data": data_record(reports), "adapter": describe_adapter(model, config)}
+            "commit": commit(), "hardware": hardware(), "data": _data_record(reports), "adapter": _describe_adapter(model, config)}
 
-# %% ../../nbs/train/07_record.ipynb #4f686895
-def total_speed(sessions:Sequence[Mapping[str, Any]])->dict[str, Any]:
+def _total_speed(sessions:Sequence[Mapping[str, Any]])->dict[str, Any]:
     "Tokens, seconds and memory of all sessions of a run."
     add = {k: sum(s[k] for s in sessions) for k in ("tokens", "train_seconds", "wall_seconds")}
     memory = [s["peak_memory_bytes"] for s in sessions if s["peak_memory_bytes"]]
     return {"tokens": add["tokens"], "train_seconds": add["train_seconds"], "tokens_per_second": add["tokens"]/add["train_seconds"] if add["tokens"] else None,
             "wall_seconds": add["wall_seconds"], "peak_memory_bytes": max(memory, default=None)}
 
-# %% ../../nbs/train/07_record.ipynb #6eb18148
-def end_record(
-    record:dict,       # from `start_record`
-    trainer:Trainer,   # that has trained
-    log:RunLog,        # its log
-    status:str="finished",
-)->dict[str, Any]:
+def _end_record(record:dict, trainer:Trainer, log:_RunLog, status:str="finished")->dict[str, Any]:
     "The same, with what was measured."
     history, sessions = trainer.state.log_history, log.sessions(trainer.state)
     pick = lambda key, *names: [{k: e[k] for k in ("step", *names) if k in e} for e in history if key in e]
-    return {**record, "status": status, "steps": trainer.state.global_step, "speed": total_speed(sessions), "sessions": sessions,
+    return {**record, "status": status, "steps": trainer.state.global_step, "speed": _total_speed(sessions), "sessions": sessions,
             "log": pick("loss", "loss", "grad_norm", "learning_rate"), "eval": pick("eval_nll", "eval_nll")}

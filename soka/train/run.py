@@ -14,19 +14,19 @@ from peft import PeftModel
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback
 from ..method.start import WAITING
 from ..plots import plot_run
-from .build import (build_model, check_ready, encode_splits, load_frozen, load_tokenizer, on_residual, residual_on_quantized)
-from .card import save_adapter, save_start
-from .checkpoints import one_run, read_notes
+from .build import (_build_model, check_ready, encode_splits, load_frozen, load_tokenizer, _on_residual, residual_on_quantized)
+from .card import _save_adapter, _save_start
+from .checkpoints import _one_run, _read_notes
 from .config import TrainConfig
-from .dynamic import DynamicRank
-from .output import (base_marks, check_marks, check_output, check_same_data, make_output, read_record, run_config, write_record)
-from .process import agreed_checkpoint, main_process, this_process
-from .record import data_record, describe_adapter, end_record, left_out, linear_work, start_record
-from .safety import check_room, Interrupted, memory_advice, Watch
-from .trainer import make_trainer, run_log
+from .dynamic import _DynamicRank
+from .output import (_base_marks, _check_marks, check_output, _check_same_data, _make_output, read_record, run_config, write_record)
+from .process import _agreed_checkpoint, main_process, _this_process
+from .record import _data_record, _describe_adapter, _end_record, _left_out, _linear_work, _start_record
+from .safety import _check_room, Interrupted, _memory_advice, _Watch
+from .trainer import _make_trainer, _run_log
 
 # %% auto #0
-__all__ = ['RunResult', 'load_run', 'train', 'start_words']
+__all__ = ['RunResult', 'load_run', 'train']
 
 # %% ../../nbs/train/10_run.ipynb #a0562e50
 class RunResult(NamedTuple):
@@ -35,7 +35,6 @@ class RunResult(NamedTuple):
     tokenizer:PreTrainedTokenizerBase  # the base's
     record:dict[str, Any]              # content of run.json
 
-# %% ../../nbs/train/10_run.ipynb #916a44d6
 def load_run(
     folder:str|Path,  # output folder of a finished run
 )->RunResult:
@@ -46,10 +45,9 @@ def load_run(
     config = run_config(folder, record, method="soka", rank_pattern=None, plan=None)
     base, tokenizer = load_frozen(config)
     adapter = str(Path(folder)/"adapter")
-    model = on_residual(config, base, adapter, trainable=False) if record["settings"]["method"] == "soka" and residual_on_quantized(config) else PeftModel.from_pretrained(base, adapter)
+    model = _on_residual(config, base, adapter, trainable=False) if record["settings"]["method"] == "soka" and residual_on_quantized(config) else PeftModel.from_pretrained(base, adapter)
     return RunResult(model.eval(), tokenizer, record)
 
-# %% ../../nbs/train/10_run.ipynb #b7159dec
 def train(
     config:TrainConfig,                       # settings
     callbacks:Sequence[TrainerCallback]=(),   # added to `Trainer`'s
@@ -57,11 +55,10 @@ def train(
     "Train an adapter as `config` says, or go on where an interrupted run stopped."
     began = time.perf_counter()
     if (read_record(config.output_dir) or {}).get("status") != "finished": check_ready(config)
-    make_output(config.output_dir)
+    _make_output(config.output_dir)
     advice = {k: getattr(config, k) for k in ("batch_size", "gradient_accumulation", "max_length", "gradient_checkpointing")}
-    with one_run(config.output_dir) if main_process() else nullcontext(), memory_advice(**advice): return _train(config, callbacks, began)
+    with _one_run(config.output_dir) if main_process() else nullcontext(), _memory_advice(**advice): return _train(config, callbacks, began)
 
-# %% ../../nbs/train/10_run.ipynb #b6108441
 def _train(config:TrainConfig, callbacks:Sequence[TrainerCallback], began:float)->RunResult:
     if check_output(config) == "finished":
         if main_process(): print(f"{config.output_dir} holds this run, finished: nothing to train")
@@ -69,23 +66,22 @@ def _train(config:TrainConfig, callbacks:Sequence[TrainerCallback], began:float)
     if config.threads: torch.set_num_threads(config.threads)
     sets, reports = encode_splits(config, load_tokenizer(config))
     old = read_record(config.output_dir) or {}   # before the first process writes another
-    checkpoint = agreed_checkpoint(config.output_dir)
-    if checkpoint: check_same_data(old.get("data", {}), data_record(reports))
+    checkpoint = _agreed_checkpoint(config.output_dir)
+    if checkpoint: _check_same_data(old.get("data", {}), _data_record(reports))
     loaded = load_frozen(config)
-    if checkpoint: check_marks(old.get("base", {}), loaded[0])
-    marks, work = base_marks(loaded[0]), linear_work(loaded[0])
-    model, tokenizer = build_model(config, sets[0], checkpoint, loaded)
-    record = {**start_record(config, model, reports), "base": marks}
-    if main_process(): _announce(record, config, checkpoint, model, left_out(work, record["adapter"]["ranks"], config.target_modules))
-    trainer = make_trainer(config, model, tokenizer, sets, fresh=checkpoint is None)
+    if checkpoint: _check_marks(old.get("base", {}), loaded[0])
+    marks, work = _base_marks(loaded[0]), _linear_work(loaded[0])
+    model, tokenizer = _build_model(config, sets[0], checkpoint, loaded)
+    record = {**_start_record(config, model, reports), "base": marks}
+    if main_process(): _announce(record, config, checkpoint, model, _left_out(work, record["adapter"]["ranks"], config.target_modules))
+    trainer = _make_trainer(config, model, tokenizer, sets, fresh=checkpoint is None)
     for c in callbacks: trainer.add_callback(c)
-    log = run_log(trainer)
-    log.earlier, log.started = read_notes(checkpoint).get("sessions", ()), began
+    log = _run_log(trainer)
+    log.earlier, log.started = _read_notes(checkpoint).get("sessions", ()), began
     log.about = {k: record[k] for k in ("hardware", "commit", "versions")}
     return RunResult(trainer.model, tokenizer, _run(trainer, config, record, checkpoint))
 
-# %% ../../nbs/train/10_run.ipynb #012464d2
-def start_words(config:TrainConfig, model:PeftModel)->str:
+def _start_words(config:TrainConfig, model:PeftModel)->str:
     "Where a fresh adapter of SoKA starts from."
     if any(m in WAITING for m in model.modules()): return "first step"
     return {"gradient": f"gradients of the first {config.gradient_batches} batches", "weight": "weights", "zero": "random"}[config.source]
@@ -94,40 +90,39 @@ def _announce(record:dict, config:TrainConfig, checkpoint:str|None, model:PeftMo
     a = record["adapter"]
     print(f"{a['method']}: {a['trained_parameters']:,} trained parameters, {a['share']:.3%} of {a['base_parameters']:,}")
     if checkpoint: print(f"resuming from {checkpoint}")
-    elif config.method == "soka": print(f"start: {start_words(config, model)}")
+    elif config.method == "soka": print(f"start: {_start_words(config, model)}")
     if note: print(note)
-    check_room(config.output_dir, a["trained_parameters"])
+    _check_room(config.output_dir, a["trained_parameters"])
     write_record(record, config.output_dir)   # first: what else is in the folder is this run's
-    if config.method == "pissa": save_start(model, config)
+    if config.method == "pissa": _save_start(model, config)
 
 # %% ../../nbs/train/10_run.ipynb #fceebc45
 def _fit(trainer:Trainer, config:TrainConfig, record:dict, checkpoint:str|None)->None:
     "Train; a run that does not reach its end leaves a record, too."
     try: trainer.train(resume_from_checkpoint=checkpoint)
     except (Exception, Interrupted) as e:
-        log = run_log(trainer)
+        log = _run_log(trainer)
         if log.bar is not None and main_process():
-            record = end_record(record, trainer, log, "interrupted" if isinstance(e, Interrupted) else "failed")
+            record = _end_record(record, trainer, log, "interrupted" if isinstance(e, Interrupted) else "failed")
             with suppress(OSError): write_record({**record, "error": f"{type(e).__name__}: {e}"}, config.output_dir)   # the disk may be what failed
         raise
 
-# %% ../../nbs/train/10_run.ipynb #77e7b323
 def _run(trainer:Trainer, config:TrainConfig, record:dict, checkpoint:str|None)->dict[str, Any]:
     "Train, evaluate, save; the record."
     _fit(trainer, config, record, checkpoint)
     done = [e["step"] for e in trainer.state.log_history if "eval_nll" in e]
     if config.eval_rows and done[-1:] != [trainer.state.global_step]: trainer.evaluate()
     model: Any = trainer.model
-    record = end_record(record, trainer, run_log(trainer))
-    dynamic = next((c for c in trainer.callback_handler.callbacks if isinstance(c, DynamicRank)), None)
-    watch = next(c for c in trainer.callback_handler.callbacks if isinstance(c, Watch))
+    record = _end_record(record, trainer, _run_log(trainer))
+    dynamic = next((c for c in trainer.callback_handler.callbacks if isinstance(c, _DynamicRank)), None)
+    watch = next(c for c in trainer.callback_handler.callbacks if isinstance(c, _Watch))
     if watch.silent: record |= {"no_gradient": watch.silent}
-    if dynamic: record |= {"adapter": describe_adapter(model, config), "dynamic": dynamic.history}
+    if dynamic: record |= {"adapter": _describe_adapter(model, config), "dynamic": dynamic.history}
     state = trainer.accelerator.get_state_dict(trainer.model_wrapped) if trainer.is_fsdp_enabled else None   # gathered from all processes
     if main_process():
-        save_adapter(model, config, record, state)
+        _save_adapter(model, config, record, state)
         plot_run(record).savefig(Path(config.output_dir)/"run.png")
         write_record(record, config.output_dir)   # last: a record that says finished has everything beside it
-    this_process().wait_for_everyone()
+    _this_process().wait_for_everyone()
     model.eval()
     return record

@@ -22,12 +22,11 @@ from safetensors import SafetensorError
 from torch import nn, Tensor
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import TrainOutput
-from .checkpoints import keep_newest, last_checkpoint, NOTES, PART, read_notes, seal, sync
+from .checkpoints import _keep_newest, _last_checkpoint, _NOTES, _PART, _read_notes, _seal, _sync
 from ..weights.loading import no_memory
 
 # %% auto #0
-__all__ = ['Interrupted', 'stop_signals', 'trained', 'gradients', 'not_finite', 'find_rows', 'write_failed', 'WholeLog',
-           'SafeTrainer', 'finish', 'NoStepLeft', 'Guard', 'describe_batch', 'Watch', 'memory_advice', 'check_room']
+__all__ = ['Interrupted']
 
 # %% ../../nbs/train/05_safety.ipynb #6c865e28
 class Interrupted(KeyboardInterrupt):
@@ -36,12 +35,8 @@ class Interrupted(KeyboardInterrupt):
         super().__init__(text)
         self.code = 128 + signum   # what a shell reports: 130 for Ctrl-C, 143 for SIGTERM
 
-# %% ../../nbs/train/05_safety.ipynb #cc95419b
 @contextlib.contextmanager
-def stop_signals(
-    *,
-    repeat:bool=True,            # a second signal ends the process at once
-)->Iterator[SimpleNamespace]:    # its `signum` is 0 until a signal comes
+def _stop_signals(*, repeat:bool=True)->Iterator[SimpleNamespace]:
     "Note SIGINT and SIGTERM instead of obeying them."
     asked = SimpleNamespace(signum=0)
     old: dict[int, Any] = {}
@@ -56,23 +51,16 @@ def stop_signals(
     finally: restore()
 
 # %% ../../nbs/train/05_safety.ipynb #c4c91625
-def trained(
-    model:nn.Module,
-)->dict[str, nn.Parameter]:
+def _trained(model:nn.Module)->dict[str, nn.Parameter]:
     "The parameters that are trained, by name."
     return {n: p for n,p in model.named_parameters() if p.requires_grad}
 
-def gradients(
-    weights:Mapping[str, nn.Parameter],  # from `trained`, after backward
-)->dict[str, Tensor]:                    # by name
+def _gradients(weights:Mapping[str, nn.Parameter])->dict[str, Tensor]:
     "The gradients that there are."
     return {n: p.grad for n,p in weights.items() if p.grad is not None}
 
-# %% ../../nbs/train/05_safety.ipynb #7480069c
 @torch.no_grad()
-def not_finite(
-    tensors:Mapping[str, Tensor],  # by name
-)->str|None:                       # None where all are finite
+def _not_finite(tensors:Mapping[str, Tensor])->str|None:
     "Norm and name of the first tensor whose norm is infinite or not a number."
     if not tensors: return None
     norms = torch.stack(torch._foreach_norm(list(tensors.values())))
@@ -81,7 +69,7 @@ def not_finite(
     return f"norm {float(norms[i])} in {list(tensors)[i]}"
 
 # %% ../../nbs/train/05_safety.ipynb #1f7a5284
-def find_rows(
+def _find_rows(
     data:Iterable,  # encoded rows, with `input_ids`
     ids:Tensor,     # tokens of a batch, (B, T)
     mask:Tensor,    # its attention mask, (B, T)
@@ -91,25 +79,20 @@ def find_rows(
     return [i for i,row in enumerate(data) if tuple(row["input_ids"]) in want]
 
 # %% ../../nbs/train/05_safety.ipynb #7245f198
-def write_failed(
-    e:Exception,   # while a checkpoint was written
-    folder:Path,   # output folder of the run
-    step:int,
-)->OSError:        # says what to do
+def _write_failed(e:Exception, folder:Path, step:int)->OSError:
     "The error of a checkpoint that could not be written."
-    last, free = last_checkpoint(folder), shutil.disk_usage(folder).free/1e6
+    last, free = _last_checkpoint(folder), shutil.disk_usage(folder).free/1e6
     go_on = f"goes on from {Path(last).name}" if last else "starts from the beginning"
     return OSError(f"checkpoint-{step} must be written whole, got {' '.join(str(e).split())} ({free:,.0f} MB free in {folder}); "
                    f"make room, then the same command {go_on}")
 
-# %% ../../nbs/train/05_safety.ipynb #315e5b1d
-class WholeLog(Trainer):
+class _WholeLog(Trainer):
     "A `Trainer` whose sum of losses since the last log entry can be saved and taken up again."
     since = 0   # step of the last log entry
 
     def take_up(self, checkpoint:Any)->None:
         "Begin with what a checkpoint's notes hold, or with nothing."
-        kept = read_notes(checkpoint)
+        kept = _read_notes(checkpoint)
         self.since, self.partial = kept.get("since", 0), torch.tensor(kept.get("partial", 0.), device=self.args.device)
         self.seen:list[tuple[Tensor, dict]] = []   # loss and batch of every forward since the last step
 
@@ -129,18 +112,18 @@ class WholeLog(Trainer):
         super().log(plain, *args, **kw)
 
 # %% ../../nbs/train/05_safety.ipynb #874a7378
-class SafeTrainer(WholeLog):
+class _SafeTrainer(_WholeLog):
     "A `Trainer` with whole checkpoints, which takes no bad step and stops when asked."
     writing:Path|None = None                      # where a checkpoint is being written
-    note:Callable[[], dict] = staticmethod(dict)  # more for a checkpoint's notes, read with `read_notes`
+    note:Callable[[], dict] = staticmethod(dict)  # more for a checkpoint's notes, read with `_read_notes`
 
     def train(self, resume_from_checkpoint:Any=None, **kw:Any)->Any:
         "As `Trainer` does; a signal becomes `Interrupted`."
         self.take_up(resume_from_checkpoint)
-        if not any(isinstance(c, Guard) for c in self.callback_handler.callbacks): self.add_callback(Guard(self))
-        with stop_signals(repeat=self.args.world_size == 1) as self.asked:
+        if not any(isinstance(c, _Guard) for c in self.callback_handler.callbacks): self.add_callback(_Guard(self))
+        with _stop_signals(repeat=self.args.world_size == 1) as self.asked:
             try: done = super().train(resume_from_checkpoint, **kw)
-            except NoStepLeft: done = self.without_step()
+            except _NoStepLeft: done = self.without_step()
         if self.asked.signum: self.leave(self.asked.signum)
         return done
 
@@ -159,57 +142,51 @@ class SafeTrainer(WholeLog):
     def _save_checkpoint(self, model:nn.Module, trial:Any)->None:
         folder, step = Path(self.args.output_dir), self.state.global_step
         notes = {"since": self.since, "partial": self.mean_partial(), **self.note()}
-        if self.args.should_save: shutil.rmtree(folder/PART, ignore_errors=True)   # of a process that died in here
+        if self.args.should_save: shutil.rmtree(folder/_PART, ignore_errors=True)   # of a process that died in here
         self.accelerator.wait_for_everyone()
-        self.writing = folder/PART
+        self.writing = folder/_PART
         try:
             super()._save_checkpoint(model, trial)
             self.accelerator.wait_for_everyone()   # every process writes the state of its random numbers
-            if self.args.should_save: finish(folder, step, notes, self.args.save_total_limit)
+            if self.args.should_save: _finish(folder, step, notes, self.args.save_total_limit)
         except torch.OutOfMemoryError: raise
         except (OSError, RuntimeError, SafetensorError) as e:   # torch.save calls a full disk a RuntimeError
             shutil.rmtree(self.writing, ignore_errors=True)
-            raise write_failed(e, folder, step) from e
+            raise _write_failed(e, folder, step) from e
         finally: self.writing = None
         self.accelerator.wait_for_everyone()
 
-# %% ../../nbs/train/05_safety.ipynb #812dc8fa
-def finish(
-    folder:Path,      # output folder of the run
-    step:int,
-    notes:dict,       # for the checkpoint's notes
-    limit:int|None,   # checkpoints to keep
-)->None:
+def _finish(folder:Path, step:int, notes:dict, limit:int|None)->None:
     "Seal the checkpoint that was written beside, and give it its name."
-    made, name = folder/PART/f"checkpoint-{step}", folder/f"checkpoint-{step}"
-    (made/NOTES).write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
-    seal(made)
+    made, name = folder/_PART/f"checkpoint-{step}", folder/f"checkpoint-{step}"
+    (made/_NOTES).write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
+    _seal(made)
     if name.exists(): shutil.rmtree(name)   # a damaged one that was passed over
     os.replace(made, name)
-    sync(folder)
-    shutil.rmtree(folder/PART)
-    keep_newest(folder, step, limit)
+    _sync(folder)
+    shutil.rmtree(folder/_PART)
+    _keep_newest(folder, step, limit)
 
 # %% ../../nbs/train/05_safety.ipynb #955b101d
-class NoStepLeft(Exception):
+class _NoStepLeft(Exception):
     "A run goes on from the checkpoint of its last step."
 
-class Guard(TrainerCallback):
+class _Guard(TrainerCallback):
     "Looks at every step before the optimizer does, and ends a run between two steps."
-    def __init__(self, trainer:SafeTrainer)->None: self.trainer, self.signum = trainer, 0
+    def __init__(self, trainer:_SafeTrainer)->None: self.trainer, self.signum = trainer, 0
 
     def on_train_begin(self, args:Any, state:Any, control:Any, **kw:Any)->None:
         have = self.trainer._train_batch_size   # Trainer before 5 takes the checkpoint's
         if have != args.train_batch_size: raise NotImplementedError(f"this transformers must resume with the checkpoint's batch_size {have}, got {args.train_batch_size}")
         done, most = state.global_step, state.max_steps
-        if done >= most: raise NoStepLeft(f"a run must have a step left, got {done} of {most} taken")
+        if done >= most: raise _NoStepLeft(f"a run must have a step left, got {done} of {most} taken")
 
     def on_pre_optimizer_step(self, args:Any, state:Any, control:Any, model:Any=None, **kw:Any)->None:
         t, seen = self.trainer, self.trainer.seen
         bad = not bool(torch.stack([loss for loss,_ in seen]).isfinite().all())
-        weights = trained(model)
-        if t.accelerator.scaler is None: bad = bad or not_finite(gradients(weights)) is not None   # float16's scaler skips such a step by itself
-        spoilt = not_finite(weights) is not None   # by the step before
+        weights = _trained(model)
+        if t.accelerator.scaler is None: bad = bad or _not_finite(_gradients(weights)) is not None   # float16's scaler skips such a step by itself
+        spoilt = _not_finite(weights) is not None   # by the step before
         flags = t.accelerator.gather(torch.tensor([[t.asked.signum, bad, spoilt]], device=args.device)).amax(0).tolist()
         self.signum = flags[0]
         if flags[2]: raise FloatingPointError(self.complain_of_weights(model, state.global_step))
@@ -219,44 +196,38 @@ class Guard(TrainerCallback):
     def complain(self, model:nn.Module, step:int)->str:
         "What was not finite, where, and what is left."
         t, p = self.trainer, self.trainer.accelerator.process_index
-        def words(bad): return gather_object([describe_batch(loss, x, t.train_dataset, p) for loss,x in t.seen if bad(loss)])
+        def words(bad): return gather_object([_describe_batch(loss, x, t.train_dataset, p) for loss,x in t.seen if bad(loss)])
         found = words(lambda loss: not bool(loss.isfinite()))   # else the loss is good and its gradient is not
-        if not found: found = [f"a gradient of {bad}" for bad in [not_finite(gradients(trained(model)))] if bad] + words(lambda loss: True)
+        if not found: found = [f"a gradient of {bad}" for bad in [_not_finite(_gradients(_trained(model)))] if bad] + words(lambda loss: True)
         return (f"loss and gradients must be finite, got {'; '.join(found)} at step {step}, which was not taken; {self.kept()}. "
                 "Look at these rows, or lower learning_rate or max_grad_norm in a new output_dir")
 
     def complain_of_weights(self, model:nn.Module, step:int)->str:
-        found = [bad for bad in gather_object([not_finite(trained(model))]) if bad]
+        found = [bad for bad in gather_object([_not_finite(_trained(model))]) if bad]
         return (f"weights must be finite, got {found[0]} after step {step}; {self.kept()}. "
                 "Lower learning_rate or weight_decay in a new output_dir")
 
     def kept(self)->str:
         folder = self.trainer.args.output_dir
-        last = last_checkpoint(folder)
+        last = _last_checkpoint(folder)
         return f"{Path(last).name} in {folder} is good" if last else "there is no checkpoint yet"
 
     def on_step_end(self, args:Any, state:Any, control:Any, model:Any=None, **kw:Any)->None:
         if self.signum: control.should_save = True
         if not (control.should_save or control.should_training_stop): return   # the next step looks
-        spoilt = torch.tensor([not_finite(trained(model)) is not None], device=args.device)
+        spoilt = torch.tensor([_not_finite(_trained(model)) is not None], device=args.device)
         if bool(self.trainer.accelerator.gather(spoilt).any()): raise FloatingPointError(self.complain_of_weights(model, state.global_step))
 
     def on_save(self, args:Any, state:Any, control:Any, **kw:Any)->None:
         if self.signum: self.trainer.leave(self.signum)
 
-# %% ../../nbs/train/05_safety.ipynb #54102219
-def describe_batch(
-    loss:Tensor,      # of the batch
-    inputs:dict,      # the batch
-    data:Any,         # encoded rows; None for none
-    process:int=0,    # that had it
-)->str:
+def _describe_batch(loss:Tensor, inputs:dict, data:Any, process:int=0)->str:
     "A batch in words: its loss and its rows."
-    rows = find_rows(data, inputs["input_ids"].cpu(), inputs["attention_mask"].cpu()) if data is not None else []
+    rows = _find_rows(data, inputs["input_ids"].cpu(), inputs["attention_mask"].cpu()) if data is not None else []
     return f"loss {float(loss):.4g} on rows {', '.join(map(str, rows))} (from 0, process {process})"
 
 # %% ../../nbs/train/05_safety.ipynb #1f3f7e40
-class Watch(TrainerCallback):
+class _Watch(TrainerCallback):
     "Names the adapted layers that no gradient has reached after a few steps."
     def __init__(
         self,
@@ -286,15 +257,8 @@ class Watch(TrainerCallback):
         names = ", ".join(self.silent[:3]) + ", ..."*(len(self.silent) > 3)
         self.tell(f"no gradient has reached {len(self.silent)} of the adapted layers in {steps} steps, so they do not train: {names}")
 
-# %% ../../nbs/train/05_safety.ipynb #516a8cb7
 @contextlib.contextmanager
-def memory_advice(
-    batch_size:int,               # examples per device and forward
-    gradient_accumulation:int,    # forwards per step
-    max_length:int,               # most tokens of an example
-    *,
-    gradient_checkpointing:bool,  # are activations recomputed?
-)->Iterator[None]:
+def _memory_advice(batch_size:int, gradient_accumulation:int, max_length:int, *, gradient_checkpointing:bool)->Iterator[None]:
     "Turn a lack of memory into an error that says what to lower."
     try: yield
     except (RuntimeError, MemoryError) as e:
@@ -305,10 +269,7 @@ def memory_advice(
         raise torch.OutOfMemoryError(f"a step must fit in memory, got: {str(e).splitlines()[0] if str(e) else 'out of memory'} Try {', or '.join(tips)}") from e
 
 # %% ../../nbs/train/05_safety.ipynb #29f1426b
-def check_room(
-    folder:str|Path,  # output folder of a run
-    trained:int,      # parameters
-)->None:
+def _check_room(folder:str|Path, trained:int)->None:
     "Raise unless a checkpoint and an adapter fit."
     need, free = 24*trained + 2**20, shutil.disk_usage(folder).free   # and a mebibyte for the rest
     if free < need: raise OSError(f"output_dir must have room for a checkpoint and an adapter, {need/1e6:,.1f} MB, got {free/1e6:,.1f} MB free in {str(folder)!r}")

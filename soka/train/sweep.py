@@ -17,73 +17,57 @@ import torch
 from matplotlib.figure import Figure
 from ..settings import check_value, read_json, to_json
 from .build import check_ready
-from .config import make_config, recipe_values, TrainConfig
+from .config import _make_config, recipe_values, TrainConfig
 from .output import check_output, read_record, SIDE_SETTINGS
 from .process import main_process
 from .run import train
 
 # %% auto #0
-__all__ = ['Arm', 'arm_name', 'axis_settings', 'check_axes', 'make_arms', 'arm_result', 'run_arm', 'group_results', 'best_group',
-           'sweep_table', 'edge_notes', 'plot_sweep', 'check_sweep', 'write_summary', 'shared_settings', 'sweep']
+__all__ = ['sweep']
 
 # %% ../../nbs/train/13_sweep.ipynb #d4d7336a
-class Arm(NamedTuple):
+class _Arm(NamedTuple):
     "One run of a sweep."
     name: str               # of its folder
     values: dict[str, Any]  # of the settings that are swept
     config: TrainConfig     # all settings
 
-# %% ../../nbs/train/13_sweep.ipynb #77fa6d53
-def arm_name(
-    values:Mapping[str, Any],  # of the settings that are swept
-)->str:                        # such as learning_rate=0.001,seed=0
+def _arm_name(values:Mapping[str, Any])->str:
     "A folder's name."
     def short(v:Any)->str: return re.sub(r"[^\w.+-]+", "_", str(v)).strip("_") or "_"
     return ",".join(f"{k}={short(v)}" for k, v in values.items()) or "run"
 
 # %% ../../nbs/train/13_sweep.ipynb #449f9af0
-def axis_settings(
-    key:str,    # setting, or recipe
-    value:Any,  # its value, a path or none for recipe
-)->dict[str, Any]:
+def _axis_settings(key:str, value:Any)->dict[str, Any]:
     "What one value of an axis sets."
     if key != "recipe": return {key: value}
     return {} if value == "none" else recipe_values(value)
 
-# %% ../../nbs/train/13_sweep.ipynb #9706b448
-def check_axes(axes:Mapping[str, Sequence])->None:
+def _check_axes(axes:Mapping[str, Sequence])->None:
     "Raise unless every axis has values, each once, of a setting that changes what is learned."
     for key, values in axes.items():
         if key in SIDE_SETTINGS: raise ValueError(f"a swept setting must change what is learned, got {key} with {len(values)} values")
         if not values: raise ValueError(f"a swept setting must have a value, got none for {key}")
         if twice := [v for i, v in enumerate(values) if v in values[:i]]: raise ValueError(f"values must be given once, got {key} {twice[0]!r} twice")
 
-# %% ../../nbs/train/13_sweep.ipynb #df794047
-def make_arms(
-    settings:Mapping[str, Any],        # by name, the same in all runs; output_dir is the sweep's folder
-    axes:Mapping[str, Sequence[Any]],  # values by name
-    given:Mapping[str, Any]={},        # settings that win over a recipe's on an axis
-)->list[Arm]:                          # all combinations, the last axis changing fastest
+def _make_arms(settings:Mapping[str, Any], axes:Mapping[str, Sequence[Any]], given:Mapping[str, Any]={})->list[_Arm]:
     "The runs of a sweep, all checked before the first begins."
-    check_axes(axes)
+    _check_axes(axes)
     folder, arms = {**settings, **given}.get("output_dir", "runs/sweep"), []
     for combination in itertools.product(*axes.values()):
         values = {k: Path(str(v)).stem if k == "recipe" else v for k, v in zip(axes, combination)}
         own = {**given}
-        for k, v in zip(axes, combination): own = {**own, **axis_settings(k, v)} if k != "recipe" else {**axis_settings(k, v), **own}
-        try: config = make_config({**settings, **own, "output_dir": str(Path(folder)/arm_name(values))})
-        except (ValueError, TypeError, NotImplementedError) as e: raise type(e)(f"{arm_name(values)}: {e}") from e
-        if not config.eval_rows: raise ValueError(f"a sweep compares by held-out rows, got eval_rows=0 in {arm_name(values)}")
-        arms.append(Arm(arm_name(values), values, config))
+        for k, v in zip(axes, combination): own = {**own, **_axis_settings(k, v)} if k != "recipe" else {**_axis_settings(k, v), **own}
+        try: config = _make_config({**settings, **own, "output_dir": str(Path(folder)/_arm_name(values))})
+        except (ValueError, TypeError, NotImplementedError) as e: raise type(e)(f"{_arm_name(values)}: {e}") from e
+        if not config.eval_rows: raise ValueError(f"a sweep compares by held-out rows, got eval_rows=0 in {_arm_name(values)}")
+        arms.append(_Arm(_arm_name(values), values, config))
     names = [a.name for a in arms]
     if twice := [n for n in names if names.count(n) > 1]: raise ValueError(f"arms must differ in name, got {twice[0]} twice")
     return arms
 
 # %% ../../nbs/train/13_sweep.ipynb #fb140e0a
-def arm_result(
-    arm:Arm,
-    error:str|None=None,   # why it failed
-)->dict[str, Any]:         # name, values, status, nll, parameters, steps, seconds, error
+def _arm_result(arm:_Arm, error:str|None=None)->dict[str, Any]:
     "What is known of an arm from its folder."
     record = read_record(arm.config.output_dir)
     done = record is not None and record["status"] == "finished"
@@ -94,11 +78,7 @@ def arm_result(
         if out["nll"] is None: error = "held-out NLL is not finite"
     return {**out, "status": "failed", "error": error} if error else out
 
-# %% ../../nbs/train/13_sweep.ipynb #a5872094
-def run_arm(
-    arm:Arm,
-    run:Callable[[TrainConfig], Any]=train,  # trains, and leaves a record in the arm's folder
-)->dict[str, Any]:                           # from `arm_result`
+def _run_arm(arm:_Arm, run:Callable[[TrainConfig], Any]=train)->dict[str, Any]:
     "Train an arm, unless it is finished."
     error = None
     try:
@@ -106,15 +86,13 @@ def run_arm(
     except Exception as e: error = f"{type(e).__name__}: {' '.join(str(e).split())}"   # an interruption is no Exception, and ends the sweep
     gc.collect()
     if torch.cuda.is_available(): torch.cuda.empty_cache()
-    return arm_result(arm, error)
+    return _arm_result(arm, error)
 
 # %% ../../nbs/train/13_sweep.ipynb #69336840
-def group_results(
-    results:Sequence[Mapping[str, Any]],  # of `arm_result`
-)->list[dict[str, Any]]:                  # values, runs, finished, nll_mean, nll_std, nlls, parameters, seconds
+def _group_results(results:Sequence[Mapping[str, Any]])->list[dict[str, Any]]:
     "Mean and standard deviation over seeds."
     groups: dict[str, list] = {}
-    for r in results: groups.setdefault(arm_name({k: v for k, v in r["values"].items() if k != "seed"}), []).append(r)
+    for r in results: groups.setdefault(_arm_name({k: v for k, v in r["values"].items() if k != "seed"}), []).append(r)
     return [_one_group(members) for members in groups.values()]
 
 def _one_group(members:Sequence[Mapping[str, Any]])->dict[str, Any]:
@@ -124,20 +102,15 @@ def _one_group(members:Sequence[Mapping[str, Any]])->dict[str, Any]:
             "nll_mean": statistics.mean(nlls) if nlls else None, "nll_std": statistics.stdev(nlls) if len(nlls) > 1 else None, "nlls": nlls,
             "parameters": sizes, "seconds": statistics.mean(m["seconds"] for m in done) if done else None}
 
-# %% ../../nbs/train/13_sweep.ipynb #9dfdf74b
-def best_group(
-    groups:Sequence[Mapping[str, Any]],  # of `group_results`
-)->Mapping[str, Any]|None:               # None where no group is complete
+def _best_group(groups:Sequence[Mapping[str, Any]])->Mapping[str, Any]|None:
     "The complete group with the smallest mean."
     whole = [g for g in groups if g["finished"] == g["runs"]]
     return min(whole, key=lambda g: g["nll_mean"], default=None)
 
 # %% ../../nbs/train/13_sweep.ipynb #3caff11a
-def sweep_table(
-    groups:Sequence[Mapping[str, Any]],  # of `group_results`
-)->str:                                  # a line per group, the best marked
+def _sweep_table(groups:Sequence[Mapping[str, Any]])->str:
     "Final held-out NLL, parameters and seconds of every group."
-    keys, best = list(groups[0]["values"]), best_group(groups)
+    keys, best = list(groups[0]["values"]), _best_group(groups)
     def cells(g):
         nll = "failed" if g["nll_mean"] is None else f"{g['nll_mean']:.4f}"
         sizes = " to ".join(f"{n:,}" for n in dict.fromkeys((g["parameters"][0], g["parameters"][-1]))) if g["parameters"] else "-"
@@ -149,38 +122,34 @@ def sweep_table(
     return "\n".join(lines + ["* smallest mean of the groups whose runs all finished"]*(best is not None))
 
 # %% ../../nbs/train/13_sweep.ipynb #cbcaa4cc
-def edge_notes(
-    groups:Sequence[Mapping[str, Any]],  # of `group_results`
-)->list[str]:                            # a line for each combination of other settings whose best rate is at an end
+def _edge_notes(groups:Sequence[Mapping[str, Any]])->list[str]:
     "Where more learning rates should be tried."
     notes: list[str] = []
     lines: dict[str, list] = {}
-    for g in groups: lines.setdefault(arm_name({k: v for k, v in g["values"].items() if k != "learning_rate"}), []).append(g)
+    for g in groups: lines.setdefault(_arm_name({k: v for k, v in g["values"].items() if k != "learning_rate"}), []).append(g)
     for name, members in lines.items():
-        rates, best = [g["values"].get("learning_rate") for g in members], best_group(members)
+        rates, best = [g["values"].get("learning_rate") for g in members], _best_group(members)
         if len(set(rates)) < 2 or best is None: continue
         rate = best["values"]["learning_rate"]
         if rate in (min(rates), max(rates)): notes.append(f"{name}: the best learning_rate is the {'largest' if rate == max(rates) else 'smallest'} tried, {rate:g}")
     return notes
 
 # %% ../../nbs/train/13_sweep.ipynb #b8692ddb
-def plot_sweep(
-    groups:Sequence[Mapping[str, Any]],  # of `group_results`
-)->Figure:
+def _plot_sweep(groups:Sequence[Mapping[str, Any]])->Figure:
     "Final held-out NLL with its standard deviation over seeds."
     fig = Figure(figsize=(7, 3.6), dpi=80, layout="constrained")
     ax = fig.subplots()
     done = [g for g in groups if g["nlls"]]
     x = "learning_rate" if len({g["values"].get("learning_rate") for g in groups}) > 1 else None
     lines: dict[str, list] = {}
-    for i, g in enumerate(done): lines.setdefault(arm_name({k: v for k, v in g["values"].items() if k != x}) if x else "", []).append((g["values"][x] if x else i, g))
+    for i, g in enumerate(done): lines.setdefault(_arm_name({k: v for k, v in g["values"].items() if k != x}) if x else "", []).append((g["values"][x] if x else i, g))
     for i, (name, points) in enumerate(lines.items()): _plot_line(ax, sorted(points, key=lambda p: p[0]), f"C{i}", name, "o-" if x else "o")
     if x:
         rates = sorted({g["values"][x] for g in groups})
         ax.set(xscale="log", xlabel="peak learning rate")
         ax.set_xticks(rates, [f"{r:g}" for r in rates])
         ax.minorticks_off()
-    else: ax.set_xticks(range(len(done)), [arm_name(g["values"]).replace(",", "\n") for g in done])
+    else: ax.set_xticks(range(len(done)), [_arm_name(g["values"]).replace(",", "\n") for g in done])
     ax.set(ylabel="held-out NLL, nats per answer token", title="mean and standard deviation over seeds; dots are runs")
     if len(lines) > 1: ax.legend()
     return fig
@@ -190,11 +159,7 @@ def _plot_line(ax:Any, points:Sequence, color:str, name:str, style:str)->None:
     for p, g in points: ax.plot([p]*len(g["nlls"]), g["nlls"], ".", ms=4, color=color, alpha=.5)
 
 # %% ../../nbs/train/13_sweep.ipynb #c04cc7dd
-def check_sweep(
-    folder:str|Path,                   # of the sweep
-    settings:Mapping[str, Any],        # that all arms share
-    axes:Mapping[str, Sequence[Any]],  # values by name
-)->None:
+def _check_sweep(folder:str|Path, settings:Mapping[str, Any], axes:Mapping[str, Sequence[Any]])->None:
     "Raise if the folder holds another sweep."
     path = Path(folder)/"sweep.json"
     if not os.path.lexists(path): return
@@ -212,17 +177,12 @@ def check_sweep(
     for k in settings:
         if k not in SIDE_SETTINGS and old["settings"].get(k) != settings[k]: refuse(k, old["settings"].get(k), settings[k])
 
-# %% ../../nbs/train/13_sweep.ipynb #d557d841
-def write_summary(
-    folder:str|Path,
-    settings:Mapping[str, Any],           # that all arms share
-    axes:Mapping[str, Sequence[Any]],     # values by name
-    results:Sequence[Mapping[str, Any]],  # of `arm_result`
-)->dict[str, Any]:                        # what was written: status, settings, axes, arms, groups, best
+def _write_summary(folder:str|Path, settings:Mapping[str, Any], axes:Mapping[str, Sequence[Any]],
+                   results:Sequence[Mapping[str, Any]])->dict[str, Any]:
     "Write `sweep.json` in one piece."
-    groups, states = group_results(results), {r["status"] for r in results}
+    groups, states = _group_results(results), {r["status"] for r in results}
     status = "running" if "waiting" in states else "failed" if "failed" in states else "finished"
-    best = best_group(groups) if status != "running" else None
+    best = _best_group(groups) if status != "running" else None
     summary = {"status": status, "settings": dict(settings), "axes": {k: list(v) for k, v in axes.items()}, "arms": list(results), "groups": groups, "best": best}
     part = Path(folder)/"sweep.tmp"
     part.write_text(to_json(summary, 1) + "\n", encoding="utf-8")
@@ -230,43 +190,38 @@ def write_summary(
     return summary
 
 # %% ../../nbs/train/13_sweep.ipynb #e9942d74
-def shared_settings(
-    settings:Mapping[str, Any],        # by name
-    axes:Mapping[str, Sequence[Any]],  # values by name
-    given:Mapping[str, Any]={},        # as in `make_arms`
-)->dict[str, Any]:                     # without those that are swept or change nothing
+def _shared_settings(settings:Mapping[str, Any], axes:Mapping[str, Sequence[Any]], given:Mapping[str, Any]={})->dict[str, Any]:
     "All settings that every arm shares, defaults too."
-    made = asdict(make_arms(settings, {k: v[:1] for k, v in axes.items()}, given)[0].config)
-    own = set().union(*(axis_settings(k, v) for k, values in axes.items() for v in values)) - set(given)
+    made = asdict(_make_arms(settings, {k: v[:1] for k, v in axes.items()}, given)[0].config)
+    own = set().union(*(_axis_settings(k, v) for k, values in axes.items() for v in values)) - set(given)
     return {k: v for k, v in made.items() if k not in own and k not in SIDE_SETTINGS}
 
-# %% ../../nbs/train/13_sweep.ipynb #cfe4449f
 def sweep(
     settings:Mapping[str, Any],        # by name, the same in all runs; output_dir is the sweep's folder
     axes:Mapping[str, Sequence[Any]],  # values by name
     run:Callable[[TrainConfig], Any]=train,
     given:Mapping[str, Any]={},        # settings that win over a recipe's on an axis
-)->dict[str, Any]:                     # from `write_summary`
+)->dict[str, Any]:                     # from `_write_summary`
     "Train every combination of values that is not finished yet; table, picture and `sweep.json`."
-    arms, shared = make_arms(settings, axes, given), shared_settings(settings, axes, given)
+    arms, shared = _make_arms(settings, axes, given), _shared_settings(settings, axes, given)
     folder = Path(arms[0].config.output_dir).parent
-    check_sweep(folder, shared, axes)
-    results = [arm_result(a) for a in arms]
+    _check_sweep(folder, shared, axes)
+    results = [_arm_result(a) for a in arms]
     for a, done in zip(arms, results):
         if done["status"] != "finished": check_ready(a.config)
     folder.mkdir(parents=True, exist_ok=True)
-    def note()->dict[str, Any]: return write_summary(folder, shared, axes, results) if main_process() else {}
+    def note()->dict[str, Any]: return _write_summary(folder, shared, axes, results) if main_process() else {}
     summary = note()
     for i, arm in enumerate(arms):
         if main_process(): print(f"{i + 1}/{len(arms)} {arm.name}" + ": finished before"*(results[i]["status"] == "finished"), flush=True)
-        results[i] = run_arm(arm, run)
+        results[i] = _run_arm(arm, run)
         if main_process() and results[i]["error"]: print(f"failed: {results[i]['error']}", flush=True)
         summary = note()
     if main_process(): _show(folder, summary)
     return summary
 
 def _show(folder:Path, summary:Mapping[str, Any])->None:
-    print("\n".join([sweep_table(summary["groups"]), *edge_notes(summary["groups"])]))
-    plot_sweep(summary["groups"]).savefig(folder/"sweep.png")
+    print("\n".join([_sweep_table(summary["groups"]), *_edge_notes(summary["groups"])]))
+    _plot_sweep(summary["groups"]).savefig(folder/"sweep.png")
     for r in summary["arms"]:
         if r["status"] == "failed": print(f"failed: {r['name']}: {r['error']}")

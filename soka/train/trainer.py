@@ -15,21 +15,18 @@ from transformers import PreTrainedTokenizerBase, PrinterCallback, Trainer, Trai
 from ..data.encode import Collator
 from ..evaluate.score import mean_nll, token_nll
 from .config import TrainConfig
-from .dynamic import DynamicRank
-from .pack import check_packing, pack_training, PackedCollator
-from .process import this_process
-from .record import peak_memory
-from .safety import SafeTrainer, Watch
+from .dynamic import _DynamicRank
+from .pack import _check_packing, _pack_training, _PackedCollator
+from .process import _this_process
+from .record import _peak_memory
+from .safety import _SafeTrainer, _Watch
 from ..weights.loading import compute_dtype
 
 # %% auto #0
-__all__ = ['schedule_arguments', 'report_arguments', 'training_arguments', 'to_nll', 'nll_metric', 'log_line', 'RunLog',
-           'make_trainer', 'run_log']
+__all__ = []
 
 # %% ../../nbs/train/06_trainer.ipynb #5eaae456
-def schedule_arguments(
-    c:TrainConfig,      # settings
-)->dict[str, Any]:      # keywords of `TrainingArguments`
+def _schedule_arguments(c:TrainConfig)->dict[str, Any]:
     "Optimiser, schedule and batches."
     # transformers 5 has no warmup_ratio: there a warmup_steps below 1 is the ratio
     warmup = "warmup_ratio" if "warmup_ratio" in TrainingArguments.__dataclass_fields__ else "warmup_steps"
@@ -39,56 +36,42 @@ def schedule_arguments(
     if c.gradient_checkpointing: made |= dict(gradient_checkpointing=True, gradient_checkpointing_kwargs={"use_reentrant": False})
     return made | {warmup: c.warmup_ratio}
 
-# %% ../../nbs/train/06_trainer.ipynb #ffaf0acc
-def report_arguments(
-    c:TrainConfig,      # settings
-    fresh:bool,         # False when a checkpoint is resumed
-)->dict[str, Any]:      # keywords of `TrainingArguments`
+def _report_arguments(c:TrainConfig, fresh:bool)->dict[str, Any]:
     "Logs, evaluations and checkpoints."
     evaluate = c.eval_rows > 0
     return dict(output_dir=c.output_dir, logging_steps=c.logging_steps, eval_strategy="steps" if evaluate else "no", eval_steps=c.eval_steps,
                 eval_on_start=evaluate and fresh, save_strategy="steps", save_steps=c.save_steps, save_total_limit=c.save_total_limit,
                 report_to=["tensorboard"] if c.tensorboard else [], disable_tqdm=True, include_num_input_tokens_seen="all" if c.packing else "non_padding")
 
-# %% ../../nbs/train/06_trainer.ipynb #9c678b5e
-def training_arguments(
-    config:TrainConfig,  # settings
-    fresh:bool=True,     # False when a checkpoint is resumed
-)->TrainingArguments:
+def _training_arguments(config:TrainConfig, fresh:bool=True)->TrainingArguments:
     "The settings in `Trainer`'s words."
-    dtype, device = compute_dtype(config.dtype), this_process().device.type
-    args = TrainingArguments(**schedule_arguments(config), **report_arguments(config, fresh), bf16=dtype == torch.bfloat16, fp16=dtype == torch.float16,
+    dtype, device = compute_dtype(config.dtype), _this_process().device.type
+    args = TrainingArguments(**_schedule_arguments(config), **_report_arguments(config, fresh), bf16=dtype == torch.bfloat16, fp16=dtype == torch.float16,
                              use_cpu=device == "cpu", dataloader_pin_memory=device == "cuda", label_names=["labels"], ddp_find_unused_parameters=False,
                              logging_nan_inf_filter=False)   # such a loss ends the run
     args._n_gpu = min(args.n_gpu, 1)   # several GPUs are torchrun's; Trainer's DataParallel cannot copy a quantized base
     return args
 
 # %% ../../nbs/train/06_trainer.ipynb #a37a462b
-def to_nll(
+def _to_nll(
     logits:Any,     # scores, (B, T, vocabulary), or a tuple that starts with them
     labels:Tensor,  # (B, T)
 )->Tensor:          # (B, 2)
     "What `Trainer` keeps of an evaluation batch."
     return token_nll(logits[0] if isinstance(logits, tuple) else logits, labels)
 
-# %% ../../nbs/train/06_trainer.ipynb #9a9b9b48
-def nll_metric(
-    prediction:Any,     # `EvalPrediction` with rows of `to_nll`
-)->dict[str, float]:    # `nll`, which Trainer logs as `eval_nll`
+def _nll_metric(prediction:Any)->dict[str, float]:
     "Nats per answer token."
     return {"nll": mean_nll(torch.as_tensor(prediction.predictions))}
 
-# %% ../../nbs/train/06_trainer.ipynb #292ad02f
-def log_line(
-    logs:Mapping[str, Any],  # what `Trainer` logs
-)->str:                      # empty where there is nothing to show
+def _log_line(logs:Mapping[str, Any])->str:
     "One log entry in words."
     def number(key:str, digits:int)->str: return "not finite" if logs.get(key) is None else f"{float(logs[key]):.{digits}f}"
     if "loss" in logs: return f"loss {number('loss', 4)}  gradient norm {number('grad_norm', 3)}"
     return f"held-out NLL {number('eval_nll', 4)} nats per answer token" if "eval_nll" in logs else ""
 
 # %% ../../nbs/train/06_trainer.ipynb #cc63841e
-class RunLog(TrainerCallback):
+class _RunLog(TrainerCallback):
     "A progress bar on a terminal, a line per log entry, and the time spent in training alone."
     bar:Any = None
     ended:float|None = None
@@ -116,33 +99,26 @@ class RunLog(TrainerCallback):
         "What each process has trained until now, this one last."
         now = time.perf_counter()
         here = {"steps": [self.first, state.global_step], "tokens": state.num_input_tokens_seen - self.counted, "train_seconds": (self.ended or now) - self.began,
-                "wall_seconds": now - self.started, "peak_memory_bytes": peak_memory(), **self.about}
+                "wall_seconds": now - self.started, "peak_memory_bytes": _peak_memory(), **self.about}
         return [*self.earlier, here]
 
     def on_log(self, args:Any, state:Any, control:Any, logs:Any=None, **kw:Any)->None:
-        if state.is_world_process_zero and (text := log_line(logs)): tqdm.write(f"step {state.global_step}/{state.max_steps}  {text}")
+        if state.is_world_process_zero and (text := _log_line(logs)): tqdm.write(f"step {state.global_step}/{state.max_steps}  {text}")
 
-# %% ../../nbs/train/06_trainer.ipynb #8e2c57c4
-def make_trainer(
-    config:TrainConfig,                 # settings
-    model:PeftModel,                    # from `build_model`
-    tokenizer:PreTrainedTokenizerBase,  # the model's
-    sets:tuple[Any, Any],               # encoded data to train and to evaluate on
-    fresh:bool=True,                    # False when a checkpoint is resumed
-)->SafeTrainer:
+def _make_trainer(config:TrainConfig, model:PeftModel, tokenizer:PreTrainedTokenizerBase, sets:tuple[Any, Any],
+                  fresh:bool=True)->_SafeTrainer:
     "A `Trainer` that measures the likelihood per answer token and logs lines."
-    if config.packing: check_packing(model)
-    trainer = SafeTrainer(model=model, args=training_arguments(config, fresh), train_dataset=sets[0], eval_dataset=sets[1], data_collator=Collator(tokenizer),
-                      compute_metrics=nll_metric, preprocess_logits_for_metrics=to_nll)
+    if config.packing: _check_packing(model)
+    trainer = _SafeTrainer(model=model, args=_training_arguments(config, fresh), train_dataset=sets[0], eval_dataset=sets[1], data_collator=Collator(tokenizer),
+                      compute_metrics=_nll_metric, preprocess_logits_for_metrics=_to_nll)
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(log := RunLog())
-    trainer.add_callback(Watch(tqdm.write))
+    trainer.add_callback(log := _RunLog())
+    trainer.add_callback(_Watch(tqdm.write))
     trainer.note = lambda: {"sessions": log.sessions(trainer.state)}
-    if config.packing: pack_training(trainer, PackedCollator(tokenizer, config.max_length))
-    if config.dynamic_every: trainer.add_callback(DynamicRank(config.dynamic_every, tolerance=config.dynamic_tolerance, seed=config.seed))
+    if config.packing: _pack_training(trainer, _PackedCollator(tokenizer, config.max_length))
+    if config.dynamic_every: trainer.add_callback(_DynamicRank(config.dynamic_every, tolerance=config.dynamic_tolerance, seed=config.seed))
     return trainer
 
-# %% ../../nbs/train/06_trainer.ipynb #dabd192d
-def run_log(trainer:Trainer)->RunLog:
+def _run_log(trainer:Trainer)->_RunLog:
     "The log among a trainer's callbacks."
-    return next(c for c in trainer.callback_handler.callbacks if isinstance(c, RunLog))
+    return next(c for c in trainer.callback_handler.callbacks if isinstance(c, _RunLog))

@@ -12,12 +12,10 @@ from torch import nn, Tensor
 from .quant import dense_weight, features, kind
 
 # %% auto #0
-__all__ = ['reader_of', 'output_layer', 'base_features', 'base_weight', 'supported', 'base_of']
+__all__ = ['output_layer', 'base_features', 'base_weight', 'supported', 'base_of']
 
 # %% ../../nbs/weights/02_backend.ipynb #ec9daa26
-def reader_of(
-    layer:nn.Module,  # that soka does not know
-)->Any:               # PEFT's quantization backend, None if PEFT does not know the layer either
+def _reader_of(layer:nn.Module)->Any:
     "What reads the layer's weight; torchao's is not asked to write here, so it gets nothing to write with."
     return resolve_quantization_backend(layer, get_apply_tensor_subclass=lambda: None)
 
@@ -34,7 +32,7 @@ def base_features(
     "Size of a layer that soka or one of PEFT's quantization backends knows; `NotImplementedError` for others."
     try: return features(layer)
     except NotImplementedError:
-        if getattr(reader_of(layer), "layer_type", None) != "linear": raise
+        if getattr(_reader_of(layer), "layer_type", None) != "linear": raise
         n, m = _get_in_out_features(layer)
         return int(m or 0), int(n or 0)
 
@@ -49,11 +47,10 @@ def base_weight(
         finally: l._hf_hook.post_forward(l, torch.tensor([]))
     try: return dense_weight(layer)
     except NotImplementedError:
-        backend = reader_of(layer)
+        backend = _reader_of(layer)
         if backend is None: raise
         return backend.get_base_weight(layer).float()
 
-# %% ../../nbs/weights/02_backend.ipynb #0a8519ea
 def supported(
     layer:nn.Module,
 )->bool:

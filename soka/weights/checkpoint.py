@@ -18,16 +18,10 @@ from .backend import base_features
 from .quant import kind
 
 # %% auto #0
-__all__ = ['checkpoint_folder', 'read_index', 'shard_files', 'Checkpoint', 'open_checkpoint', 'stored_name', 'tensor_name',
-           'read_tensor', 'read_weight']
+__all__ = ['Checkpoint', 'open_checkpoint', 'stored_name', 'tensor_name', 'read_tensor', 'read_weight']
 
 # %% ../../nbs/weights/06_checkpoint.ipynb #c2afef31
-def checkpoint_folder(
-    name:str,                 # hub id, local folder or "base"
-    revision:str|None=None,   # of a hub model
-    *,
-    weights:bool=True,        # False: the configuration will do
-)->Path:                      # with config.json, and safetensors files if asked for
+def _checkpoint_folder(name:str, revision:str|None=None, *, weights:bool=True)->Path:
     "The folder of a checkpoint, fetched from the hub where it is not on this machine."
     if (folder := Path(model_path(name))).is_dir(): return folder
     wanted = ["config.json"] + ["model*.safetensors", "model.safetensors.index.json"]*weights
@@ -35,10 +29,7 @@ def checkpoint_folder(
     except (OSError, ValueError) as e:
         raise FileNotFoundError(f"model must be a local folder or a hub id that can be reached, got {name!r}: {str(e).splitlines()[0]}") from e
 
-# %% ../../nbs/weights/06_checkpoint.ipynb #71a4e4e7
-def read_index(
-    index:Path,         # model.safetensors.index.json
-)->dict[str, str]:      # file name by tensor name
+def _read_index(index:Path)->dict[str, str]:
     "What an index says of its shards."
     where = f"in {str(index.parent)!r}"
     try: files = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
@@ -50,13 +41,11 @@ def read_index(
         if not isinstance(v, str) or not v or Path(v).name != v: raise ValueError(f"{rule}, got {shown(v)} for {shown(k)} {where}")
     return files
 
-def shard_files(
-    folder:Path,        # of a checkpoint
-)->dict[str, str]:      # file name by tensor name
+def _shard_files(folder:Path)->dict[str, str]:
     "Where each tensor lies, in one safetensors file or in shards."
     index, one = folder/"model.safetensors.index.json", folder/"model.safetensors"
     try:
-        if index.is_file(): files = read_index(index)
+        if index.is_file(): files = _read_index(index)
         elif one.is_file():
             with safe_open(one, "pt") as f: files = dict.fromkeys(f.keys(), one.name)
         else: raise FileNotFoundError(f"model must hold {one.name} or {index.name}, got neither in {str(folder)!r}")
@@ -65,7 +54,6 @@ def shard_files(
     if missing: raise FileNotFoundError(f"model must hold every shard of its index, got none called {missing[0]!r} in {str(folder)!r}")
     return files
 
-# %% ../../nbs/weights/06_checkpoint.ipynb #6cd87e72
 class Checkpoint(NamedTuple):
     "A model on disk: its structure in memory, its weights left where they are."
     folder:Path             # with config.json and safetensors files
@@ -79,8 +67,8 @@ def open_checkpoint(
     weights:bool=True,        # False: the structure will do
 )->Checkpoint:
     "A float checkpoint, with no weight read."
-    folder = checkpoint_folder(name, revision, weights=weights)
-    files = shard_files(folder) if weights else {}
+    folder = _checkpoint_folder(name, revision, weights=weights)
+    files = _shard_files(folder) if weights else {}
     config = AutoConfig.from_pretrained(folder)
     if getattr(config, "quantization_config", None): raise ValueError(f"model must be a float checkpoint, got {name!r}, which is quantized")
     with torch.device("meta"): return Checkpoint(folder, AutoModelForCausalLM.from_config(config), files)

@@ -7,44 +7,42 @@ from __future__ import annotations
 from typing import Any
 import torch
 from torch import nn, Tensor
-from .quant import bnb, dense_weight, kind, set_dense_weight, stored_dtype
+from .quant import bnb, dense_weight, kind, set_dense_weight, _stored_dtype
 
 # %% auto #0
-__all__ = ['CLIPS', 'format_levels', 'cut_at', 'cut_blocks', 'store']
+__all__ = ['store']
 
 # %% ../../nbs/weights/03_clip.ipynb #05846602
-CLIPS = (1., .95, .9, .85, .8, .75)
+_CLIPS = (1., .95, .9, .85, .8, .75)
 
-def format_levels(
+def _format_levels(
     quant_type:str,   # "nf4" or "fp4"
 )->Tensor:            # shape (16,), ascending, in [-1, 1]; on the CPU
     "The numbers that 4 bits can name."
     return bnb().functional.get_4bit_type(quant_type, device="cpu").sort().values
 
-# %% ../../nbs/weights/03_clip.ipynb #e223de11
-def cut_at(
+def _cut_at(
     blocks:Tensor,   # shape (n, block)
     levels:Tensor,   # shape (16,), ascending
 )->Tensor:           # shape (n, 1), at most the largest magnitude of each block
-    "The magnitude, of `CLIPS` times a block's largest, at which the block is stored best."
+    "The magnitude, of `_CLIPS` times a block's largest, at which the block is stored best."
     top = blocks.abs().amax(1, keepdim=True).clamp(min=torch.finfo(blocks.dtype).tiny)
     between = (levels[1:] + levels[:-1])/2
     def lost(a): return (levels[torch.bucketize(blocks/a, between, out_int32=True)]*a - blocks).square().sum(1, keepdim=True)
     a, least = top, lost(top)
-    for c in CLIPS[1:]:
+    for c in _CLIPS[1:]:
         e = lost(c*top)
         a, least = torch.where(e < least, c*top, a), torch.minimum(e, least)
     return a
 
-# %% ../../nbs/weights/03_clip.ipynb #9fb8188c
-def cut_blocks(
+def _cut_blocks(
     M:Tensor,        # weight to be stored, shape (out_features, in_features)
     levels:Tensor,   # shape (16,), ascending
     block:int=64,    # numbers that share a scale
 )->Tensor:           # same shape, no magnitude larger
     "The weight with every block cut where 4 bits store it best."
     flat = nn.functional.pad(M.flatten().float(), (0, -M.numel() % block)).reshape(-1, block)
-    parts = [b.clamp(-(a := cut_at(b, levels.to(b))), a) for b in flat.split(2**17)]   # in parts: memory
+    parts = [b.clamp(-(a := _cut_at(b, levels.to(b))), a) for b in flat.split(2**17)]   # in parts: memory
     return torch.cat(parts).flatten()[:M.numel()].reshape(M.shape).to(M.dtype)
 
 # %% ../../nbs/weights/03_clip.ipynb #c1195e69
@@ -56,7 +54,7 @@ def store(
 )->Tensor:             # what the layer holds then, same shape, float32
     "Write a weight into a layer, quantized as the layer is."
     l:Any = layer
-    M = M.to(stored_dtype(layer))
-    if clip and kind(layer) == "4bit": M = cut_blocks(M, format_levels(l.weight.quant_type), l.weight.blocksize)
+    M = M.to(_stored_dtype(layer))
+    if clip and kind(layer) == "4bit": M = _cut_blocks(M, _format_levels(l.weight.quant_type), l.weight.blocksize)
     set_dense_weight(layer, M)
     return dense_weight(layer)

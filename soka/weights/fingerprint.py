@@ -11,22 +11,19 @@ from math import isfinite
 from typing import Any, NamedTuple
 import torch
 from torch import nn, Tensor
-from .quant import bnb, check_packing, dense_weight, features, int8_scales, kind, stored_dtype
+from .quant import bnb, _check_packing, dense_weight, features, _int8_scales, kind, _stored_dtype
 
 # %% auto #0
-__all__ = ['BLOCK', 'SAMPLES', 'FEW', 'TOLERANCE', 'SAME', 'PART', 'entries_4bit', 'entries', 'sample_blocks', 'Fingerprint',
-           'parse_fingerprint', 'float_storage', 'storage', 'away', 'readable', 'sample', 'reading', 'fingerprint',
-           'tolerance', 'difference', 'compare_entries', 'compare', 'as_rows', 'plain', 'weight_fingerprint',
-           'compare_weight']
+__all__ = ['SAMPLES', 'FEW', 'parse_fingerprint', 'readable', 'fingerprint', 'compare', 'weight_fingerprint', 'compare_weight']
 
 # %% ../../nbs/weights/04_fingerprint.ipynb #ad5df6a1
-def entries_4bit(
+def _entries_4bit(
     layer:nn.Module,  # a quantized Linear4bit
     index:Tensor,     # places along the rows of the weight, shape (n,), int64
 )->Tensor:            # shape (n,)
     "Entries of a 4-bit weight; only their blocks are unpacked."
     l:Any = layer
-    check_packing(l)
+    _check_packing(l)
     s = l.weight.quant_state
     blocks, place = torch.unique(index//s.blocksize, return_inverse=True)
     packed = l.weight.data.reshape(-1).view(torch.uint8)
@@ -37,8 +34,7 @@ def entries_4bit(
     rows = bnb().functional.dequantize_4bit(packed.view(-1, s.blocksize//2)[blocks].reshape(-1, 1), few)
     return rows.reshape(-1)[place*s.blocksize + index % s.blocksize]
 
-# %% ../../nbs/weights/04_fingerprint.ipynb #431dbc99
-def entries(
+def _entries(
     layer:nn.Module,  # a frozen layer of any kind
     index:Tensor,     # places along the rows of the weight, shape (n,), int64
 )->Tensor:            # shape (n,), float32 on the CPU
@@ -46,76 +42,69 @@ def entries(
     l:Any = layer
     k, w, n_in = kind(l), l.weight, features(l)[1]
     index = index.to(w.device)
-    if k == "4bit" and w.quant_state is not None: found = entries_4bit(l, index)
-    elif k == "8bit" and (scales := int8_scales(l)) is not None: found = w.data.reshape(-1)[index]*scales.to(w.device)[index//n_in]/127
+    if k == "4bit" and w.quant_state is not None: found = _entries_4bit(l, index)
+    elif k == "8bit" and (scales := _int8_scales(l)) is not None: found = w.data.reshape(-1)[index]*scales.to(w.device)[index//n_in]/127
     elif k == "conv1d": found = w.data[index % n_in, index//n_in]
     else: found = w.data.reshape(-1)[index]
     return found.float().cpu()
 
 # %% ../../nbs/weights/04_fingerprint.ipynb #6eeadca0
-BLOCK, SAMPLES, FEW = 64, 8, 4
+_BLOCK, SAMPLES, FEW = 64, 8, 4
 
-def sample_blocks(
+def _sample_blocks(
     numel:int,            # entries of the weight
     samples:int=SAMPLES,  # most blocks
 )->Tensor:       # places, shape (blocks, entries of a block)
     "Blocks that are spread evenly over a weight."
-    size = min(BLOCK, numel)
+    size = min(_BLOCK, numel)
     n = min(samples, numel//size)
     first = torch.tensor([(2*k + 1)*(numel//size)//(2*n)*size for k in range(n)])
     return first[:, None] + torch.arange(size)
 
 # %% ../../nbs/weights/04_fingerprint.ipynb #a90368a3
-TOLERANCE = {"float32": 1e-4, "float16": 2**-10, "bfloat16": 2**-7, "shifted": 2**-7, "8bit": 0.1, "4bit": 0.3}   # two roundings of a half
-SAME = 1e-5      # of numbers that are written with six digits
+_TOLERANCE = {"float32": 1e-4, "float16": 2**-10, "bfloat16": 2**-7, "shifted": 2**-7, "8bit": 0.1, "4bit": 0.3}   # two roundings of a half
+_SAME = 1e-5      # of numbers that are written with six digits
 
-class Fingerprint(NamedTuple):
+class _Fingerprint(NamedTuple):
     "What is remembered of one weight."
     shape:tuple[int, int]       # (out_features, in_features)
-    stored:str                  # a key of `TOLERANCE`
+    stored:str                  # a key of `_TOLERANCE`
     at:tuple[int, ...]          # places along the rows
     values:tuple[float, ...]    # entries there
 
     def __str__(self)->str:
         return f"{self.shape[0]}x{self.shape[1]} {self.stored} " + " ".join(f"{i}:{v:.6g}" for i,v in zip(self.at, self.values))
 
-# %% ../../nbs/weights/04_fingerprint.ipynb #6b2f26d0
-PART = re.compile(r"(\d{1,18}):(-?\d[\d.e+-]{0,24})", re.ASCII)
+_PART = re.compile(r"(\d{1,18}):(-?\d[\d.e+-]{0,24})", re.ASCII)
 
 def parse_fingerprint(
     text:Any,  # as `str` of a fingerprint writes it
-)->Fingerprint:
+)->_Fingerprint:
     "The fingerprint in a line of text; a `ValueError` names what is none."
     def bad(): return ValueError(f"fingerprint must be like '64x64 float32 7:0.01 99:-0.02', got {str(text)[:80]!r}")
     head, *rest = text.split(" ") if isinstance(text, str) and len(text) < 2000 else [""]
-    size, stored, found = re.fullmatch(r"(\d{1,9})x(\d{1,9})", head, re.ASCII), rest[0] if rest else "", [PART.fullmatch(p) for p in rest[1:]]
-    if size is None or stored not in TOLERANCE or not found or None in found: raise bad()
+    size, stored, found = re.fullmatch(r"(\d{1,9})x(\d{1,9})", head, re.ASCII), rest[0] if rest else "", [_PART.fullmatch(p) for p in rest[1:]]
+    if size is None or stored not in _TOLERANCE or not found or None in found: raise bad()
     try: at, values = zip(*((int(m[1]), float(m[2])) for m in found if m))
     except ValueError: raise bad() from None
     shape = int(size[1]), int(size[2])
     if max(at) >= shape[0]*shape[1] or not all(map(isfinite, values)): raise bad()
-    return Fingerprint(shape, stored, at, values)
+    return _Fingerprint(shape, stored, at, values)
 
 # %% ../../nbs/weights/04_fingerprint.ipynb #c0b77442
-def float_storage(
-    dtype:torch.dtype,
-)->str:               # a key of `TOLERANCE`
+def _float_storage(dtype:torch.dtype)->str:
     "How finely a float weight is stored."
     name = str(dtype).removeprefix("torch.")
-    return name if name in TOLERANCE else "float32"
+    return name if name in _TOLERANCE else "float32"
 
-def storage(
-    layer:nn.Module,  # a frozen layer of any kind
-)->str:               # a key of `TOLERANCE`
+def _storage(layer:nn.Module)->str:
     "How finely the layer stores its weight."
     l:Any = layer
     if kind(l) == "4bit" and l.weight.quant_state is not None: return "4bit"
-    if kind(l) == "8bit" and int8_scales(l) is not None: return "8bit"
-    return float_storage(stored_dtype(l))
+    if kind(l) == "8bit" and _int8_scales(l) is not None: return "8bit"
+    return _float_storage(_stored_dtype(l))
 
-def away(
-    w:Tensor,
-)->bool:
+def _away(w:Tensor)->bool:
     "Is the weight, or a part of it, elsewhere: on the meta device, in shards of torch's or DeepSpeed's?"
     return w.is_meta or not w.numel() or hasattr(w, "placements")
 
@@ -126,69 +115,58 @@ def readable(
     try: k = kind(layer)
     except NotImplementedError: return False
     w:Any = layer.weight
-    if away(w): return False
+    if _away(w): return False
     packed = k == "4bit" and w.quant_state is not None
     return packed or w.numel() == features(layer)[0]*features(layer)[1]
 
-# %% ../../nbs/weights/04_fingerprint.ipynb #df8335d5
-def sample(
+def _sample(
     read:Callable[[Tensor], Tensor],   # from places (n,) to entries (n,)
     shape:tuple[int, int],             # (out_features, in_features)
-    stored:str,                        # a key of `TOLERANCE`
+    stored:str,                        # a key of `_TOLERANCE`
     samples:int=SAMPLES,               # most entries
-)->Fingerprint|None:                   # None if an entry is not finite
+)->_Fingerprint|None:                   # None if an entry is not finite
     "The largest entry of each of a few blocks."
-    blocks = sample_blocks(shape[0]*shape[1], samples)
+    blocks = _sample_blocks(shape[0]*shape[1], samples)
     found = read(blocks.reshape(-1)).float().cpu().reshape(blocks.shape)
     if not bool(torch.isfinite(found).all()): return None
     best = found.abs().argmax(1, keepdim=True)
-    return Fingerprint(shape, stored, tuple(blocks.gather(1, best)[:, 0].tolist()), tuple(found.gather(1, best)[:, 0].tolist()))
+    return _Fingerprint(shape, stored, tuple(blocks.gather(1, best)[:, 0].tolist()), tuple(found.gather(1, best)[:, 0].tolist()))
 
-def reading(
+def _reading(
     layer:nn.Module,  # readable
     extra:Callable[[Tensor], Tensor]|None,  # from places to what is to be added
 )->tuple[Callable[[Tensor], Tensor], tuple[int, int], str]:   # from places to entries; shape; storage
     "How a layer's weight is read."
-    if extra is None: return partial(entries, layer), features(layer), storage(layer)
+    if extra is None: return partial(_entries, layer), features(layer), _storage(layer)
     packed = kind(layer) in ("4bit", "8bit")
-    return lambda index: entries(layer, index) + extra(index).cpu(), features(layer), storage(layer) if packed else "shifted"
+    return lambda index: _entries(layer, index) + extra(index).cpu(), features(layer), _storage(layer) if packed else "shifted"
 
 def fingerprint(
     layer:nn.Module,  # a frozen layer of any kind
     extra:Callable[[Tensor], Tensor]|None=None,  # from places to what is to be added
     samples:int=SAMPLES,  # most entries
-)->Fingerprint|None:  # None where the weight is not here, or not finite
+)->_Fingerprint|None:  # None where the weight is not here, or not finite
     "What is to be remembered of a layer's weight."
-    return sample(*reading(layer, extra), samples) if readable(layer) else None
+    return _sample(*_reading(layer, extra), samples) if readable(layer) else None
 
 # %% ../../nbs/weights/04_fingerprint.ipynb #b1d525d6
-def tolerance(
-    a:str,    # how one weight is stored, a key of `TOLERANCE`
-    b:str,    # and the other
-)->float:     # relative
+def _tolerance(a:str, b:str)->float:
     "The difference that storage alone can make."
-    if a == b and a in ("float32", "float16", "bfloat16"): return SAME
-    return max(TOLERANCE[a], TOLERANCE[b])
+    if a == b and a in ("float32", "float16", "bfloat16"): return _SAME
+    return max(_TOLERANCE[a], _TOLERANCE[b])
 
-def difference(
-    a:Fingerprint,       # recorded
-    values:Tensor,       # of the other weight, at the same places
-    *,
-    each:bool,           # True: the largest over the entries; False: of the whole sample
-    slack:float=0.,      # absolute difference that does not count
-)->float:                # relative to the recorded values; 0 for equal ones
+def _difference(a:_Fingerprint, values:Tensor, *, each:bool, slack:float=0.)->float:
     "How far another weight is from a fingerprint."
     want = torch.tensor(a.values, dtype=torch.float64)
     gap, size = ((values.double() - want).abs() - slack).clamp(min=0.), want.abs()
     if not each: gap, size = gap.norm()[None], size.norm()[None]
     return float(torch.where(gap == 0, 0., gap/size).max())
 
-# %% ../../nbs/weights/04_fingerprint.ipynb #dc43aabf
-def compare_entries(
-    recorded:Fingerprint,
+def _compare_entries(
+    recorded:_Fingerprint,
     read:Callable[[Tensor], Tensor],   # from places (n,) to entries (n,) of the other weight
     shape:tuple[int, int],             # its (out_features, in_features)
-    stored:str,                        # a key of `TOLERANCE`
+    stored:str,                        # a key of `_TOLERANCE`
     *,
     rows:bool=False,                   # True: rows may have been added, or be missing
 )->str:                                # in words; empty where they agree
@@ -198,46 +176,46 @@ def compare_entries(
         here = [(i, v) for i,v in zip(recorded.at, recorded.values) if i < shape[0]*shape[1]]
         if not here: return ""
         recorded = recorded._replace(at=tuple(i for i,_ in here), values=tuple(v for _,v in here))
-    index, allowed = torch.tensor(recorded.at), tolerance(recorded.stored, stored)
-    slack = 0. if allowed == SAME else 2.**-24     # float16's smallest step: tiny weights are rounded to it, also on their way to 8 bits
-    d = difference(recorded, read(index).cpu(), each=allowed < TOLERANCE["8bit"], slack=slack)
+    index, allowed = torch.tensor(recorded.at), _tolerance(recorded.stored, stored)
+    slack = 0. if allowed == _SAME else 2.**-24     # float16's smallest step: tiny weights are rounded to it, also on their way to 8 bits
+    d = _difference(recorded, read(index).cpu(), each=allowed < _TOLERANCE["8bit"], slack=slack)
     return "" if d <= allowed else f"differs by {d:.2%} in {len(index)} sampled entries, {allowed:.2%} allowed"
 
 def compare(
-    recorded:Fingerprint,
+    recorded:_Fingerprint,
     layer:nn.Module,  # of the base that is given
     extra:Callable[[Tensor], Tensor]|None=None,  # from places to what is to be added
     *,
     rows:bool=False,  # True: rows may have been added, or be missing
 )->str:               # in words; empty where they agree or where nothing can be read
     "What is different between a recorded weight and a layer's."
-    return compare_entries(recorded, *reading(layer, extra), rows=rows) if readable(layer) else ""
+    return _compare_entries(recorded, *_reading(layer, extra), rows=rows) if readable(layer) else ""
 
 # %% ../../nbs/weights/04_fingerprint.ipynb #b5cb3f66
-def as_rows(
+def _as_rows(
     W:Tensor,   # of any shape but empty
 )->tuple[Callable[[Tensor], Tensor], tuple[int, int], str]:   # from places to entries; shape as a matrix; storage
     "How a float tensor is read."
     W = W.detach() if W.ndim else W.detach().reshape(1)
     def read(index): return W[torch.unravel_index(index.to(W.device), W.shape)].float().cpu()     # no copy, however it lies in memory
-    return read, (int(W.shape[0]), W.numel()//len(W)), float_storage(W.dtype)
+    return read, (int(W.shape[0]), W.numel()//len(W)), _float_storage(W.dtype)
 
-def plain(W:Tensor)->bool:
+def _plain(W:Tensor)->bool:
     "Is it a float tensor on this machine? Quantizers' own tensors and sharded ones call themselves float and cannot be read by place."
-    return type(W.data) is Tensor and not away(W) and W.is_floating_point()
+    return type(W.data) is Tensor and not _away(W) and W.is_floating_point()
 
 def weight_fingerprint(
     W:Tensor,              # a float tensor
     samples:int=SAMPLES,   # most entries
-)->Fingerprint|None:       # None if it is not here, or an entry is not finite
+)->_Fingerprint|None:       # None if it is not here, or an entry is not finite
     "What is to be remembered of a weight."
-    return None if not plain(W) else sample(*as_rows(W), samples)
+    return None if not _plain(W) else _sample(*_as_rows(W), samples)
 
 def compare_weight(
-    recorded:Fingerprint,
+    recorded:_Fingerprint,
     W:Tensor,            # a float tensor
     *,
     rows:bool=False,     # True: rows may have been added, or be missing
 )->str:                  # in words; empty where they agree or where nothing can be read
     "What is different between a recorded weight and another."
-    return "" if not plain(W) else compare_entries(recorded, *as_rows(W), rows=rows)
+    return "" if not _plain(W) else _compare_entries(recorded, *_as_rows(W), rows=rows)

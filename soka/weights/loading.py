@@ -14,14 +14,10 @@ from ..settings import shown
 from .quant import features, keep_cpu_weights
 
 # %% auto #0
-__all__ = ['check_whole', 'load_whole', 'read_tokenizer', 'load_base', 'compute_dtype', 'no_memory']
+__all__ = ['load_whole', 'read_tokenizer', 'load_base', 'compute_dtype', 'no_memory']
 
 # %% ../../nbs/weights/05_loading.ipynb #3a480e36
-def check_whole(
-    model: Any,                # a loaded model
-    info: Mapping[str, Any],   # what `from_pretrained(output_loading_info=True)` says of it
-    source: str | Path,        # where it came from
-) -> None:                     # a `ValueError` names what is missing
+def _check_whole(model: Any, info: Mapping[str, Any], source: str | Path) -> None:
     "Refuse a model whose checkpoint did not hold every weight."
     def refuse(names, what):
         found = f"{what} for {shown(sorted(names))}, {len(names)} in all"
@@ -47,7 +43,7 @@ def load_whole(
         if isinstance(e, (OSError, ImportError)) or no_memory(e): raise
         raise ValueError(f"a base must be a model that transformers can load, {str(source)!r} has: {type(e).__name__}: {e}") from e
     def asked(key): return not {*(key if isinstance(key, str) else key[0]).split(".")} & {*heads}
-    check_whole(model, {k: [n for n in info[k] if asked(n)] for k in ("missing_keys", "mismatched_keys")}, source)
+    _check_whole(model, {k: [n for n in info[k] if asked(n)] for k in ("missing_keys", "mismatched_keys")}, source)
     return model
 
 def read_tokenizer(

@@ -11,9 +11,8 @@ import torch
 from torch import nn, Tensor
 
 # %% auto #0
-__all__ = ['QUANT_TYPES', 'kind', 'features', 'bnb', 'quantize_linear', 'quantize_layers', 'dense_weight', 'check_packing',
-           'keep_cpu_weights', 'int8_scales', 'relative_error', 'stored_dtype', 'check_weight', 'set_dense_weight',
-           'WriteCost', 'write_cost', 'cost_text', 'warn_of_cost', 'weight_state', 'restore_weight']
+__all__ = ['QUANT_TYPES', 'kind', 'features', 'bnb', 'quantize_linear', 'quantize_layers', 'dense_weight', 'keep_cpu_weights',
+           'set_dense_weight', 'WriteCost', 'write_cost', 'warn_of_cost', 'weight_state', 'restore_weight']
 
 # %% ../../nbs/weights/01_quant.ipynb #964c5ef3
 def kind(
@@ -64,7 +63,6 @@ def quantize_linear(
     keep_cpu_weights(new)
     return new
 
-# %% ../../nbs/weights/01_quant.ipynb #2b0d16a8
 def quantize_layers(
     model:Any,                                # a language model, with or without LoRA adapters
     quant_type:str="nf4",                     # "nf4" or "fp4"
@@ -89,34 +87,30 @@ def dense_weight(
     k, w = kind(l), l.weight
     dtype = dtype or (torch.float64 if w.dtype == torch.float64 else torch.float32)
     if k == "4bit" and w.quant_state is not None:
-        check_packing(layer)
+        _check_packing(layer)
         w = bnb().functional.dequantize_4bit(w.data, w.quant_state)
-    elif k == "8bit" and (scales := int8_scales(layer)) is not None:
+    elif k == "8bit" and (scales := _int8_scales(layer)) is not None:
         w = bnb().functional.int8_vectorwise_dequant(w.data, scales.to(w.device))
     elif k == "conv1d": w = w.T
     return w.detach().to(dtype, copy=True).contiguous()
 
 # %% ../../nbs/weights/01_quant.ipynb #57a28841
-def check_packing(
-    layer:nn.Module,  # a 4-bit layer
-)->None:              # a `RuntimeError` says what to do
+def _check_packing(layer:nn.Module)->None:
     "Refuse a 4-bit weight that bitsandbytes has repacked for CPU inference."
     if getattr(getattr(layer.weight, "quant_state", None), "packing_format_for_cpu", False):
         raise RuntimeError("4-bit weight must not be repacked for CPU inference, its numbers can no longer be read: "
                            "load the model again and call soka.weights.quant.keep_cpu_weights(model) before its first forward")
 
-# %% ../../nbs/weights/01_quant.ipynb #0d2d1f91
 def keep_cpu_weights(
     model:nn.Module,  # a model or a single layer, before its first forward
 )->int:               # number of 4-bit layers found
     "Stop bitsandbytes from repacking 4-bit weights in place on CPUs with AVX512-BF16."
     layers:list[Any] = [m for m in model.modules() if "Linear4bit" in {c.__name__ for c in type(m).__mro__}]
-    for m in layers: check_packing(m)
+    for m in layers: _check_packing(m)
     for m in layers: m.support_avx512bf16_for_cpu = False
     return len(layers)
 
-# %% ../../nbs/weights/01_quant.ipynb #8e25b38a
-def int8_scales(
+def _int8_scales(
     layer:nn.Module,  # an 8-bit layer
 )->Tensor|None:       # shape (out_features,); None before quantization
     "Row scales of an 8-bit weight: bitsandbytes moves them from the weight to the layer's state at the first forward."
@@ -124,7 +118,7 @@ def int8_scales(
     return l.weight.SCB if l.state.SCB is None else l.state.SCB
 
 # %% ../../nbs/weights/01_quant.ipynb #9735439f
-def relative_error(
+def _relative_error(
     W:Tensor,                # reference, shape (out_features, in_features), not all zero
     other:Tensor|nn.Module,  # a weight of the same shape, or a layer that holds one
 )->float:                    # 0 for equal weights
@@ -135,28 +129,21 @@ def relative_error(
     return float((W - other).norm()/W.norm())
 
 # %% ../../nbs/weights/01_quant.ipynb #07edf466
-def stored_dtype(
-    layer:nn.Module,  # a frozen layer of any kind
-)->torch.dtype:       # float16 for 8 bits
+def _stored_dtype(layer:nn.Module)->torch.dtype:
     "The floating dtype a new weight passes through on its way into the layer."
     l:Any = layer
     k, w = kind(l), l.weight
-    if k == "8bit" and int8_scales(layer) is not None: return torch.float16
+    if k == "8bit" and _int8_scales(layer) is not None: return torch.float16
     return w.quant_state.dtype if k == "4bit" and w.quant_state is not None else w.dtype
 
-# %% ../../nbs/weights/01_quant.ipynb #0c28d0b9
-def check_weight(
-    layer:nn.Module,  # the layer to be written to
-    W:Tensor,         # what is to be written
-)->Tensor:            # `W` in the layer's floating dtype
+def _check_weight(layer:nn.Module, W:Tensor)->Tensor:
     "Refuse a weight of the wrong shape, and one that is not finite in the dtype of the layer."
     if W.shape != features(layer): raise ValueError(f"W must have shape {features(layer)}, got {tuple(W.shape)}")
-    W = W.detach().to(stored_dtype(layer))
+    W = W.detach().to(_stored_dtype(layer))
     bad = W.numel() - int(torch.isfinite(W).sum())
     if bad: raise ValueError(f"W must be finite in {W.dtype}, got {bad} NaN or infinite of {W.numel()} entries")
     return W
 
-# %% ../../nbs/weights/01_quant.ipynb #c472e0b3
 @torch.no_grad()
 def set_dense_weight(
     layer:nn.Module,  # a frozen layer of any kind, changed
@@ -165,13 +152,13 @@ def set_dense_weight(
     "Write a dense weight into the layer, quantized as the old one was."
     l:Any = layer
     k, w = kind(l), l.weight
-    if k == "4bit": check_packing(l)
-    W = check_weight(l, W)
+    if k == "4bit": _check_packing(l)
+    W = _check_weight(l, W)
     if k == "4bit" and w.quant_state is not None:
         opts = {n: getattr(w, n) for n in ("quant_type", "blocksize", "compress_statistics", "quant_storage")}
         l.weight = bnb().nn.Params4bit(W.cpu(), requires_grad=False, **opts).to(w.device)
         l.quant_state = l.weight.quant_state
-    elif k == "8bit" and int8_scales(l) is not None:
+    elif k == "8bit" and _int8_scales(l) is not None:
         l.weight = bnb().nn.Int8Params(W.cpu(), requires_grad=False, has_fp16_weights=False).to(w.device)
         l.state.CB = l.state.SCB = None
     else: w.copy_(W.T if k == "conv1d" else W)
@@ -191,10 +178,7 @@ def write_cost(
     "What one layer lost."
     return WriteCost(*(float(torch.linalg.vector_norm(M, dtype=torch.float64))**2 for M in (wanted - stored, change, wanted)))
 
-# %% ../../nbs/weights/01_quant.ipynb #c206efed
-def cost_text(
-    costs:Sequence[WriteCost],  # of the layers merged, at least one
-)->str:
+def _cost_text(costs:Sequence[WriteCost])->str:
     "One line over all layers."
     lost, change, weight = (sum(c)**0.5 for c in zip(*costs))
     share = f"{lost/change:.0%} of the change's" if change else "and the change is zero"
@@ -205,7 +189,7 @@ def warn_of_cost(
     instead:str="soka.adapter.dequantize.merge_dequantized(model) merges without it",
 )->None:
     "Say what a merge into a quantized base cost, and what would have cost nothing."
-    if costs: warnings.warn(f"{cost_text(costs)}; {instead}", stacklevel=3)
+    if costs: warnings.warn(f"{_cost_text(costs)}; {instead}", stacklevel=3)
 
 # %% ../../nbs/weights/01_quant.ipynb #6e0cae22
 def weight_state(
@@ -214,9 +198,8 @@ def weight_state(
     "What `restore_weight` needs to put a quantized weight back bit for bit."
     k = kind(layer)
     if k == "4bit": return layer.weight
-    return (layer.weight, int8_scales(layer)) if k == "8bit" else None
+    return (layer.weight, _int8_scales(layer)) if k == "8bit" else None
 
-# %% ../../nbs/weights/01_quant.ipynb #2b3647bd
 def restore_weight(
     layer:nn.Module,  # a quantized layer, changed
     state:Any,        # from `weight_state` of the same layer
