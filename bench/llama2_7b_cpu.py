@@ -72,7 +72,7 @@ def write_base(folder, sizes):
 class Watched:
     "A command whose lines begin phases, with seconds and peak memory of each."
     def __init__(self, command, marks, stop=None):
-        self.phases, self.name, self.began, self.peak, self.done = {}, "begin", time.perf_counter(), 0, False
+        self.phases, self.name, self.began, self.peak, self.done = {}, "begin", time.perf_counter(), (0, 0), False
         env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]), "PYTHONUNBUFFERED": "1"}
         self.process = subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, text=True, cwd=ROOT, env=env)
         watcher = Thread(target=self.watch, daemon=True)
@@ -87,14 +87,15 @@ class Watched:
         self.next(None)
     def watch(self):
         while not self.done:
-            try: rss = int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{self.process.pid}/status").read_text())[1])*1024
-            except (OSError, TypeError): return
-            self.peak = max(self.peak, rss)
+            try: status = Path(f"/proc/{self.process.pid}/status").read_text()
+            except OSError: return
+            found = [re.search(rf"{part}:\s+(\d+)", status) for part in ("RssAnon", "VmRSS")]
+            if all(found): self.peak = tuple(max(p, 1024*int(f[1])) for p, f in zip(self.peak, found))
             time.sleep(0.2)
     def next(self, phase):
         now = time.perf_counter()
-        self.phases[self.name] = {"seconds": round(now - self.began, 1), "peak_bytes": self.peak}
-        self.name, self.began, self.peak = phase, now, 0
+        self.phases[self.name] = {"seconds": round(now - self.began, 1), "peak_bytes": self.peak[0], "peak_with_mapped_files_bytes": self.peak[1]}
+        self.name, self.began, self.peak = phase, now, (0, 0)
 
 def train(folder, base, a, recipes, out, stop=None):
     cut = ["--max_steps", a.steps, "--batch_size", 1, "--gradient_accumulation", 1, "--max_length", a.tokens, "--data", "problems",
