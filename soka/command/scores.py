@@ -21,7 +21,7 @@ from ..evaluate.harness import check_measures, EvalSettings, evaluate_tasks, MEA
 from ..evaluate.score import answer_nll, generate_answers
 from ..evaluate.tasks import load_docs, read_sources, TASKS
 from ..settings import check_value, Count, to_json
-from ..share.merge import check_adapter
+from ..share.inspect import check_adapter
 from ..train.build import load_frozen, load_splits
 from ..train.config import TrainConfig
 from ..train.output import read_record, run_config

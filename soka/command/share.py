@@ -13,11 +13,11 @@ from ..adapter.targets import base_parameters
 from .flags import _given_settings
 from .train import _compact_json, _without_folder
 from ..data.registry import find_data, find_entry, get_data, REGISTRY
-from ..share.extract import extract, overall_error, update_table
+from ..share.extract import extract, update_table
 from ..share.forms import export_delta, export_residual, form_text
-from ..share.inspect import inspect_adapter, inspect_text
+from ..share.inspect import check_new_folder, inspect_adapter, inspect_text, overall_error
 from ..share.lora import export_lora, lora_table
-from ..share.merge import check_new_folder, merge
+from ..share.merge import merge
 from ..train.build import soka_config
 from ..train.config import DTYPES, TrainConfig
 from ..weights.checkpoint import open_checkpoint
