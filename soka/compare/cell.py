@@ -5,6 +5,7 @@
 # %% ../../nbs/compare/03_cell.ipynb #e5e01fdc
 from __future__ import annotations
 import copy, math
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, NamedTuple
 import torch
@@ -174,6 +175,7 @@ def _start_energy(cell:Cell, name:str, model:Any, seed:int)->float|None:
     arm, layers = cell.c.arms[name], soka_layers(model.get_base_model())
     base = cell.model(arm.quantize)
     own = {n: base.get_submodule(n) for n in layers}
+    found: Iterable[tuple[str, Tensor]]
     if source == "weight": found = ((n, base_weight(l)) for n, l in own.items())
     else: found = loss_gradients(base, own, cell.batches(seed, arm.settings.get("gradient_batches", 1)), 4096)
     spanned, total = 0., 0.

@@ -117,8 +117,8 @@ def load_rows(
 ) -> Dataset:                                # columns `instruction` and `output`, in the order of the source
     "Rows of `source`, renamed to `instruction` and `output`."
     if limit is not None and limit < 1: raise ValueError(f"limit must be at least 1, got {limit}")
-    several = isinstance(source, (list, tuple)) and source and isinstance(source[0], (str, Path))
-    rows = concatenate_datasets([_load_one(s, split, name, columns) for s in (source if several else [source])])
+    parts: Sequence[Any] = source if isinstance(source, (list, tuple)) and source and isinstance(source[0], (str, Path)) else [source]
+    rows = concatenate_datasets([_load_one(s, split, name, columns) for s in parts])
     return rows.select(range(min(limit or len(rows), len(rows))))
 
 # %% ../../nbs/data/01_rows.ipynb #9c459c63

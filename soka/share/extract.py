@@ -6,7 +6,7 @@
 from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 import torch
 from torch import nn, Tensor
 from .. import __version__
@@ -36,7 +36,7 @@ def _update_of(base:Checkpoint, tuned:Checkpoint, layer:str)->Tensor:
 def _check_tuned(tuned:Checkpoint, layers:Mapping[str, nn.Module])->None:
     "Refuse a fine-tune of another architecture."
     modules = dict(tuned.model.named_modules())
-    found = {n: base_features(modules[n]) for n in layers if n in modules}
+    found: dict[str, Any] = {n: base_features(modules[n]) for n in layers if n in modules}
     check_same_layers("tuned", {n: base_features(l) for n,l in layers.items()}, found)
 
 # %% ../../nbs/share/05_extract.ipynb #3c1d086d
