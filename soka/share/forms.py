@@ -108,7 +108,6 @@ def _check_residual(a:_AdapterFiles, base:Checkpoint, residual:Checkpoint)->None
             raise ValueError("residual_base must be the base less the adapter's start, "
                              f"got a weight of {n} that is off by {off:.1%} of the start")
 
-# %% ../../nbs/share/03_forms.ipynb #6e2260c6
 def _residual_pair(a:_AdapterFiles, residual_base:str|Path|None, base:str|None)->tuple[Checkpoint, Checkpoint]:
     "Original and residual base, the latter written if it is not there."
     if residual_base is None: raise ValueError("residual_base must name a folder for a start from the weight, got None")

@@ -153,7 +153,6 @@ def inspect_adapter(
     dtypes = tuple(sorted({dtype for _,dtype in header.values()}))
     return _AdapterInfo(a.config, layers, _file_parts(header), a.weights.stat().st_size, dtypes, _run_record(a.folder))
 
-# %% ../../nbs/share/01_inspect.ipynb #bfe8f17b
 _TRAINED = ("data", "method", "budget", "r", "learning_rate", "batch_size", "gradient_accumulation", "quantize", "seed")
 
 def _run_lines(run:Mapping[str, Any])->list[str]:

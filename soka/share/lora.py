@@ -111,7 +111,6 @@ def _lora_config(a:_AdapterFiles, rows:Sequence[_LoRARow])->LoraConfig:
     return LoraConfig(r=usual, lora_alpha=usual, rank_pattern=other, alpha_pattern=dict(other), target_modules=list(ranks),
                       inference_mode=True, bias=bias, **same)   # type: ignore[arg-type]
 
-# %% ../../nbs/share/02_lora.ipynb #b464ca88
 _LORA_CARD = """# LoRA of a SoKA adapter
 
 {sizes}. Error of the change of the weights: {error:.2%}, at most {worst:.2%} in a layer.
