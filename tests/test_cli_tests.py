@@ -36,6 +36,7 @@ import os
 import random
 import re
 import time
+import soka.command.scores as scores
 import soka.train.run as training
 from soka.data.problems import word_problems
 
@@ -168,7 +169,7 @@ def fault(argv, kind, name, found):
 def fuzz(picked):
     "Run the inputs with such numbers; what is wrong with any of them."
     from resource import RUSAGE_SELF, getrusage
-    here, there = main.__globals__, vars(training)
+    here, there = vars(scores), vars(training)
     door, bad, home = [(there, "load_tokenizer"), (here, "load_frozen"), (there, "load_frozen")], [], os.getcwd()
     with tempfile.TemporaryDirectory() as d:
         folder, let = Path(d), {}
@@ -358,7 +359,7 @@ def test_command_errors():
 def test_bad_settings_are_refused_at_the_door():
     import json, math
     import pytest
-    import soka.data.encode, soka.data.rows
+    import soka.command.demo, soka.command.plan, soka.command.scores, soka.command.share, soka.data.rows
     from soka.settings import parse_yaml, shown
     from transformers import AutoModelForCausalLM, AutoTokenizer
     BAD = """
@@ -446,7 +447,9 @@ threads: 1 | null
         with pytest.MonkeyPatch.context() as m, contextlib.redirect_stderr(err), contextlib.redirect_stdout(err):
             for kind in (AutoTokenizer, AutoModelForCausalLM): m.setattr(kind, "from_pretrained", touched)
             m.setattr(soka.data.rows, "load_dataset", touched)
-            for name in ("open_checkpoint", "load_frozen", "load_docs"): m.setitem(main.__globals__, name, touched)
+            for room in (soka.command.demo, soka.command.plan, soka.command.scores, soka.command.share):
+                for name in ("open_checkpoint", "load_frozen", "load_docs"):
+                    if hasattr(room, name): m.setattr(room, name, touched)
             code = main([str(a) for a in argv])
         text = err.getvalue()
         assert code == 2 and text.count("\n") == 1 and text.startswith("soka: error: ") and len(text) < 1000 and "pydantic" not in text, (argv, code, text)

@@ -4,7 +4,7 @@ import pytest
 
 # %% ../nbs/compare/06_plots_tests.ipynb #88b26bf1
 from soka.compare.cell import Cell
-from soka.compare.plots import compare_table, _plot_curves, plot_differences, _plot_final
+from soka.compare.plots import compare_table, plot_differences
 from soka.compare.run import check_work, compare_methods, _CompareRecord, plan_work, read_compare, _run_once, work_left
 from soka.compare.settings import _make_comparison, read_comparison
 from soka.compare.statistics import (_arm_summary, curve_area, differences, final, _Interval, interval, norm_spikes, norm_variation, paired, _rate_sensitivity,
@@ -75,7 +75,6 @@ def test_what_runs_say():
     two = {"x": {**record, "seeds": [0, 1]}, "longer": {**record, "seeds": [0, 1, 2]}}
     assert differences(two, "a", "b") == {"x": (-2, 0)} and differences(two, "c", "b") == {}   # an arm without its seeds is not compared
     assert [t.get_text() for t in plot_differences({"a": differences(two, "a", "b"), "b": {"y": _Interval(1., 2.)}}).axes[0].get_yticklabels()] == ["x", "y"]
-    for f in (_plot_final(record), _plot_curves(record), _plot_curves(record, "norms", ["a"])): assert f.axes[0].get_legend() is not None
     with pytest.raises(ValueError, match="an interval needs at least 2 values, got 1"): interval([1.])
 
 

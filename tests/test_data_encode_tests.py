@@ -181,66 +181,6 @@ def test_template_errors():
             with pytest.raises(kind, match=text): f(bad)
 
 
-# %% ../nbs/data/02_encode_tests.ipynb #9f43d707
-def test_file_errors():
-    import os, tempfile
-    from pathlib import Path
-    import pytest
-    folder, good = Path(tempfile.mkdtemp()), '{"text": "a", "code": "b"}\n'
-    for name, content, text in (
-        ("a.jsonl", good + "\n" + good + "{oops\n", "a.jsonl must hold JSON, line 4 has: Expecting property name"),
-        ("a.json", '[\n{"text": "a"},\n{"text" "b"}]', "a.json must hold JSON, line 3 has: Expecting ':' delimiter"),
-        ("b.jsonl", "\n\n", "at least one row, got none in .*b.jsonl"), ("b.json", "[]", "at least one row, got none in .*b.json"),
-        ("c.jsonl", good + "[1]\n", "a row must be an object, got list in row 1 of '.*c.jsonl'"),
-        ("c.txt", good, "end in .json or .jsonl, got '.*c.txt'"),
-        ("d.jsonl", good + '{"text": "a", "code": "b", "text": "c"}',
-         "d.jsonl must hold JSON, line 2 has: keys must be given once, got 'text' twice"),
-        ("e.jsonl", good + "["*10**5, "e.jsonl must hold JSON, line 2 has: it must be less deep"),
-        ("f.jsonl", good + "9"*5000, "f.jsonl must hold JSON, line 2 has: .*limit"),
-        ("g.jsonl", good + '{"text": "\\ud800", "code": "b"}', r"text must be whole characters, got '\\ud800' in row 1 of '.*g.jsonl'"),
-        ("h.jsonl", good + good.replace("a", "\udcff"), "rows must be UTF-8, got byte 0xff in line 2 of '.*h.jsonl'"),
-        ("i.jsonl", good.replace('"b"', '{"b": 1}'), r"code must be a text in every row, got {'b': 1} in row 0 of '.*i.jsonl'"),
-        ("j.jsonl", good.replace("b", "b"*1_000_001), "code must have at most 1,000,000 characters, got 1,000,001 in row 0 of '.*j.jsonl'"),
-        ("k.jsonl", '{"instruction": "a", "output": "b", "input": [1]}', r"input must be a text in every row, got \[1\] in row 0")):
-        (folder/name).write_bytes(content.encode("utf-8", "surrogateescape"))
-        with pytest.raises((ValueError, TypeError), match=text) as e: load_rows(folder/name)
-        assert len(str(e.value)) < 500
-    for raw in (b"\xef\xbb\xbf" + good.encode().replace(b"\n", b"\r\n")*2, good.encode().replace(b"\n", b"\r")*2):
-        (folder/"l.jsonl").write_bytes(raw)
-        assert load_rows(folder/"l.jsonl")["output"][:] == ["b", "b"]
-    os.mkfifo(folder/"pipe.jsonl")
-    with pytest.raises(FileNotFoundError, match="source must be a file that exists, got '.*pipe.jsonl'"): load_rows(folder/"pipe.jsonl")
-
-
-# %% ../nbs/data/02_encode_tests.ipynb #920e1242
-def test_missing_source():
-    import pytest
-    with pytest.raises(FileNotFoundError, match="a file that exists, got 'no/such.jsonl'"): load_rows("no/such.jsonl")
-    with pytest.raises(FileNotFoundError, match="a file that exists"): load_rows(["no/such.json"])
-    with pytest.raises(TypeError, match="a path, a hub id, a Dataset or a list, got int"): load_rows(3)
-    with pytest.raises(ValueError, match="source must hold at least one row, got none"): load_rows([])
-    with pytest.raises(ValueError, match="limit must be at least 1, got 0"): load_rows([{"text": "a", "code": "b"}], limit=0)
-
-
-# %% ../nbs/data/02_encode_tests.ipynb #f22806e5
-def test_row_errors():
-    import pytest
-    from datasets import Dataset
-    good = {"text": "a", "code": "b"}
-    for kind, text, bad in (
-        (ValueError, r"instruction/output, question/answer, .*, got columns \['a', 'q'\]", [{"q": "1", "a": "2"}]),
-        (ValueError, "one known pair of columns, got question/answer, text/code", [good | {"question": "c", "answer": "d"}]),
-        (TypeError, "code must be a text in every row, got 4 in row 1", [good, good | {"code": 4}]),
-        (TypeError, "code must be a text in every row, got None in row 1", [good, {"text": "a"}]),
-        (ValueError, r"text must not be blank, got ' \\n' in row 1", [good, good | {"text": " \n"}]),
-        (TypeError, "a row must be an object, got int in row 1", [good, 7]),
-    ):
-        with pytest.raises(kind, match=text): load_rows(bad)
-        if 7 not in bad and bad[-1].get("code") != 4:
-            with pytest.raises(kind, match=text): load_rows(Dataset.from_list(bad))
-    with pytest.raises(ValueError, match=r"columns must be in the rows, got \('text', 'reply'\)"): load_rows([good], columns=("text", "reply"))
-
-
 # %% ../nbs/data/02_encode_tests.ipynb #2ee2f800
 def test_encode_errors():
     import pytest

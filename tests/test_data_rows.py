@@ -34,34 +34,3 @@ def test_load_rows_by_load_dataset():
     (folder/"train.jsonl").write_text('{"query": "1+1?", "response": "2"}\n')
     with patch.object(datasets.config, "HF_DATASETS_CACHE", folder/"cache"):
         assert load_rows(folder)[0] == {"instruction": "1+1?", "output": "2"}
-
-
-# %% ../nbs/data/01_rows.ipynb #ef29f84b
-from soka.data.encode import _TEMPLATES
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import PreTrainedTokenizerFast
-
-def tiny_tokenizer(front="<s> $A"):
-    "A byte-level BPE tokenizer that writes a text as `front` says."
-    t, alphabet = Tokenizer(models.BPE()), pre_tokenizers.ByteLevel.alphabet()
-    t.pre_tokenizer, t.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    t.train_from_iterator([_TEMPLATES["alpaca"]] * 2, trainers.BpeTrainer(
-        vocab_size=300, special_tokens=["<s>", "</s>"], initial_alphabet=alphabet, show_progress=False))
-    t.post_processor = processors.TemplateProcessing(single=front, special_tokens=[("<s>", 0), ("</s>", 1)])
-    return PreTrainedTokenizerFast(tokenizer_object=t, bos_token="<s>", eos_token="</s>")
-
-
-# %% ../nbs/data/01_rows.ipynb #9c437f30
-from tokenizers import normalizers
-
-def spaced_tokenizer(front="<s> $A", newlines=False):
-    "A tokenizer that puts a space in front of every text, as LLaMA's does; with a token for two newlines or without."
-    letters = ["▁", "\n", "\t", *map(chr, range(33, 127))]
-    merges = [("▁", "a"), ("▁", "b"), *[("\n", "\n")] * newlines]
-    vocab = {k: i for i, k in enumerate(["<s>", "</s>", *letters, *map("".join, merges)])}
-    t = Tokenizer(models.BPE(vocab, merges))
-    t.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    t.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
-    t.post_processor = processors.TemplateProcessing(single=front, special_tokens=[("<s>", 0), ("</s>", 1)])
-    t.add_special_tokens(["<s>", "</s>"])
-    return PreTrainedTokenizerFast(tokenizer_object=t, bos_token="<s>", eos_token="</s>")

@@ -2,7 +2,7 @@
 
 # %% ../nbs/share/03_forms_tests.ipynb #28f825a0
 from soka.share.forms import export_delta, export_residual
-from soka.share.inspect import inspect_adapter, inspect_text, _open_adapter, _overall
+from soka.share.inspect import inspect_adapter, inspect_text, _open_adapter, overall_error
 from soka.share.lora import export_lora
 
 
@@ -59,18 +59,18 @@ def test_forms_load_everywhere():
         m = trained(on_disk(), task_type="CAUSAL_LM", **kw)
         d, o, p, r = folder_of(m), tempfile.mkdtemp(), tempfile.mkdtemp(), tempfile.mkdtemp() + "/base"
         rows = export_delta(d, o)
-        assert 0 < _overall(rows) < 0.01 and {t.dtype for t in load_file(o + "/adapter_model.safetensors").values()} == {torch.bfloat16}
+        assert 0 < overall_error(rows) < 0.01 and {t.dtype for t in load_file(o + "/adapter_model.safetensors").values()} == {torch.bfloat16}
         goal, move = out(m), (out(m) - out(llama())).norm()
         for again in loaders(o, base): assert (out(again) - goal).norm() < 0.02*move and not any(q.requires_grad for q in again.parameters())
-        assert _overall(export_delta(d, tempfile.mkdtemp(), torch.float32)) < 1e-6
+        assert overall_error(export_delta(d, tempfile.mkdtemp(), torch.float32)) < 1e-6
         exact = export_residual(d, p, r if kw.get("source") is None else None, dtype=torch.float32)
-        assert _overall(exact) < 1e-4
+        assert overall_error(exact) < 1e-4
         where = r if kw.get("source") is None else base
         assert {k.rpartition(".")[2] for k in load_file(p + "/adapter_model.safetensors")} == {"U", "V"}
         for again in loaders(p, where): assert close(out(again), goal, 1e-4)
         if where == r:
             q = tempfile.mkdtemp()
-            assert _overall(rows) < _overall(export_residual(d, q, r)) < 1                       # the base is there already
+            assert overall_error(rows) < overall_error(export_residual(d, q, r)) < 1                       # the base is there already
             with pytest.raises(ValueError, match="base must be the one the adapter was made on, '.*base', got '"): PeftModel.from_pretrained(on_disk(), p)
         else: assert AutoModelForCausalLM.from_pretrained(p).num_parameters() > 0
 
@@ -115,7 +115,7 @@ def test_sizes_at_7b():
     export_residual(zero, folded)
     def size(d): return Path(d, "adapter_model.safetensors").stat().st_size
     n = sum(p.params for p in _open_adapter(full).plan.values())
-    assert 980_000 < n <= 990_000 and size(full) < 8_100_000 and size(delta) <= 4_200_000 and size(folded) <= 2_100_000 and _overall(rows) < 0.005
+    assert 980_000 < n <= 990_000 and size(full) < 8_100_000 and size(delta) <= 4_200_000 and size(folded) <= 2_100_000 and overall_error(rows) < 0.005
     assert inspect_adapter(folded).dtypes == ("BF16",) and sum(x.params for x in inspect_adapter(folded).layers) == n
 
 

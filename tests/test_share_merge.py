@@ -23,45 +23,6 @@ def silent(*argv):
     return code, out.getvalue()
 
 
-# %% ../nbs/share/04_merge.ipynb #b1159aa4
-import json, os, subprocess, sys, tempfile
-from pathlib import Path
-import pytest, torch
-from peft import LoraConfig, PeftConfig, PeftModel, convert_to_lora, get_peft_model
-from safetensors.torch import load_file, save_file
-from torch import nn
-from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
-from soka.method.shape import KronShape, kron_sum
-from soka.peft import SoKAConfig, plan_of, soka_layers
-
-IDS = torch.arange(24).reshape(2, 12)*7 % 64
-def llama(**kw):
-    torch.manual_seed(0)
-    return LlamaForCausalLM(LlamaConfig(**dict(vocab_size=64, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2) | kw)).eval()
-def trained(base=None, **kw):
-    m = get_peft_model(llama() if base is None else base, SoKAConfig(**dict(r=2, source="weight", target_modules="all-linear") | kw))
-    opt = torch.optim.AdamW([p for p in m.parameters() if p.requires_grad], 1e-2)
-    for _ in range(3):
-        m(input_ids=IDS, labels=IDS).loss.backward()
-        opt.step(); opt.zero_grad()
-    return m.eval()
-@torch.no_grad()
-def out(m): return m.eval()(input_ids=IDS).logits
-def folder_of(m):
-    d = tempfile.mkdtemp()
-    m.save_pretrained(d)
-    return Path(d)
-def close(a, b, tol=1e-5): return float((a - b).abs().max()) <= tol*max(1., float(b.abs().max()))
-
-
-# %% ../nbs/share/04_merge.ipynb #2ecd4dd6
-from functools import lru_cache
-from peft import AutoPeftModelForCausalLM
-@lru_cache
-def base_folder(): return folder_of(llama())
-def on_disk(where=None): return AutoModelForCausalLM.from_pretrained(where or base_folder())
-
-
 # %% ../nbs/share/04_merge.ipynb #a0a074ec
 def test_merge_is_exact_on_a_float_base():
     import torch

@@ -3,9 +3,9 @@
 # %% ../nbs/share/04_merge_tests.ipynb #73072700
 from soka.cli import main
 from soka.share.forms import export_delta
-from soka.share.inspect import inspect_adapter, _open_adapter, _overall
+from soka.share.inspect import check_adapter, inspect_adapter, _open_adapter, overall_error
 from soka.share.lora import export_lora
-from soka.share.merge import check_adapter, _class_of, _labels_of, _load_adapted, merge
+from soka.share.merge import _class_of, _labels_of, _load_adapted, merge
 
 
 # %% ../nbs/share/04_merge_tests.ipynb #d3138b7b
@@ -187,7 +187,7 @@ def test_folders_that_are_none():
     with pytest.raises(ValueError, match="adapter tensors must be finite"): export_lora(d, tempfile.mkdtemp(), 1)
     save_file({k: v*0 for k,v in t.items()}, d/"adapter_model.safetensors")
     with pytest.raises(ValueError, match="must change a layer to become LoRA, got no change in 2 layers"): export_lora(d, tempfile.mkdtemp(), 1)
-    assert inspect_adapter(d).layers[0].change == 0 == _overall(export_delta(d, tempfile.mkdtemp()))
+    assert inspect_adapter(d).layers[0].change == 0 == overall_error(export_delta(d, tempfile.mkdtemp()))
     with pytest.raises(ValueError, match="rank must be at least 1, got 0"): export_lora(d, tempfile.mkdtemp(), 0)
     for out_folder, text in ((d, "out must be a new or empty folder"), (d/"adapter_model.safetensors", "out must be a folder that can be written")):
         with pytest.raises(ValueError, match=text): export_delta(d, out_folder)

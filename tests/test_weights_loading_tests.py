@@ -3,7 +3,6 @@
 # %% ../nbs/weights/05_loading_tests.ipynb #71f9f97a
 from soka.data.bases import base_path
 from soka.data.problems import exact_match, word_problems
-from soka.data.stories import base_text
 from soka.weights.loading import load_base, load_whole, read_tokenizer
 
 
@@ -64,7 +63,6 @@ def test_problems_bad_input():
     import pytest
     for n, kind in ((0, ValueError), (2.5, TypeError)):
         with pytest.raises(kind, match=f"n must be .*, got {n}"): word_problems(n)
-        with pytest.raises(kind, match=f"n must be .*, got {n}"): base_text(n)
     with pytest.raises(ValueError, match="n must be at most 1,000,000, got 1000000000"): word_problems(10**9)
     with pytest.raises(ValueError, match="split must be 'train' or 'test', got 'dev'"): word_problems(3, split="dev")
     with pytest.raises(ValueError, match="kinds must be some of .*, got \\['divide'\\]"): word_problems(3, kinds=["divide"])

@@ -4,11 +4,7 @@
 
 # %% ../../nbs/command/03_demo.ipynb #eb278446
 from __future__ import annotations
-import argparse
-import json
-import os
-import subprocess
-import sys
+import argparse, json, os, subprocess, sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -47,23 +43,26 @@ def _demo(config:TrainConfig)->dict[str, float]:
     result = train(config)
     print("asking the fine-tuned model, here and in a fresh process", flush=True)
     after: Any = _answer_held_out(result.model, result.tokenizer, config)
-    again = _in_fresh_process(config.output_dir)["exact_match"]
-    scores = {"before": before, "after": after, "reloaded": again}
+    scores = {"before": before, "after": after, "reloaded": _in_fresh_process(config.output_dir)["exact_match"]}
     write_record({**result.record, "exact_match": scores}, config.output_dir)
-    print(_demo_text(config, result.record, before, after, again))
-    if again != after: raise RuntimeError(f"the reloaded adapter must score as before saving, {after:.1%}, got {again:.1%}")
+    print(_demo_text(config, result.record, scores))
+    if scores["reloaded"] != after:
+        raise RuntimeError(f"the reloaded adapter must score as before saving, {after:.1%}, got {scores['reloaded']:.1%}")
     return scores
 
-def _demo_text(config:TrainConfig, record:Mapping[str, Any], before:float, after:float, again:float)->str:
+def _demo_text(config:TrainConfig, record:Mapping[str, Any], scores:Mapping[str, float])->str:
     "What the demonstration prints."
     a, s, folder = record["adapter"], record["speed"], Path(config.output_dir)
     size = (folder/"adapter"/"adapter_model.safetensors").stat().st_size
     memory = f"{s['peak_memory_bytes']/2**20:,.0f} MiB" if s["peak_memory_bytes"] else "unknown"
-    return "\n" + "\n".join(f"{k:24}{v}" for k,v in {
-        "base": f"{a['base_parameters']:,} parameters, {config.quantize}", "trained parameters": f"{a['trained_parameters']:,} ({a['share']:.2%})",
-        "right answers before": f"{before:.1%} of {config.eval_rows} held-out problems", "right answers after": f"{after:.1%}",
-        "in a fresh process": f"{again:.1%}, adapter read from disk", "training": f"{s['train_seconds']:.0f} s, {s['tokens_per_second']:,.0f} tokens/s",
-        "peak memory": f"{memory} (whole process)", "adapter": f"{folder/'adapter'} ({size/2**10:,.0f} KiB)", "picture": folder/"run.png", "record": folder/"run.json"}.items())
+    lines = {
+        "base": f"{a['base_parameters']:,} parameters, {config.quantize}",
+        "trained parameters": f"{a['trained_parameters']:,} ({a['share']:.2%})",
+        "right answers before": f"{scores['before']:.1%} of {config.eval_rows} held-out problems",
+        "right answers after": f"{scores['after']:.1%}", "in a fresh process": f"{scores['reloaded']:.1%}, adapter read from disk",
+        "training": f"{s['train_seconds']:.0f} s, {s['tokens_per_second']:,.0f} tokens/s", "peak memory": f"{memory} (whole process)",
+        "adapter": f"{folder/'adapter'} ({size/2**10:,.0f} KiB)", "picture": folder/"run.png", "record": folder/"run.json"}
+    return "\n" + "\n".join(f"{k:24}{v}" for k,v in lines.items())
 
 def _demo_command(args:argparse.Namespace)->None:
     "Run the demonstration."

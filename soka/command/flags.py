@@ -4,8 +4,7 @@
 
 # %% ../../nbs/command/01_flags.ipynb #ddcad6cd
 from __future__ import annotations
-import argparse
-import warnings
+import argparse, warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
@@ -40,26 +39,27 @@ def add_settings(
     many:bool=False,                 # may a setting have several values?
 )->None:
     "A flag for every setting of the groups, in either spelling: --batch_size or --batch-size."
-    parts = {g: parser.add_argument_group(g) for g in groups}
+    parts, defaults = {g: parser.add_argument_group(g) for g in groups}, given or {}
     for f in fields(TrainConfig):
-        if (part := parts.get(f.metadata["group"], parser if f.name in extra else None)) is not None:
-            names = dict.fromkeys(("--" + f.name, "--" + f.name.replace("_", "-")))
-            part.add_argument(*names, dest=f.name, metavar="X", nargs="+" if many else None,
-                              help=f"{f.metadata['help']} (default: {(given or {}).get(f.name, f.default)})".replace("%", "%%"))
+        part = parts.get(f.metadata["group"], parser if f.name in extra else None)
+        if part is None: continue
+        names = dict.fromkeys(("--" + f.name, "--" + f.name.replace("_", "-")))
+        help = f"{f.metadata['help']} (default: {defaults.get(f.name, f.default)})".replace("%", "%%")
+        part.add_argument(*names, dest=f.name, metavar="X", nargs="+" if many else None, help=help)
 
 def _given_settings(args:argparse.Namespace)->dict[str, Any]:
     "The settings that the command line gives."
-    names = [f.name for f in fields(TrainConfig)]
-    return {n: _read_flag(n, getattr(args, n)) for n in names if getattr(args, n, None) is not None}
+    texts = {f.name: getattr(args, f.name, None) for f in fields(TrainConfig)}
+    return {n: _read_flag(n, text) for n, text in texts.items() if text is not None}
 
 # %% ../../nbs/command/01_flags.ipynb #f5c0d68a
 def one_line(
     text:str,
-    most:int=1000,   # characters; what a message echoes may be a whole file
+    longest:int=1000,   # characters; what a message echoes may be a whole file
 )->str:
     "A message as one line."
     line = " ".join(text.split())
-    return line if len(line) <= most else f"{line[:most - 100]} ... {line[-80:]}"
+    return line if len(line) <= longest else f"{line[:longest - 100]} ... {line[-80:]}"
 
 class OneLineParser(argparse.ArgumentParser):
     "A parser whose errors are one line."

@@ -4,15 +4,14 @@
 
 # %% ../../nbs/command/05_plan.ipynb #0e71a56b
 from __future__ import annotations
-import argparse
-import json
+import argparse, json
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 import torch
 from ..adapter.targets import base_parameters
 from .flags import _GROUPS, _given_settings
 from ..method.plan import read_plan
+from ..share.inspect import make_folder
 from ..share.memory import largest_batch, memory, memory_table, parse_size
 from ..share.plan import plan_map, plan_rows, plan_table, plot_plan, train_plan
 from ..train.config import read_recipe
@@ -31,31 +30,31 @@ def _recipe_settings(names:Sequence[str], given:Mapping[str, Any])->dict[str, An
 
 def _plan_command(args:argparse.Namespace)->None:
     "Print the plan that training follows and write it."
-    config, out = read_recipe(**_recipe_settings(args.names, _given_settings(args))), Path(args.out)
+    config = read_recipe(**_recipe_settings(args.names, _given_settings(args)))
     if config.method != "soka": raise ValueError(f"a plan is made for method soka, got {config.method}")
     room = None if args.gpu is None else parse_size(args.gpu)
     if config.threads: torch.set_num_threads(config.threads)
-    try: out.mkdir(parents=True, exist_ok=True)
-    except OSError as e: raise ValueError(f"out must be a folder that can be written, got {args.out!r}: {e.strerror}") from e
+    out = make_folder(args.out)
     found = train_plan(config, load=not args.no_data)
-    plan, structure = read_plan(found.config.plan), open_checkpoint(config.model, config.revision, weights=False).model
+    plan = read_plan(found.config.plan)
     rows = plan_rows(plan)
     print(f"{plan_table(rows, base_parameters(found.model))}\n\n{plan_map(rows)}\n\n{found.note}")
     (out/"plan.json").write_text(json.dumps(found.config.plan, indent=1) + "\n", encoding="utf-8")
     plot_plan({found.note: rows}).savefig(out/"plan.png")
-    if args.memory or room: print("\n" + memory_table(memory(config, structure, plan), config))
-    if room: print(f"largest batch_size within {args.gpu}, a tenth of it left free: {largest_batch(config, structure, plan, room)}")
+    if args.memory or room:
+        structure = open_checkpoint(config.model, config.revision, weights=False).model
+        print("\n" + memory_table(memory(config, structure, plan), config))
+        if room: print(f"largest batch_size within {args.gpu}, a tenth of it left free: {largest_batch(config, structure, plan, room)}")
     print(f"{out/'plan.json'} {out/'plan.png'}")
-
-def _add_plan(p:argparse.ArgumentParser)->None:
-    p.add_argument("names", nargs="*", metavar="RECIPE", help="YAML files as soka train takes them, or a model: hub id, local folder, or 'base'")
-    p.add_argument("--out", default="runs/plan", help="folder of plan.json and plan.png (default: runs/plan)")
-    p.add_argument("--no-data", dest="no_data", action="store_true", help="load no base and no data for gradients; print the plan without them")
-    p.add_argument("--memory", action="store_true", help="count what a training step holds")
-    p.add_argument("--gpu", metavar="SIZE", help="memory of a card as 24GB: the largest batch that fits")
 
 def commands(
     command:Callable[..., argparse.ArgumentParser],  # adds one: name, function, groups of settings
 )->None:
     "Plan."
-    _add_plan(command("plan", _plan_command, _GROUPS))
+    p = command("plan", _plan_command, _GROUPS)
+    p.add_argument("names", nargs="*", metavar="RECIPE",
+                   help="YAML files as soka train takes them, or a model: hub id, local folder, or 'base'")
+    p.add_argument("--out", default="runs/plan", help="folder of plan.json and plan.png (default: runs/plan)")
+    p.add_argument("--no-data", action="store_true", help="load no base and no data for gradients; print the plan without them")
+    p.add_argument("--memory", action="store_true", help="count what a training step holds")
+    p.add_argument("--gpu", metavar="SIZE", help="memory of a card as 24GB: the largest batch that fits")

@@ -4,8 +4,7 @@
 
 # %% ../../nbs/command/04_scores.ipynb #b901136b
 from __future__ import annotations
-import argparse
-import json
+import argparse, json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,14 +13,14 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 from .flags import _given_settings
-from .train import _compact_json, _without_folder
+from .train import _without_folder, _write_json
 from ..data.encode import encode_rows
 from ..data.problems import exact_match, final_answer
 from ..evaluate.harness import check_measures, EvalSettings, evaluate_tasks, MEASURES, scores_table
 from ..evaluate.score import answer_nll, generate_answers
 from ..evaluate.tasks import load_docs, read_sources, TASKS
 from ..settings import check_value, Count, to_json
-from ..share.merge import check_adapter
+from ..share.inspect import check_adapter
 from ..train.build import load_frozen, load_splits
 from ..train.config import TrainConfig
 from ..train.output import read_record, run_config
@@ -64,9 +63,10 @@ def _load_subject(name:str, config:TrainConfig, base:str|None=None)->_Subject:
     if own := _run_settings(name):
         run = load_run(name)
         return _Subject(run.model, run.tokenizer, {"model": own.model, "adapter": name, "quantize": own.quantize})
-    adapter = check_adapter(name) if (Path(name)/"adapter_config.json").is_file() else None
-    model = base or (adapter or {}).get("base_model_name_or_path") or name
-    if (task := (adapter or {}).get("task_type")) not in (None, "CAUSAL_LM"): raise ValueError(f"adapter must be of a language model, with task_type CAUSAL_LM or none, got {task!r} in {name!r}")
+    adapter = check_adapter(name) if (Path(name)/"adapter_config.json").is_file() else {}
+    task, model = adapter.get("task_type"), base or adapter.get("base_model_name_or_path") or name
+    if task not in (None, "CAUSAL_LM"):
+        raise ValueError(f"adapter must be of a language model, with task_type CAUSAL_LM or none, got {task!r} in {name!r}")
     frozen, tokenizer = load_frozen(replace(config, model=model))
     names = {"model": model, "adapter": name if adapter else None, "quantize": config.quantize}
     return _Subject(PeftModel.from_pretrained(frozen, name).eval() if adapter else frozen, tokenizer, names)
@@ -83,7 +83,8 @@ def _eval_command(args:argparse.Namespace)->None:
     "Score a base, an adapter or a run on GSM8K, MATH and MBPP."
     own, config = _run_settings(args.name), TrainConfig(**_given_settings(args))
     tasks, measures = args.tasks.split(","), args.measures.split(",")
-    settings = EvalSettings(args.prompt or (own.template if own else "alpaca"), args.max_new_tokens, args.prompts, args.num_fewshot, args.workers, args.unisolated)
+    template = args.prompt or (own.template if own else "alpaca")
+    settings = EvalSettings(template, args.max_new_tokens, args.prompts, args.num_fewshot, args.workers, args.unisolated)
     check_measures(tasks, measures, settings)
     check_value("limit", args.limit, Count | None)
     sources, shot_sources = read_sources(args.sources, tasks), read_sources(args.shots, tasks)
@@ -94,17 +95,14 @@ def _eval_command(args:argparse.Namespace)->None:
     record, samples = evaluate_tasks(subject.model, subject.tokenizer, docs, settings, measures, shots)
     print(scores_table(record))
     for t in tasks: record["tasks"][t]["data"] = _without_folder(sources.get(t, TASKS[t].hub))
-    _write_scores({**{k: _without_folder(v) for k, v in subject.names.items()}, **record}, samples, args.out)
+    if args.out: _write_scores({**{k: _without_folder(v) for k, v in subject.names.items()}, **record}, samples, args.out)
 
-def _write_scores(record:Mapping[str, Any], samples:Mapping[str, Sequence[dict]], out:str|None)->None:
+def _write_scores(record:Mapping[str, Any], samples:Mapping[str, Sequence[dict]], out:str)->None:
     "Write scores, and every prompt with its answer."
-    if not out: return
-    path = Path(out)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(_compact_json(record) + "\n", encoding="utf-8")
-    lines = [json.dumps({"task": t, **s}) + "\n" for t, made in samples.items() for s in made]
-    if lines: path.with_suffix(".samples.jsonl").write_text("".join(lines), encoding="utf-8")
-    print(f"record in {path}" + f", answers in {path.with_suffix('.samples.jsonl')}"*bool(lines))
+    path = _write_json(record, out)
+    beside, lines = path.with_suffix(".samples.jsonl"), [json.dumps({"task": t, **s}) + "\n" for t, made in samples.items() for s in made]
+    if lines: beside.write_text("".join(lines), encoding="utf-8")
+    print(f"record in {path}" + f", answers in {beside}"*bool(lines))
 
 def _add_evaluate(p:argparse.ArgumentParser)->None:
     p.add_argument("run", metavar="RUN", help="output folder of a finished run")
@@ -114,7 +112,8 @@ def _add_evaluate(p:argparse.ArgumentParser)->None:
 def _add_eval(p:argparse.ArgumentParser)->None:
     p.add_argument("name", metavar="MODEL", help="hub id, local folder, 'base', adapter folder, or a run's folder")
     p.add_argument("--tasks", default=",".join(TASKS), help=f"any of {', '.join(TASKS)} (default: all)")
-    p.add_argument("--data", dest="sources", nargs="+", default=[], metavar="TASK=SOURCE", help="file, folder or hub id of each task, or one folder (default: the hub)")
+    p.add_argument("--data", dest="sources", nargs="+", default=[], metavar="TASK=SOURCE",
+                   help="file, folder or hub id of each task, or one folder (default: the hub)")
     p.add_argument("--base", help="base of an adapter folder (default: the one it names)")
     p.add_argument("--template", dest="prompt", help="prompt that the model was trained with (default: the run's, else alpaca)")
     p.add_argument("--limit", type=int, help="problems of each task, from the start (default: all)")
@@ -122,9 +121,11 @@ def _add_eval(p:argparse.ArgumentParser)->None:
     p.add_argument("--batch-size", dest="prompts", type=int, default=8, help="prompts at a time (default: 8)")
     p.add_argument("--num-fewshot", type=int, default=0, help="worked examples before a problem (default: 0)")
     p.add_argument("--shots", nargs="+", default=[], metavar="TASK=SOURCE", help="where worked examples come from")
-    p.add_argument("--measures", default=",".join(MEASURES), help="answers (generated and graded), nll (of the references), or both (default)")
+    p.add_argument("--measures", default=",".join(MEASURES),
+                   help="answers (generated and graded), nll (of the references), or both (default)")
     p.add_argument("--workers", type=int, default=2, help="programs at a time (default: 2)")
-    p.add_argument("--allow-unisolated-programs", dest="unisolated", action="store_true", help="run programs that the model wrote with your rights, without a sandbox")
+    p.add_argument("--allow-unisolated-programs", dest="unisolated", action="store_true",
+                   help="run programs that the model wrote with your rights, without a sandbox")
     p.add_argument("--out", help="JSON file of the record; the answers go beside it")
 
 def commands(

@@ -9,15 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 import torch
 from huggingface_hub.utils import enable_progress_bars
+from ..adapter.files import WEIGHTS
 from ..adapter.targets import base_parameters
 from .flags import _given_settings
-from .train import _compact_json, _without_folder
+from .train import _without_folder, _write_json
 from ..data.registry import find_data, find_entry, get_data, REGISTRY
-from ..share.extract import extract, overall_error, update_table
+from ..share.extract import extract, update_table
 from ..share.forms import export_delta, export_residual, form_text
-from ..share.inspect import inspect_adapter, inspect_text
+from ..share.inspect import check_new_folder, inspect_adapter, inspect_text, overall_error
 from ..share.lora import export_lora, lora_table
-from ..share.merge import check_new_folder, merge
+from ..share.merge import merge
 from ..train.build import soka_config
 from ..train.config import DTYPES, TrainConfig
 from ..weights.checkpoint import open_checkpoint
@@ -33,13 +34,13 @@ def _extract_command(args:argparse.Namespace)->None:
     "Turn a full fine-tune into an adapter on its base."
     config = TrainConfig(**{**_EXTRACT_DEFAULTS, **_given_settings(args)})
     if config.threads: torch.set_num_threads(config.threads)
-    check_new_folder(args.out)
+    out = check_new_folder(args.out)
     total = base_parameters(open_checkpoint(args.base).model)
-    rows = extract(args.base, args.tuned, soka_config(config, total), args.out)
+    rows = extract(args.base, args.tuned, soka_config(config, total), out)
     print(update_table(rows))
-    record = {"base": _without_folder(args.base), "tuned": _without_folder(args.tuned), "error": overall_error(rows), "layers": [r._asdict() for r in rows]}
-    (Path(args.out)/"update.json").write_text(_compact_json(record) + "\n", encoding="utf-8")
-    print(f"adapter in {args.out}, errors in {Path(args.out)/'update.json'}")
+    names = {"base": _without_folder(args.base), "tuned": _without_folder(args.tuned)}
+    record = _write_json({**names, "error": overall_error(rows), "layers": [r._asdict() for r in rows]}, out/"update.json")
+    print(f"adapter in {args.out}, errors in {record}")
 
 def _merge_command(args:argparse.Namespace)->None:
     "Write a merged checkpoint."
@@ -50,9 +51,9 @@ _FORMS = ("lora", "delta", "residual")
 
 def _check_export(args:argparse.Namespace)->None:
     "Refuse an option that the form has no use for."
-    uses = {"rank": "lora", "base": "residual", "residual_base": "residual"}
-    for name, form in uses.items():
-        if getattr(args, name) is not None and args.to != form: raise ValueError(f"{name.replace('_', '-')} is for --to {form}, got --to {args.to}")
+    for name, form in {"rank": "lora", "base": "residual", "residual_base": "residual"}.items():
+        if getattr(args, name) is None or args.to == form: continue
+        raise ValueError(f"{name.replace('_', '-')} is for --to {form}, got --to {args.to}")
     if args.to not in _FORMS: raise ValueError(f"to must be one of {', '.join(_FORMS)}, got {args.to!r}")
     if args.dtype not in (None, *DTYPES[1:]): raise ValueError(f"dtype must be one of {', '.join(DTYPES[1:])}, got {args.dtype!r}")
 
@@ -64,7 +65,7 @@ def _export_command(args:argparse.Namespace)->None:
     elif args.to == "delta": text = form_text(export_delta(args.adapter, args.out, dtype))
     else: text = form_text(export_residual(args.adapter, args.out, args.residual_base, args.base, dtype))
     print(text)
-    print(f"{args.to} in {args.out}, {(Path(args.out)/'adapter_model.safetensors').stat().st_size:,} bytes")
+    print(f"{args.to} in {args.out}, {(Path(args.out)/WEIGHTS).stat().st_size:,} bytes")
 
 def _inspect_command(args:argparse.Namespace)->None:
     "Print what an adapter folder holds."
@@ -75,15 +76,16 @@ def _data_table()->str:
     "Registered data and bases: what they are, where they come from and where they lie here."
     rows = [("name", "what", "licence", "from", "here")]
     for e in REGISTRY.values():
-        what = f"{e.size:,} {'rows' if e.kind == 'rows' else 'parameters'}"
-        rows.append((e.name, what, e.licence, " ".join(filter(None, (e.hub, e.config, e.split, e.revision))), str(find_data(e.name) or "no")))
+        what, where = f"{e.size:,} {'rows' if e.kind == 'rows' else 'parameters'}", filter(None, (e.hub, e.config, e.split, e.revision))
+        rows.append((e.name, what, e.licence, " ".join(where), str(find_data(e.name) or "no")))
     widths = [max(map(len, c)) for c in zip(*rows)]
     return "\n".join("  ".join(t.ljust(w) for t, w in zip(r, widths)).rstrip() for r in rows)
 
 def _data_command(args:argparse.Namespace)->None:
     "List data and bases that have names, or get some: soka data get NAME."
     if not args.words: return print(_data_table())
-    if args.words[0] != "get" or not args.words[1:]: raise ValueError(f"data must be followed by nothing or by get NAME, got {' '.join(args.words)!r}")
+    if args.words[0] != "get" or not args.words[1:]:
+        raise ValueError(f"data must be followed by nothing or by get NAME, got {' '.join(args.words)!r}")
     entries = [find_entry(n) for n in args.words[1:]]
     enable_progress_bars()   # the hub's, which `quiet` hides
     for e in entries: print(get_data(e.name), flush=True)
@@ -102,11 +104,13 @@ def _add_merge(p:argparse.ArgumentParser)->None:
 def _add_export(p:argparse.ArgumentParser)->None:
     p.add_argument("adapter", metavar="ADAPTER", help="adapter folder")
     p.add_argument("out", metavar="OUT", help="new or empty folder")
-    p.add_argument("--to", required=True, metavar="FORM", help="lora: for programs without soka; delta: start and change, as trained; residual: their sum, on a base without the start")
+    p.add_argument("--to", required=True, metavar="FORM", help="lora: for programs without soka; delta: start and change, as trained; "
+                   "residual: their sum, on a base without the start")
     p.add_argument("--dtype", help="float32, bfloat16 or float16 (default: float32 for lora, else bfloat16)")
     p.add_argument("--rank", type=int, help="lora: most per layer (default: the smallest that is exact)")
     p.add_argument("--base", metavar="MODEL", help="residual: the original base (default: the one the adapter names)")
-    p.add_argument("--residual-base", metavar="FOLDER", help="residual: base without the start, written if it is not there; not needed for starts without U")
+    p.add_argument("--residual-base", metavar="FOLDER", help="residual: base without the start, written if it is not there; "
+                   "not needed for starts without U")
 
 def commands(
     command:Callable[..., argparse.ArgumentParser],  # adds one: name, function, groups of settings

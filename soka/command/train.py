@@ -4,9 +4,7 @@
 
 # %% ../../nbs/command/02_train.ipynb #bb9fe096
 from __future__ import annotations
-import argparse
-import json
-import os
+import argparse, json, os
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -42,8 +40,16 @@ def _compact_json(value:Any, depth:int=0)->str:
     "JSON whose short lists and objects stay on one line."
     flat, pad = to_json(value), "\n" + " "*(depth + 1)
     if not isinstance(value, (dict, list)) or len(flat) <= 110: return flat
-    if isinstance(value, list): return "[" + ",".join(pad + _compact_json(v, depth + 1) for v in value) + pad[:-1] + "]"
-    return "{" + ",".join(f"{pad}{json.dumps(k)}: {_compact_json(v, depth + 1)}" for k,v in value.items()) + pad[:-1] + "}"
+    if isinstance(value, list): parts, (first, last) = [_compact_json(v, depth + 1) for v in value], "[]"
+    else: parts, (first, last) = [f"{json.dumps(k)}: {_compact_json(v, depth + 1)}" for k,v in value.items()], "{}"
+    return first + ",".join(pad + p for p in parts) + pad[:-1] + last
+
+def _write_json(value:Any, file:str|Path)->Path:
+    "Write a record to be read by people, in a folder that may be new."
+    path = Path(file)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(_compact_json(value) + "\n", encoding="utf-8")
+    return path
 
 # %% ../../nbs/command/02_train.ipynb #2c0feff5
 def _train_command(args:argparse.Namespace)->None:
@@ -55,21 +61,22 @@ def _train_command(args:argparse.Namespace)->None:
     print(f"adapter in {Path(config.output_dir)/'adapter'}, record and picture beside it")
 
 def _given_axes(args:argparse.Namespace)->tuple[dict[str, Any], dict[str, list]]:
-    "What a sweep's command line gives."
+    "Settings with one value, and the axes of a sweep: recipes and settings with several, the seed last, so that it changes fastest."
     given = {f.name: [_read_flag(f.name, v) for v in texts] for f in fields(TrainConfig) if (texts := getattr(args, f.name)) is not None}
-    axes = {k: v for k, v in given.items() if len(v) > 1}
-    axes = {k: axes[k] for k in [k for k in axes if k != "seed"] + ["seed"]*("seed" in axes)}   # seeds change fastest
-    return {k: v[0] for k, v in given.items() if k not in axes}, {**({"recipe": args.over} if args.over else {}), **axes}
+    names = sorted((k for k, v in given.items() if len(v) > 1), key="seed".__eq__)
+    recipes = {"recipe": args.over} if args.over else {}
+    return {k: v[0] for k, v in given.items() if k not in names}, {**recipes, **{k: given[k] for k in names}}
 
 def _sweep_command(args:argparse.Namespace)->None:
     "Train every combination of the values given, and compare."
     settings, axes = _given_axes(args)
     values: dict[str, Any] = {"output_dir": "runs/train"}
     for path in args.recipe: values |= recipe_values(path)
-    values["output_dir"] = check_value("output_dir", values["output_dir"], kinds(TrainConfig)["output_dir"]) + "-sweep"   # apart from the recipe's own run
+    folder = check_value("output_dir", values["output_dir"], kinds(TrainConfig)["output_dir"])
+    values["output_dir"] = f"{folder}-sweep"   # apart from the recipe's own run
     summary = sweep(values, axes, given=settings)
     if not main_process(): return
-    print(f"record and picture in {({**values, **settings})['output_dir']}")
+    print(f"record and picture in {settings.get('output_dir', values['output_dir'])}")
     lost = [r["name"] for r in summary["arms"] if r["status"] != "finished"]
     if lost: raise RuntimeError(f"every run of a sweep must finish, {len(lost)} of {len(summary['arms'])} failed: {' '.join(lost)}")
 
@@ -79,47 +86,46 @@ def _compare_command(args:argparse.Namespace)->None:
     if not (i.isdigit() and n.isdigit()): raise ValueError(f"part must be i/n, got {args.work_part!r}")
     work = plan_work(c, args.arms, args.bases, args.only_tasks, (int(i), int(n)))
     check_work(c, work)
-    left = {w: work_left(c, w) for w in work}
-    for w, (done, all_runs) in left.items(): print(f"{w.base}-{w.task} {w.arm}: {done} of {all_runs} runs finished")
-    print(f"{len(work)} arms in {len({w[:2] for w in work})} cells, {sum(b - a for a, b in left.values())} runs left", flush=True)
+    left, cells = {w: work_left(c, w) for w in work}, dict.fromkeys((w.base, w.task) for w in work)
+    for w, (done, every) in left.items(): print(f"{w.base}-{w.task} {w.arm}: {done} of {every} runs finished")
+    print(f"{len(work)} arms in {len(cells)} cells, {sum(every - done for done, every in left.values())} runs left", flush=True)
     if args.dry_run: return
     torch.set_num_threads(1)
     errors = compare_methods(c, work, lambda text: print(text, flush=True))
-    for pair in dict.fromkeys(w[:2] for w in work):
-        if (path := Path(c.records)/f"{'-'.join(pair)}.json").is_file(): print(f"\n{path}\n{compare_table(read_compare(path))}")
-    if errors: raise RuntimeError(f"every arm must run, {len(errors)} of {len(work)} did not: {'; '.join(f'{w.base}-{w.task} {w.arm}: {e}' for w, e in errors.items())}")
+    for base, task in cells:
+        path = Path(c.records)/f"{base}-{task}.json"
+        if path.is_file(): print(f"\n{path}\n{compare_table(read_compare(path))}")
+    said = "; ".join(f"{w.base}-{w.task} {w.arm}: {e}" for w, e in errors.items())
+    if errors: raise RuntimeError(f"every arm must run, {len(errors)} of {len(work)} did not: {said}")
 
 def _record_command(args:argparse.Namespace)->None:
     "Write a run's record for keeping, without paths of this machine."
     record = read_record(args.run)
     if record is None or record["status"] != "finished": raise ValueError(f"run must be a folder with a finished run, got {args.run!r}")
-    path = Path(args.file)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(_compact_json(_portable_record(record)) + "\n", encoding="utf-8")
+    _write_json(_portable_record(record), args.file)
     print(f"record in {args.file}")
 
+_RECIPES = "YAML file, or several, each laid over those before"
+
 def _add_sweep(p:argparse.ArgumentParser)->None:
-    p.add_argument("recipe", nargs="*", help="YAML file, or several, each laid over those before")
+    p.add_argument("recipe", nargs="*", help=_RECIPES)
     p.add_argument("--over", nargs="+", metavar="FILE", help="recipes to lay over the others, each an arm; none for an arm without")
 
 def _add_compare(p:argparse.ArgumentParser)->None:
     p.add_argument("file", metavar="FILE", help="YAML file, such as recipes/compare.yaml")
-    p.add_argument("--only", dest="arms", nargs="+", default=[], metavar="ARM", help="only these arms")
-    p.add_argument("--base", dest="bases", nargs="+", default=[], metavar="NAME", help="only these bases")
-    p.add_argument("--task", dest="only_tasks", nargs="+", default=[], metavar="NAME", help="only these tasks")
-    p.add_argument("--part", dest="work_part", default="1/1", metavar="I/N", help="every N-th arm and cell, from the I-th: for several processes at once")
+    for flag, name, what in (("only", "arms", "arm"), ("base", "bases", "base"), ("task", "only_tasks", "task")):
+        p.add_argument(f"--{flag}", dest=name, nargs="+", default=[], metavar=what.upper(), help=f"only these {what}s")
+    p.add_argument("--part", dest="work_part", default="1/1", metavar="I/N",
+                   help="every N-th arm and cell, from the I-th: for several processes at once")
     p.add_argument("--dry_run", "--dry-run", dest="dry_run", action="store_true", help="say what is left, and run nothing")
 
-def _add_record(p:argparse.ArgumentParser)->None:
-    p.add_argument("run", metavar="RUN", help="output folder of a finished run")
-    p.add_argument("file", metavar="FILE", help="JSON file to write")
-
-# %% ../../nbs/command/02_train.ipynb #c0de0001
 def commands(
     command:Callable[..., argparse.ArgumentParser],  # adds one: name, function, groups of settings
 )->None:
     "Train, sweep, compare, record."
-    command("train", _train_command, _GROUPS).add_argument("recipe", nargs="*", help="YAML file, or several, each laid over those before; without any flags and defaults decide")
+    command("train", _train_command, _GROUPS).add_argument("recipe", nargs="*", help=f"{_RECIPES}; without any flags and defaults decide")
     _add_sweep(command("sweep", _sweep_command, _GROUPS, many=True))
     _add_compare(command("compare", _compare_command))
-    _add_record(command("record", _record_command))
+    record = command("record", _record_command)
+    record.add_argument("run", metavar="RUN", help="output folder of a finished run")
+    record.add_argument("file", metavar="FILE", help="JSON file to write")

@@ -4,8 +4,8 @@
 
 # %% ../../nbs/compare/03_cell.ipynb #e5e01fdc
 from __future__ import annotations
-import copy
-import math
+import copy, math
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, NamedTuple
 import torch
@@ -38,20 +38,29 @@ def _load(path:str)->tuple[Any, Any]:
     model.config.use_cache = False
     return model, AutoTokenizer.from_pretrained(path)
 
+def _problems(n:int, split:Any)->list[dict]:
+    "Word problems as rows."
+    return [{"instruction": p["question"], "output": p["answer"]} for p in word_problems(n, split=split)]
+
 def _rows(t:CompareTask)->tuple[list[dict], list[dict]]:
     "Rows to train and validate on, then rows to test on, where they come apart."
-    if t.data == "problems":
-        pick = lambda n, split: [{"instruction": p["question"], "output": p["answer"]} for p in word_problems(n, split=split)]
-        return pick(t.rows + t.validation, "train"), pick(t.test, "test")
-    return load_rows(t.data, columns=tuple(t.columns) if t.columns else None).to_list(), []   # type: ignore[arg-type]
+    if t.data == "problems": return _problems(t.rows + t.validation, "train"), _problems(t.test, "test")
+    columns: Any = tuple(t.columns) if t.columns else None
+    return load_rows(t.data, columns=columns).to_list(), []
+
+def _fitting(rows:list[dict], tokenizer:Any, longest:int)->list[dict]:
+    "The rows whose prompt leaves room for an answer, which `encode_rows` does not drop."
+    prompts = prompt_ids(tokenizer, [format_prompt(r["instruction"], "plain") for r in rows])
+    return [r for r, p in zip(rows, prompts) if len(p) < longest]
 
 class Cell:
     "A base and a task, ready for runs."
     def __init__(self, c:Comparison, base:str, task:str):
         self.c, self.base, self.name, self.task = c, base, task, c.tasks[task]
         self.float_model, self.tokenizer = _load(model_path(c.bases[base]))
-        most = getattr(self.float_model.config, "max_position_embeddings", math.inf)
-        if self.task.longest > most: raise ValueError(f"longest must be at most the base's {most} positions, got {self.task.longest} in {task} on {base}")
+        positions = getattr(self.float_model.config, "max_position_embeddings", math.inf)
+        if self.task.longest > positions:
+            raise ValueError(f"longest must be at most the base's {positions} positions, got {self.task.longest} in {task} on {base}")
         self.stored: dict[str|None, Any] = {None: self.float_model}
         self.sizes: dict[str, dict] = {}
         self.collate = Collator(self.tokenizer)
@@ -60,10 +69,10 @@ class Cell:
 
     def _encode(self, rows:list[dict])->tuple[list[dict], list[dict]]:
         "Tokenized rows that are used, and their texts."
-        most = self.task.longest + (not self.task.cut)       # one more shows which rows are longer
-        data, report = encode_rows(rows, self.tokenizer, "plain", most, verbose=False)
-        data = data.to_list()
-        if report.dropped: rows = _fitting(rows, self.tokenizer, most)
+        room = self.task.longest + (not self.task.cut)       # one more shows which rows are longer
+        made, report = encode_rows(rows, self.tokenizer, "plain", room, verbose=False)
+        data = made.to_list()
+        if report.dropped: rows = _fitting(rows, self.tokenizer, room)
         keep = [i for i, r in enumerate(data) if len(r["input_ids"]) <= self.task.longest]
         return [data[i] for i in keep], [rows[i] for i in keep]
 
@@ -71,13 +80,16 @@ class Cell:
         "Training rows, validation and test batches, and what was left out."
         t, (rows, test) = self.task, _rows(self.task)
         data, texts = self._encode(rows)
-        held = t.validation + (0 if test else t.test)
-        if len(data) < held + t.batch: raise ValueError(f"a task must have {held + t.batch} rows of at most {t.longest} tokens, got {len(data)} in {self.name} on {self.base}")
-        self.left_out = len(rows) - len(data)
-        last, last_texts = self._encode(test) if test else (data[-t.test:], texts[-t.test:])
-        self.train, self.questions = data[:len(data) - held], last_texts
-        at = len(data) - held
-        self.parts = {k: [self.collate(v[i:i + 16]) for i in range(0, len(v), 16)] for k, v in (("validation", data[at:at + t.validation]), ("test", last))}
+        kept = t.validation + (0 if test else t.test)        # from training
+        if len(data) < kept + t.batch:
+            raise ValueError(f"a task must have {kept + t.batch} rows of at most {t.longest} tokens, "
+                             f"got {len(data)} in {self.name} on {self.base}")
+        self.left_out, cut = len(rows) - len(data), len(data) - kept
+        last, self.questions = self._encode(test) if test else (data[-t.test:], texts[-t.test:])
+        self.train = data[:cut]
+        self.parts = {"validation": self._batched(data[cut:cut + t.validation]), "test": self._batched(last)}
+
+    def _batched(self, rows:list[dict])->list[dict[str, Tensor]]: return [self.collate(rows[i:i + 16]) for i in range(0, len(rows), 16)]
 
     def batches(self, seed:int, n:int)->list[dict[str, Tensor]]:
         "The first n batches of a seed: one shuffle after the other."
@@ -97,11 +109,6 @@ class Cell:
         "Nats per answer token of the validation or test rows."
         return batch_nll(model, self.parts[part])
 
-def _fitting(rows:list[dict], tokenizer:Any, longest:int)->list[dict]:
-    "The rows whose prompt leaves room for an answer, which `encode_rows` does not drop."
-    return [r for r, p in zip(rows, prompt_ids(tokenizer, [format_prompt(r["instruction"], "plain") for r in rows])) if len(p) < longest]
-
-# %% ../../nbs/compare/03_cell.ipynb #aa13a207
 def adapt(
     cell:Cell,
     name:str,       # of the arm
@@ -109,13 +116,15 @@ def adapt(
 )->Any:             # ready to train
     "The adapted model of an arm, within its share of parameters."
     arm = cell.c.arms[name]
-    method, late = METHODS[arm.method], arm.quantize if METHODS[arm.method].float_start else None
+    method, budget = METHODS[arm.method], int(arm.share*cell.full_count)
     torch.manual_seed(seed)
-    base = copy.deepcopy(cell.model(None if late else arm.quantize))
-    budget = int(arm.share*cell.full_count)
-    model = method.build(_Setup(base, budget, cell.full_count, seed, dict(arm.settings), lambda n: cell.batches(seed, n), cell.sizes.setdefault(name, {})))
-    if late: quantize_layers(model, late)
-    if (n := _trained_count(model)) > budget and not method.any_size: raise ValueError(f"trained parameters must stay within the share of {budget}, got {n} in arms.{name}")
+    base = copy.deepcopy(cell.model(None if method.float_start else arm.quantize))
+    sizes = cell.sizes.setdefault(name, {})
+    model = method.build(_Setup(base, budget, cell.full_count, seed, dict(arm.settings), lambda n: cell.batches(seed, n), sizes))
+    if arm.quantize and method.float_start: quantize_layers(model, arm.quantize)
+    trained = _trained_count(model)
+    if trained > budget and not method.any_size:
+        raise ValueError(f"trained parameters must stay within the share of {budget}, got {trained} in arms.{name}")
     return model.train()
 
 # %% ../../nbs/compare/03_cell.ipynb #b9fd9918
@@ -123,11 +132,10 @@ def _rate_groups(model:Any, rate:float, ratio:float)->list[dict[str, Any]]:
     "The optimizer's parameter groups."
     named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     if ratio == 1: return [{"params": [p for _, p in named], "lr": rate}]
-    def is_right(n): return "lora_A" in n or (".soka_terms." in n and n.endswith(".V"))
+    def is_right(n:str)->bool: return "lora_A" in n or (".soka_terms." in n and n.endswith(".V"))
     right = [p for n, p in named if is_right(n)]
     if not right: raise ValueError(f"rate_ratio needs factors named lora_A or V, got {ratio} for a method without")
-    left = [p for n, p in named if not is_right(n)]
-    return [{"params": left, "lr": rate}, {"params": right, "lr": rate*ratio}]
+    return [{"params": [p for n, p in named if not is_right(n)], "lr": rate}, {"params": right, "lr": rate*ratio}]
 
 class _TrainedArm(NamedTuple):
     "What a training run leaves."
@@ -139,26 +147,25 @@ class _TrainedArm(NamedTuple):
 
 def _train_arm(cell:Cell, name:str, rate:float, seed:int, *, measure:bool=False)->_TrainedArm:
     "Train an arm once; `measure` also finds the energy its start holds."
-    arm, c, model = cell.c.arms[name], cell.c, adapt(cell, name, seed)
-    (steps, warmup), every = c.schedule(arm), arm.settings.get("dynamic")
-    beta1, beta2 = arm.betas or (0.9, 0.999)
-    optimizer = torch.optim.AdamW(_rate_groups(model, rate, arm.rate_ratio), betas=(beta1, beta2), weight_decay=0.)
-    schedule = get_cosine_schedule_with_warmup(optimizer, warmup, steps)
-    energy: float|None = None
-    losses: list[float] = []
-    norms: list[float] = []
-    for step, b in enumerate(cell.batches(seed, steps)):
+    arm, model = cell.c.arms[name], adapt(cell, name, seed)
+    (steps, warmup), every = cell.c.schedule(arm), arm.settings.get("dynamic")
+    groups, betas = _rate_groups(model, rate, arm.rate_ratio), tuple(arm.betas or (0.9, 0.999))
+    optimizer = torch.optim.AdamW(groups, betas=betas, weight_decay=0.)  # type: ignore[arg-type]
+    schedule, params = get_cosine_schedule_with_warmup(optimizer, warmup, steps), [p for g in groups for p in g["params"]]
+    losses, norms, energy = list[float](), list[float](), None
+    for step, batch in enumerate(cell.batches(seed, steps), 1):
         optimizer.zero_grad()
-        loss = model(**b).loss
+        loss = model(**batch).loss
         losses.append(float(loss.detach()))
-        if not math.isfinite(losses[-1]): return _TrainedArm(model, losses, norms, f"loss is {losses[-1]} at step {step + 1}", energy)
+        if not math.isfinite(losses[-1]): return _TrainedArm(model, losses, norms, f"loss is {losses[-1]} at step {step}", energy)
         loss.backward()
-        norms.append(float(torch.nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], 1.)))
-        if not math.isfinite(norms[-1]): return _TrainedArm(model, losses, norms, f"gradient norm is {norms[-1]} at step {step + 1}", energy)
+        norms.append(float(torch.nn.utils.clip_grad_norm_(params, 1.)))
+        if not math.isfinite(norms[-1]): return _TrainedArm(model, losses, norms, f"gradient norm is {norms[-1]} at step {step}", energy)
         optimizer.step()
-        if step == 0 and measure: energy = _start_energy(cell, name, model, seed)
+        if step == 1 and measure: energy = _start_energy(cell, name, model, seed)
         schedule.step()
-        if every and (step + 1) % every == 0 and step + 1 < steps: recompress_model(model, _trained_count(model), optimizer=optimizer, seed=step)
+        if every and step % every == 0 and step < steps:
+            recompress_model(model, _trained_count(model), optimizer=optimizer, seed=step - 1)
     return _TrainedArm(model, losses, norms, None, energy)
 
 def _start_energy(cell:Cell, name:str, model:Any, seed:int)->float|None:
@@ -168,7 +175,13 @@ def _start_energy(cell:Cell, name:str, model:Any, seed:int)->float|None:
     arm, layers = cell.c.arms[name], soka_layers(model.get_base_model())
     base = cell.model(arm.quantize)
     own = {n: base.get_submodule(n) for n in layers}
-    found = ((n, base_weight(l)) for n, l in own.items()) if source == "weight" else loss_gradients(base, own, cell.batches(seed, arm.settings.get("gradient_batches", 1)), 4096)
-    def spanned(terms, G): return (rearrange(G, terms.shape).double() @ orthonormal_rows(terms.V if terms.V0 is None else terms.V0).to(G.device).T).square().sum()
-    both = [(float(spanned(layers[n].soka_terms["default"], G)), float(G.double().square().sum())) for n, G in found]
-    return sum(h for h, _ in both)/sum(t for _, t in both)
+    found: Iterable[tuple[str, Tensor]]
+    if source == "weight": found = ((n, base_weight(l)) for n, l in own.items())
+    else: found = loss_gradients(base, own, cell.batches(seed, arm.settings.get("gradient_batches", 1)), 4096)
+    spanned, total = 0., 0.
+    for n, G in found:
+        terms = layers[n].soka_terms["default"]
+        Q = orthonormal_rows(terms.V if terms.V0 is None else terms.V0).to(G.device)
+        spanned += float((rearrange(G, terms.shape).double() @ Q.T).square().sum())
+        total += float(G.double().square().sum())
+    return spanned/total

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any, NamedTuple
 import torch
-from peft import (EvaConfig, get_peft_model, initialize_lora_eva_weights, LoHaConfig, LoKrConfig, LoraConfig, MissConfig, PeftConfig, VeraConfig)
+from peft import EvaConfig, get_peft_model, initialize_lora_eva_weights, LoHaConfig, LoKrConfig, LoraConfig, MissConfig
+from peft import PeftConfig, VeraConfig
 from peft.tuners.lora.config import LoraGAConfig
 from peft.tuners.lora.loraga import preprocess_loraga
 from torch import nn, Tensor
@@ -34,21 +35,34 @@ class _Setup(NamedTuple):
 
 class Method(NamedTuple):
     "How a method is made."
-    build: Callable[[_Setup], Any]               # adapts the base
+    build: Callable[[_Setup], Any]              # adapts the base
     settings: tuple[str, ...]=()                # what an arm may set
     float_start: bool=False                     # does its start need a float base, quantized afterwards?
     float_only: bool=False                      # is it there for float bases only?
     any_size: bool=False                        # may it train more than the budget?
     check: Callable[[dict[str, Any]], Any]|None=None   # refuses settings that it cannot have
 
+ALL: dict[str, Any] = {"target_modules": "all-linear"}
+
+def all_linear(model:Any)->list[str]:
+    "Names of the linear layers but the last, which PEFT calls all-linear."
+    return [n for n, m in model.named_modules() if isinstance(m, nn.Linear) and m is not model.get_output_embeddings()]
+
 def _trained_count(model:nn.Module)->int:
     "Number of trained parameters."
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 def _count(model:Any, config:PeftConfig)->int:
-    with torch.random.fork_rng(): return _trained_count(get_peft_model(copy.deepcopy(model), config))   # a start must not depend on what was counted before it
+    "Number of parameters that a config trains; random numbers stay as they were, since a start must not depend on counting."
+    with torch.random.fork_rng(): return _trained_count(get_peft_model(copy.deepcopy(model), config))
 
 # %% ../../nbs/compare/01_methods.ipynb #c38e237b
+def _fits(b:_Setup, config:Callable[[int], PeftConfig], size:int, counts:dict[int, int])->bool:
+    "Does a size stay within the budget, and train more than the next smaller one that was tried?"
+    try: counts[size] = _count(b.model, config(size))
+    except ValueError: return False          # a layer has no more terms; size 1 has shown that the settings are good
+    return counts[max(k for k in counts if k < size)] < counts[size] <= b.budget   # the same count: larger makes no difference
+
 def _largest_within(b:_Setup, config:Callable[[int], PeftConfig], name:str="size")->int:
     "The largest size whose parameters stay within the budget."
     if name in b.sizes: return b.sizes[name]
@@ -62,14 +76,7 @@ def _largest_within(b:_Setup, config:Callable[[int], PeftConfig], name:str="size
     b.sizes[name] = low
     return low
 
-def _fits(b:_Setup, config:Callable[[int], PeftConfig], size:int, counts:dict[int, int])->bool:
-    try: counts[size] = _count(b.model, config(size))
-    except ValueError: return False          # a layer has no more terms; size 1 has shown that the settings are good
-    return counts[max(k for k in counts if k < size)] < counts[size] <= b.budget   # the same count: larger makes no difference
-
 # %% ../../nbs/compare/01_methods.ipynb #99917041
-ALL: dict[str, Any] = {"target_modules": "all-linear"}
-
 def _lora_size(b:_Setup, **kw:Any)->int:
     "The arm's rank, or the largest within the budget."
     return b.settings.get("r") or _largest_within(b, lambda r: LoraConfig(r=r, lora_alpha=r, **ALL, **kw))
@@ -84,8 +91,8 @@ def _lora_like(*, float_start:bool=False, **kw:Any)->Method:
 # %% ../../nbs/compare/01_methods.ipynb #2798b930
 def _build_lora_ga(b:_Setup)->Any:
     "LoRA with the gradient's singular vectors."
-    r = _lora_size(b)
-    config = LoraConfig(r=r, lora_alpha=r, init_lora_weights="lora_ga", lora_ga_config=LoraGAConfig(), target_modules=all_linear(b.model))
+    r, ga = _lora_size(b), LoraGAConfig()
+    config = LoraConfig(r=r, lora_alpha=r, init_lora_weights="lora_ga", lora_ga_config=ga, target_modules=all_linear(b.model))
     def step()->None:
         for batch in b.batches(b.settings.get("batches", 8)): b.model(**batch).loss.backward()
     preprocess_loraga(b.model, config, step)
@@ -93,16 +100,12 @@ def _build_lora_ga(b:_Setup)->Any:
 
 def _build_eva(b:_Setup)->Any:
     "LoRA with the inputs' singular vectors, at the largest mean rank that stays within the budget once ranks have moved between layers."
+    eva = EvaConfig(rho=b.settings.get("rho", 2.))
     def at(r:int)->Any:
-        config = LoraConfig(r=r, lora_alpha=r, init_lora_weights="eva", eva_config=EvaConfig(rho=b.settings.get("rho", 2.)), **ALL)
-        model = get_peft_model(copy.deepcopy(b.model), config)
+        model = get_peft_model(copy.deepcopy(b.model), LoraConfig(r=r, lora_alpha=r, init_lora_weights="eva", eva_config=eva, **ALL))
         initialize_lora_eva_weights(model, b.batches(b.settings.get("batches", 8)), show_progress_bar=False)
         return model
     return next(m for r in range(_lora_size(b), 0, -1) if _trained_count(m := at(r)) <= b.budget or r == 1)
-
-def all_linear(model:Any)->list[str]:
-    "Names of the linear layers but the last, which PEFT calls all-linear."
-    return [n for n, m in model.named_modules() if isinstance(m, nn.Linear) and m is not model.get_output_embeddings()]
 
 # %% ../../nbs/compare/01_methods.ipynb #6c2cf284
 def _build_dora(b:_Setup)->Any:
@@ -117,36 +120,39 @@ def _build_dora(b:_Setup)->Any:
 def _build_lokr(b:_Setup)->Any:
     "LoKr at the factor and rank that use most of the budget."
     def at(f:int)->Callable[[int], PeftConfig]: return lambda r: LoKrConfig(r=r, alpha=r, decompose_factor=f, **ALL)
-    if "decompose_factor" in b.settings: factors = [b.settings["decompose_factor"]]
-    else: factors = [2, 4, 8]
+    def best(f:int)->PeftConfig: return at(f)(_largest_within(b, at(f), f"r{f}"))
     if "factor" not in b.sizes:
+        factors = [b.settings["decompose_factor"]] if "decompose_factor" in b.settings else [2, 4, 8]
         fitting = [f for f in factors if _count(b.model, at(f)(1)) <= b.budget]
         if not fitting: raise ValueError(f"share must pay for rank 1 of LoKr, got {b.budget} parameters")
-        b.sizes["factor"] = max(fitting, key=lambda f: _count(b.model, at(f)(_largest_within(b, at(f), f"r{f}"))))
-    f = b.sizes["factor"]
-    return get_peft_model(b.model, at(f)(_largest_within(b, at(f), f"r{f}")))
+        b.sizes["factor"] = max(fitting, key=lambda f: _count(b.model, best(f)))
+    return get_peft_model(b.model, best(b.sizes["factor"]))
 
 def _one_size(config:Callable[[int, _Setup], PeftConfig], **kw:Any)->Method:
     "A method with one size."
     return Method(lambda b: get_peft_model(b.model, config(_largest_within(b, lambda r: config(r, b)), b)), **kw)
 
 # %% ../../nbs/compare/01_methods.ipynb #24dbb890
-def _build_frozen_svd(method:str, b:_Setup)->Any:
+def _frozen_svd(method:str, *settings:str)->Method:
     "OSoRA, SSVD or SALT, with sizes in proportion to the layers."
-    return get_peft_model(b.model, matched(RIVALS[method].config(seed=b.seed, **ALL, **b.settings), b.model, b.budget))
+    def build(b:_Setup)->Any:
+        return get_peft_model(b.model, matched(RIVALS[method].config(seed=b.seed, **ALL, **b.settings), b.model, b.budget))
+    return Method(build, settings)
 
 def _build_cdka(b:_Setup)->Any:
     "CDKA (Bai et al. 2026), its scale included."
     s = {"r1": 4, "r2": 4, "alpha": 4., **b.settings}
-    def at(r:int)->tuple[SoKAConfig, float]: return cdka_config(b.model, r=r, seed=b.seed, **{**s, **ALL})
-    config, scale = at(s.pop("r", None) or _largest_within(b, lambda r: at(r)[0]))
+    given = s.pop("r", None)
+    def at(r:int)->tuple[SoKAConfig, float]: return cdka_config(b.model, r=r, seed=b.seed, **s, **ALL)
+    config, scale = at(given or _largest_within(b, lambda r: at(r)[0]))
     model = get_peft_model(b.model, config)
     scale_adapter(model, scale)
     return model
 
 # %% ../../nbs/compare/01_methods.ipynb #81991df9
-_SOKA_SETTINGS = tuple(f.name for f in fields(SoKAConfig) if f.init and f.name not in
-                      ("target_modules", "peft_type", "task_type", "inference_mode", "auto_mapping", "seed", "start_saved", "folded", "base_fingerprint"))
+_NOT_OF_AN_ARM = {"target_modules", "peft_type", "task_type", "inference_mode", "auto_mapping", "seed", "start_saved", "folded",
+                  "base_fingerprint"}
+_SOKA_SETTINGS = (*(f.name for f in fields(SoKAConfig) if f.init and f.name not in _NOT_OF_AN_ARM), "gradient_batches", "dynamic")
 
 def _soka_arm(settings:Mapping[str, Any], full_count:int=10**9, seed:int=0)->SoKAConfig:
     "An arm's settings as SoKA's."
@@ -154,14 +160,16 @@ def _soka_arm(settings:Mapping[str, Any], full_count:int=10**9, seed:int=0)->SoK
     if s.get("budget") is not None: s["budget"] = int(s["budget"]*full_count)
     return SoKAConfig(seed=seed, **ALL, **s)
 
-def _build_soka(b:_Setup, size:str="r", **preset:Any)->Any:
-    "SoKA with the arm's settings."
-    s, n = {**preset, **b.settings}, b.settings.get("gradient_batches")
-    def at(**kw:Any)->SoKAConfig:
-        config = _soka_arm({**s, **kw}, b.full_count, b.seed)
-        return with_gradients(config, b.model, b.batches(n)) if n else config
-    given = {"r", "budget", "plan", size} & set(s)
-    return get_peft_model(b.model, at() if given else at(**{size: _largest_within(b, lambda r: at(**{size: r}))}))
+def _soka(size:str, **preset:Any)->Method:
+    "SoKA with the arm's settings, and where they give no size the largest within the budget."
+    def build(b:_Setup)->Any:
+        s, n = {**preset, **b.settings}, b.settings.get("gradient_batches")
+        def at(**kw:Any)->SoKAConfig:
+            config = _soka_arm({**s, **kw}, b.full_count, b.seed)
+            return with_gradients(config, b.model, b.batches(n)) if n else config
+        given = {"r", "budget", "plan", size} & set(s)
+        return get_peft_model(b.model, at() if given else at(**{size: _largest_within(b, lambda r: at(**{size: r}))}))
+    return Method(build, _SOKA_SETTINGS, check=lambda s: _soka_arm({**preset, **s}))
 
 # %% ../../nbs/compare/01_methods.ipynb #e1146bd2
 def build_full(b:_Setup)->Any:
@@ -174,11 +182,11 @@ METHODS: dict[str, Method] = {
     "lora": _lora_like(), "rslora": _lora_like(use_rslora=True), "dora": Method(_build_dora, ("r",)),
     "pissa": _lora_like(init_lora_weights="pissa", float_start=True), "olora": _lora_like(init_lora_weights="olora", float_start=True),
     "lora-ga": Method(_build_lora_ga, ("r", "batches"), True), "eva": Method(_build_eva, ("r", "rho", "batches")),
-    "lokr": Method(_build_lokr, ("decompose_factor",), float_only=True), "loha": _one_size(lambda r, b: LoHaConfig(r=r, alpha=r, **ALL), float_only=True),
-    "vera": _one_size(lambda r, b: VeraConfig(r=r, projection_prng_key=b.seed, **ALL)), "miss": _one_size(lambda r, b: MissConfig(r=r, **ALL)),
-    "osora": Method(lambda b: _build_frozen_svd("osora", b)), "ssvd": Method(lambda b: _build_frozen_svd("ssvd", b)),
-    "salt": Method(lambda b: _build_frozen_svd("salt", b), ("k",)), "cdka": Method(_build_cdka, ("r1", "r2", "r", "alpha")),
-    "soka": Method(_build_soka, (*_SOKA_SETTINGS, "gradient_batches", "dynamic"), check=_soka_arm),
-    "soka-paper": Method(lambda b: _build_soka(b, "r_max", preset="paper"), (*_SOKA_SETTINGS, "gradient_batches", "dynamic"), check=lambda s: _soka_arm({"preset": "paper", **s})),
-    "full": Method(build_full, float_only=True, any_size=True),
+    "lokr": Method(_build_lokr, ("decompose_factor",), float_only=True),
+    "loha": _one_size(lambda r, b: LoHaConfig(r=r, alpha=r, **ALL), float_only=True),
+    "vera": _one_size(lambda r, b: VeraConfig(r=r, projection_prng_key=b.seed, **ALL)),
+    "miss": _one_size(lambda r, b: MissConfig(r=r, **ALL)),
+    "osora": _frozen_svd("osora"), "ssvd": _frozen_svd("ssvd"), "salt": _frozen_svd("salt", "k"),
+    "cdka": Method(_build_cdka, ("r1", "r2", "r", "alpha")),
+    "soka": _soka("r"), "soka-paper": _soka("r_max", preset="paper"), "full": Method(build_full, float_only=True, any_size=True),
 }

@@ -4,41 +4,38 @@
 
 # %% ../../nbs/compare/06_plots.ipynb #7dcbe0f0
 from __future__ import annotations
-import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 from matplotlib.figure import Figure
-from .statistics import final, _Interval, smooth, summaries
+from .statistics import _ArmSummary, _Interval, summaries
 
 # %% auto #0
 __all__ = ['compare_table', 'plot_differences']
 
 # %% ../../nbs/compare/06_plots.ipynb #e8dc521e
+def _plus_minus(v:_Interval|None, digits:int=4, sign:str="")->str:
+    return "-" if v is None else f"{v.mean:{sign}.{digits}f} ± {v.half:.{digits}f}"
+
+def _arm_cells(s:_ArmSummary)->list[str]:
+    "An arm's line of the table, the seconds last."
+    other = f" ({s.against})" if s.against not in (None, "lora") else ""
+    steps = "-" if s.steps is None else f"{s.steps:.0f}"
+    return [s.arm, f"{s.trained:,}", f"{s.rate:g}" + "!"*s.at_end, str(s.seeds), _plus_minus(s.nll), _plus_minus(s.exact_match, 3),
+            _plus_minus(s.difference, sign="+") + other, f"{s.variation:.2f}", steps, f"{s.seconds:.1f}"]
+
 def compare_table(
     record:Mapping[str, Any],   # from `read_compare`
     *,
     seconds:bool=True,          # show them too
 )->str:
     "A line for each arm."
-    def pm(v:_Interval|None, digits:int=4, sign:str="")->str: return "-" if v is None else f"{v.mean:{sign}.{digits}f} ± {v.half:.{digits}f}"
-    rows = [["arm", "parameters", "rate", "seeds", "test NLL", "exact match", "difference", "CV", "steps", "seconds"]]
-    for s in summaries(record):
-        rows.append([s.arm, f"{s.trained:,}", f"{s.rate:g}" + "!"*s.at_end, str(s.seeds), pm(s.nll), pm(s.exact_match, 3), pm(s.difference, sign="+") + (f" ({s.against})" if s.against not in (None, "lora") else ""),
-                     f"{s.variation:.2f}", "-" if s.steps is None else f"{s.steps:.0f}", f"{s.seconds:.1f}"])
+    arms = summaries(record)
+    head = ["arm", "parameters", "rate", "seeds", "test NLL", "exact match", "difference", "CV", "steps", "seconds"]
+    rows = [head, *map(_arm_cells, arms)]
     if not seconds: rows = [row[:-1] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = ["  ".join(v.ljust(w) for v, w in zip(row, widths)).rstrip() for row in rows]
-    return "\n".join(lines + ["! the best rate is an end of those tried"]*any("!" in r[2] for r in rows[1:]))
-
-def _plot_final(record:Mapping[str, Any])->Figure:
-    "Test NLL with its interval against trained parameters."
-    fig = Figure(figsize=(6, 3.6), dpi=80, layout="constrained")
-    ax = fig.subplots()
-    for i, s in enumerate(summaries(record)):
-        if s.nll: ax.errorbar([s.trained], [s.nll.mean], [s.nll.half], fmt="o", capsize=3, color=f"C{i % 10}", label=s.arm)
-    ax.set(xlabel="trained parameters", ylabel="test NLL, nats per answer token", title=f"{record['base']}, {record['task']}: mean and 95% interval")
-    ax.legend(fontsize=7, ncols=2)
-    return fig
+    return "\n".join(lines + ["! the best rate is an end of those tried"]*any(s.at_end for s in arms))
 
 def plot_differences(
     rows:Mapping[str, Mapping[str, _Interval]],   # series, then name of a row
@@ -50,21 +47,10 @@ def plot_differences(
     ax = fig.subplots()
     for i, (series, row) in enumerate(rows.items()):
         at = [names.index(n) + 0.2*(i - (len(rows) - 1)/2) for n in row]
-        ax.errorbar([d.mean for d in row.values()], at, xerr=[d.half for d in row.values()], fmt="o", ms=4, capsize=2, lw=1, color=f"C{i}", label=series)
+        means, halves = [d.mean for d in row.values()], [d.half for d in row.values()]
+        ax.errorbar(means, at, xerr=halves, fmt="o", ms=4, capsize=2, lw=1, color=f"C{i}", label=series)
     ax.axvline(0, color="gray", lw=1, ls=":")
     ax.set_yticks(range(len(names)), names)
     ax.set(xlabel=xlabel, ylim=(len(names) - 0.5, -0.5))
     if len(rows) > 1: ax.legend(fontsize=7)
-    return fig
-
-def _plot_curves(record:Mapping[str, Any], key:str="losses", arms:Sequence[str]=())->Figure:
-    "Losses, smoothed, or gradient norms of every step: mean over the seeds."
-    fig = Figure(figsize=(6, 3.6), dpi=80, layout="constrained")
-    ax = fig.subplots()
-    for i, n in enumerate(arms or [s.arm for s in summaries(record)]):
-        rows = [smooth(r[key]) if key == "losses" else r[key] for r in final(record["runs"][n])]
-        ax.plot(range(1, len(rows[0]) + 1), [statistics.fmean(v) for v in zip(*rows)], color=f"C{i % 10}", lw=1, label=n)
-    ax.set(xlabel="step", ylabel="training loss, nats per answer token" if key == "losses" else "gradient norm", yscale="log" if key == "norms" else "linear",
-           title=f"{record['base']}, {record['task']}: mean over seeds")
-    ax.legend(fontsize=7, ncols=2)
     return fig

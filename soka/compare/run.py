@@ -4,12 +4,7 @@
 
 # %% ../../nbs/compare/04_run.ipynb #63cdac68
 from __future__ import annotations
-import hashlib
-import json
-import math
-import os
-import tempfile
-import time
+import hashlib, json, math, os, tempfile, time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, MISSING
 from functools import lru_cache
@@ -54,19 +49,24 @@ def _machine()->dict[str, Any]:
     "Commit, versions and hardware, as they were when the process began."
     return {"commit": commit(), "versions": versions(), **hardware()}
 
+def _exact_match(cell:Cell, model:Any)->float:
+    "Share of right answers to the test rows."
+    questions = [q["instruction"] for q in cell.questions]
+    answers = generate_answers(model, cell.tokenizer, questions, "plain", cell.task.max_new_tokens)
+    return exact_match(answers, [q["output"] for q in cell.questions])
+
 def _run_once(cell:Cell, name:str, rate:float, seed:int, part:str)->dict[str, Any]:
     "Train and score an arm."
-    t, final_run = time.perf_counter(), part == "test"
-    done = _train_arm(cell, name, rate, seed, measure=final_run)
-    out: dict[str, Any] = {"arm": name, "id": _arm_id(cell.c, cell.name, name), "rate": rate, "seed": seed, "part": part, "nll": None, "trained": _trained_count(done.model),
-                           "seconds": round(time.perf_counter() - t, 1), "commit": (_machine()["commit"] or "")[:12]}
+    begun = time.perf_counter()
+    done = _train_arm(cell, name, rate, seed, measure=part == "test")
+    seconds = round(time.perf_counter() - begun, 1)
+    out: dict[str, Any] = dict(arm=name, id=_arm_id(cell.c, cell.name, name), rate=rate, seed=seed, part=part, nll=None,
+                               trained=_trained_count(done.model), seconds=seconds, commit=(_machine()["commit"] or "")[:12])
     nll = math.nan if done.failed else cell.nll(done.model, part)
-    if failed := done.failed or (None if math.isfinite(nll) else f"NLL is {nll}"): return {**out, "failed": failed}
+    if not math.isfinite(nll): return {**out, "failed": done.failed or f"NLL is {nll}"}
     out["nll"] = nll
-    if final_run and cell.task.exact_match:
-        answers = generate_answers(done.model, cell.tokenizer, [q["instruction"] for q in cell.questions], "plain", cell.task.max_new_tokens)
-        out["exact_match"] = exact_match(answers, [q["output"] for q in cell.questions])
-    if not final_run: return out
+    if part != "test": return out
+    if cell.task.exact_match: out["exact_match"] = _exact_match(cell, done.model)
     if done.energy is not None: out["energy"] = round(done.energy, 5)
     return {**out, "losses": [round(v, 4) for v in done.losses], "norms": [round(v, 4) for v in done.norms]}
 
@@ -82,13 +82,14 @@ class _CompareRecord:
 
     def find(self, name:str, part:str, seed:int|None=None, rate:float|None=None)->list[dict[str, Any]]:
         "Runs of an arm as it is set now."
-        return [r for r in self.runs if r["id"] == self.ids[name] and r["part"] == part and seed in (None, r["seed"]) and rate in (None, r["rate"])]
+        own = [r for r in self.runs if r["id"] == self.ids[name] and r["part"] == part]
+        return [r for r in own if seed in (None, r["seed"]) and rate in (None, r["rate"])]
 
     def add(self, run:dict[str, Any], data:Mapping[str, Any])->None:
         "Write a finished run, beside those that other processes wrote meanwhile."
         key = hashlib.sha256(str(self.path.resolve()).encode()).hexdigest()[:16]
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(str(Path(tempfile.gettempdir())/f"soka-compare-{key}.lock")):   # not in the folder of records, which is committed
+        with FileLock(Path(tempfile.gettempdir())/f"soka-compare-{key}.lock"):   # not in the folder of records, which is committed
             same = ("id", "rate", "seed", "part")
             self.runs = [r for r in self._read() if any(r[k] != run[k] for k in same)] + [run]
             part = self.path.with_name(f"{self.path.name}.{os.getpid()}.tmp")
@@ -98,18 +99,20 @@ class _CompareRecord:
     def head(self, data:Mapping[str, Any])->dict[str, Any]:
         "What the figures depend on."
         c, t = self.c, self.c.tasks[self.task]
-        own = {n: {k: v for k, v in _arm_settings(self.c, self.task, n).items() if k not in ("task", "full")} for n in self.ids}
-        arms = {n: {"id": i, "against": c.arms[n].against, **own[n]} for n, i in self.ids.items()}
-        return {"base": self.base, "task": self.task, "machine": _machine(), "data": dict(data), "full": c.full, "rates": c.rates, "seeds": c.seeds,
-                "settings": {f.name: getattr(t, f.name) for f in fields(t)} | {"data": _data_name(t.data)}, "arms": arms}
+        settings = {f.name: getattr(t, f.name) for f in fields(t)} | {"data": _data_name(t.data)}
+        arms: dict[str, Any] = {}
+        for n, i in self.ids.items():
+            own = {k: v for k, v in _arm_settings(c, self.task, n).items() if k not in ("task", "full")}
+            arms[n] = {"id": i, "against": c.arms[n].against, **own}
+        return dict(base=self.base, task=self.task, machine=_machine(), data=dict(data), full=c.full, rates=c.rates, seeds=c.seeds,
+                    settings=settings, arms=arms)
 
 def _record_text(head:Mapping[str, Any], runs:Sequence[Mapping[str, Any]])->str:
     "JSON with a line for each part of the head, each arm and each run."
-    def block(k:str, v:Any)->str:
-        if k != "arms": return f' "{k}": {json.dumps(v)}'
-        return ' "arms": {\n' + ",\n".join(f"  {json.dumps(n)}: {json.dumps(a)}" for n, a in v.items()) + "\n }"
-    body = ",\n".join("  " + json.dumps(r) for r in runs)
-    return "{\n" + ",\n".join(block(k, v) for k, v in head.items()) + f',\n "runs": [\n{body}\n ]\n}}\n'
+    arms = ",\n".join(f"  {json.dumps(n)}: {json.dumps(a)}" for n, a in head["arms"].items())
+    parts = [f' "{k}": ' + (f"{{\n{arms}\n }}" if k == "arms" else json.dumps(v)) for k, v in head.items()]
+    lines = ",\n".join("  " + json.dumps(r) for r in runs)
+    return "{\n" + ",\n".join([*parts, f' "runs": [\n{lines}\n ]']) + "\n}\n"
 
 def read_compare(
     path:str|Path,   # JSON file of a base and a task
@@ -118,25 +121,22 @@ def read_compare(
     found = json.loads(Path(path).read_text(encoding="utf-8"))
     return {**found, "runs": {n: [r for r in found["runs"] if r["id"] == a["id"]] for n, a in found["arms"].items()}}
 
+# %% ../../nbs/compare/04_run.ipynb #db71cf48
 def _run_arm_cell(cell:Cell, record:_CompareRecord, name:str, say:Callable[[str], None]=print)->None:
     "All runs of an arm that are not finished yet."
-    c = cell.c
+    c, where = cell.c, f"{cell.base}-{cell.name} {name}"
     rates, data = c.arms[name].rates or c.rates, {"train": len(cell.train), "left_out": cell.left_out, "full_count": cell.full_count}
     def once(rate:float, seed:int, part:str)->None:
         if record.find(name, part, seed, rate): return
         run = _run_once(cell, name, rate, seed, part)
         record.add(run, data)
-        say(f"{cell.base}-{cell.name} {name}: rate {rate:g} seed {seed} {part} " + (run.get("failed") or f"NLL {run['nll']:.4f}") + f", {run['trained']} parameters, {run['seconds']:.0f} s")
+        result = run.get("failed") or f"NLL {run['nll']:.4f}"
+        say(f"{where}: rate {rate:g} seed {seed} {part} {result}, {run['trained']} parameters, {run['seconds']:.0f} s")
     def swept()->list[dict]: return record.find(name, "validation", c.seeds[0])
     for r in rates: once(r, c.seeds[0], "validation")
     while (more := _next_rate(rates, swept())) is not None: once(more, c.seeds[0], "validation")
-    if (rate := _best_rate(swept())) is None: return say(f"{cell.base}-{cell.name} {name}: failed at every rate")
+    if (rate := _best_rate(swept())) is None: return say(f"{where}: failed at every rate")
     for seed in c.seeds: once(rate, seed, "test")
-
-# %% ../../nbs/compare/04_run.ipynb #db71cf48
-def _cells(c:Comparison)->list[tuple[str, str]]:
-    "Base and task of every cell."
-    return [(b, t) for b in c.bases for t in c.tasks if c.only is None or [b, t] in c.only]
 
 def cell_arms(c:Comparison, base:str, task:str)->list[str]:
     "The arms that run in a cell."
@@ -160,8 +160,12 @@ def plan_work(
         if bad := [g for g in given if g not in known]: raise ValueError(f"{what} must be one of {', '.join(known)}, got {bad[0]!r}")
     i, n = part
     if not 1 <= i <= n: raise ValueError(f"part must be i/n with i in 1..n, got {i}/{n}")
-    chosen = [_Work(b, t, a) for b, t in _cells(c) for a in cell_arms(c, b, t) if (not arms or a in arms) and (not bases or b in bases) and (not tasks or t in tasks)]
-    if not chosen: raise ValueError(f"a comparison must have something to run, got no arm for arms {list(arms)}, bases {list(bases)}, tasks {list(tasks)}")
+    cells = [(b, t) for b in c.bases for t in c.tasks if c.only is None or [b, t] in c.only]
+    wanted = [(b, t) for b, t in cells if (not bases or b in bases) and (not tasks or t in tasks)]
+    chosen = [_Work(b, t, a) for b, t in wanted for a in cell_arms(c, b, t) if not arms or a in arms]
+    if not chosen:
+        raise ValueError("a comparison must have something to run, "
+                         f"got no arm for arms {list(arms)}, bases {list(bases)}, tasks {list(tasks)}")
     return chosen[i - 1::n]
 
 def work_left(c:Comparison, w:_Work)->tuple[int, int]:   # finished, all; extensions of the rates not counted
@@ -169,8 +173,8 @@ def work_left(c:Comparison, w:_Work)->tuple[int, int]:   # finished, all; extens
     record, rates = _CompareRecord(c, w.base, w.task), c.arms[w.arm].rates or c.rates
     swept = record.find(w.arm, "validation", c.seeds[0])
     best = _best_rate(swept)
-    done = len({r["rate"] for r in swept} & set(rates)) + len([s for s in c.seeds if best and record.find(w.arm, "test", s, best)])
-    return done, len(rates) + len(c.seeds)
+    tested = [s for s in c.seeds if best and record.find(w.arm, "test", s, best)]
+    return len({r["rate"] for r in swept} & set(rates)) + len(tested), len(rates) + len(c.seeds)
 
 def check_work(c:Comparison, work:Sequence[_Work])->None:
     "Look for bases and rows before the first run, without opening a model."
@@ -184,9 +188,9 @@ def compare_methods(
 )->dict[_Work, str]:                  # errors of arms that could not run
     "Run what is left, cell by cell."
     errors: dict[_Work, str] = {}
-    for pair in dict.fromkeys((w.base, w.task) for w in work):
+    for pair in dict.fromkeys(w[:2] for w in work):
         cell, record = Cell(c, *pair), _CompareRecord(c, *pair)
-        for w in (w for w in work if (w.base, w.task) == pair):
+        for w in (w for w in work if w[:2] == pair):
             try: _run_arm_cell(cell, record, w.arm, say)
             except Exception as e:   # one method that cannot run does not stop the others
                 errors[w] = f"{type(e).__name__}: {' '.join(str(e).split())}"

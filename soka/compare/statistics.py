@@ -4,8 +4,7 @@
 
 # %% ../../nbs/compare/05_statistics.ipynb #f27d681d
 from __future__ import annotations
-import math
-import statistics
+import math, statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 from scipy.special import stdtrit
@@ -20,10 +19,10 @@ def _best_rate(runs:Sequence[Mapping[str, Any]])->float|None:
     good = [r for r in runs if r["nll"] is not None]
     return min(good, key=lambda r: r["nll"])["rate"] if good else None
 
-def _next_rate(rates:Sequence[float], runs:Sequence[Mapping[str, Any]], most:int=2)->float|None:
-    "The rate to try next where the best is at an end."
+def _next_rate(rates:Sequence[float], runs:Sequence[Mapping[str, Any]])->float|None:
+    "The rate to try next where the best is at an end, at most two more than were given."
     tried, best = sorted({r["rate"] for r in runs}), _best_rate(runs)
-    if best is None or len(set(tried) - set(rates)) >= most: return None
+    if best is None or len(set(tried) - set(rates)) >= 2: return None
     return best/2 if best == tried[0] else best*2 if best == tried[-1] else None
 
 # %% ../../nbs/compare/05_statistics.ipynb #54dabe1c
@@ -37,7 +36,8 @@ def interval(
 )->_Interval:
     "Mean with its 95% interval."
     if len(values) < 2: raise ValueError(f"an interval needs at least 2 values, got {len(values)}")
-    return _Interval(statistics.mean(values), float(stdtrit(len(values) - 1, 0.975))*statistics.stdev(values)/len(values)**0.5)
+    t = float(stdtrit(len(values) - 1, 0.975))
+    return _Interval(statistics.mean(values), t*statistics.stdev(values)/len(values)**0.5)
 
 def final(
     runs:Sequence[Mapping[str, Any]],  # of one arm
@@ -50,14 +50,14 @@ def paired(
     a:Sequence[Mapping[str, Any]],  # final runs
     b:Sequence[Mapping[str, Any]],  # of another arm
     key:str|Callable[[Mapping[str, Any]], float]="nll",   # what to compare: a figure of the record, or what a function finds in a run
-)->_Interval:                        # a minus b
+)->_Interval:                       # a minus b
     "Mean difference by seed, with its 95% interval."
     of = key if callable(key) else lambda r: r[key]
     other = {r["seed"]: of(r) for r in b}
     return interval([of(r) - other[r["seed"]] for r in a if r["seed"] in other])
 
 def verdict(
-    d:_Interval,   # of a difference
+    d:_Interval,  # of a difference
 )->str:           # lower, higher, or inconclusive: the interval holds zero
     "What a difference says."
     return "lower" if d.mean + d.half < 0 else "higher" if d.mean - d.half > 0 else "inconclusive"
@@ -67,11 +67,15 @@ def differences(
     a:str,                                     # arm
     b:str,                                     # arm to subtract
     key:str|Callable[[Mapping[str, Any]], float]="nll",
-)->dict[str, _Interval]:                        # by name, where both are finished
+)->dict[str, _Interval]:                       # by name, where both are finished
     "The paired difference of two arms in every record."
-    def done(r:Mapping[str, Any], n:str)->bool: return len(final(r["runs"].get(n, []))) >= len(r["seeds"])
-    return {name: paired(final(r["runs"][a]), final(r["runs"][b]), key) for name, r in records.items() if done(r, a) and done(r, b)}
+    found = {}
+    for name, r in records.items():
+        one, two = (final(r["runs"].get(n, [])) for n in (a, b))
+        if min(len(one), len(two)) >= len(r["seeds"]): found[name] = paired(one, two, key)
+    return found
 
+# %% ../../nbs/compare/05_statistics.ipynb #65119703
 def smooth(
     losses:Sequence[float],  # of every step
     window:int=10,           # steps
@@ -85,13 +89,12 @@ def steps_to(
     window:int=10,
 )->int|None:                 # None where it is never reached
     "Steps until the smoothed training loss is at a target."
-    return next((i + 1 for i, v in enumerate(smooth(losses, window)) if i + 1 >= window and v <= target), None)
+    return next((i for i, v in enumerate(smooth(losses, window), 1) if i >= window and v <= target), None)
 
 def curve_area(losses:Sequence[float])->float:
     "Area under the loss curve, divided by the steps: nats per answer token."
     return statistics.fmean(losses)
 
-# %% ../../nbs/compare/05_statistics.ipynb #65119703
 def norm_variation(
     norms:Sequence[float],
     warmup:int,            # steps to leave out
@@ -106,8 +109,10 @@ def norm_spikes(
     factor:float=2.,       # what counts as one
 )->int:
     "Steps whose gradient norm is so many times the median of all."
-    return sum(g > factor*statistics.median(norms[warmup:]) for g in norms[warmup:])
+    after = norms[warmup:]
+    return sum(g > factor*statistics.median(after) for g in after)
 
+# %% ../../nbs/compare/05_statistics.ipynb #51c0be28
 def _rate_sensitivity(runs:Sequence[Mapping[str, Any]])->float|None:
     "How far the validation NLL spreads over the rates within a factor of 4 of the best."
     swept = [r for r in runs if r["part"] == "validation"]
@@ -125,7 +130,7 @@ class _ArmSummary(NamedTuple):
     nll: _Interval|None
     exact_match: _Interval|None
     against: str|None               # arm of the difference
-    difference: _Interval|None       # of the test NLL, paired by seed
+    difference: _Interval|None      # of the test NLL, paired by seed
     variation: float                # of the gradient norm, mean over seeds
     spikes: float
     area: float
@@ -138,21 +143,27 @@ def _interval(runs:Sequence[Mapping[str, Any]], key:str)->_Interval|None:
     return interval([r[key] for r in runs]) if len(runs) > 1 and all(key in r for r in runs) else None
 
 def _steps(runs:Sequence[Mapping[str, Any]], other:Sequence[Mapping[str, Any]])->float|None:
+    "Mean steps to the final smoothed loss of another arm."
     ends = {r["seed"]: smooth(r["losses"])[-1] for r in other}
-    found = [steps_to(r["losses"], ends[r["seed"]]) for r in runs if r["seed"] in ends]
-    return statistics.fmean(s for s in found if s) if any(found) else None
+    found = [s for r in runs if r["seed"] in ends and (s := steps_to(r["losses"], ends[r["seed"]]))]
+    return statistics.fmean(found) if found else None
 
 def _arm_summary(record:Mapping[str, Any], name:str)->_ArmSummary|None:   # None without a final run
     "Figures of an arm."
     all_runs, head = record["runs"][name], record["arms"][name]
     if not (runs := final(all_runs)): return None
-    other = head["against"] if head["against"] != name and final(record["runs"].get(head["against"], [])) else None
-    ref = final(record["runs"][other]) if other else []
-    tried, mean = sorted(r["rate"] for r in all_runs if r["part"] == "validation"), lambda f: statistics.fmean(map(f, runs))
-    shared = len({r["seed"] for r in runs} & {r["seed"] for r in ref})
-    return _ArmSummary(name, runs[0]["trained"], runs[0]["rate"], runs[0]["rate"] in (tried[0], tried[-1]), len(runs), _interval(runs, "nll"), _interval(runs, "exact_match"),
-                      other, paired(runs, ref) if shared > 1 else None, mean(lambda r: norm_variation(r["norms"], head["warmup"])), mean(lambda r: norm_spikes(r["norms"], head["warmup"])),
-                      mean(lambda r: curve_area(r["losses"])), _steps(runs, ref), _rate_sensitivity(all_runs), runs[0].get("energy"), statistics.median(r["seconds"] for r in runs))
+    other = final(record["runs"].get(head["against"], [])) if head["against"] != name else []
+    tried = [r["rate"] for r in all_runs if r["part"] == "validation"]
+    shared = {r["seed"] for r in runs} & {r["seed"] for r in other}
+    def mean(f:Callable[[Mapping[str, Any]], float])->float: return statistics.fmean(map(f, runs))
+    rate, warmup = runs[0]["rate"], head["warmup"]
+    return _ArmSummary(
+        arm=name, trained=runs[0]["trained"], rate=rate, at_end=rate in (min(tried), max(tried)), seeds=len(runs),
+        nll=_interval(runs, "nll"), exact_match=_interval(runs, "exact_match"),
+        against=head["against"] if other else None, difference=paired(runs, other) if len(shared) > 1 else None,
+        variation=mean(lambda r: norm_variation(r["norms"], warmup)), spikes=mean(lambda r: norm_spikes(r["norms"], warmup)),
+        area=mean(lambda r: curve_area(r["losses"])), steps=_steps(runs, other), sensitivity=_rate_sensitivity(all_runs),
+        energy=runs[0].get("energy"), seconds=statistics.median(r["seconds"] for r in runs))
 
 def summaries(record:Mapping[str, Any])->list[_ArmSummary]:
     "Every arm of a record that has final runs."

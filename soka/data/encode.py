@@ -6,19 +6,18 @@
 __all__ = ['format_prompt', 'prompt_ids', 'check_tokenizer', 'DataReport', 'encode_rows', 'Collator']
 
 # %% ../../nbs/data/02_encode.ipynb #b8a7de97
-import hashlib
-import json
-import re
+import hashlib, json, re
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from functools import partial
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 import torch
 from datasets import Dataset
+from pydantic import Field
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 from .rows import load_rows
-from ..settings import shown
+from ..settings import check_value, shown
 
 # %% ../../nbs/data/02_encode.ipynb #c55fa012
 _TEMPLATES = {
@@ -68,7 +67,8 @@ def prompt_ids(
     return [front + t for t in _ids(tokenizer, prompts)]
 
 # %% ../../nbs/data/02_encode.ipynb #a7e19f3f
-_PROBES = ("A cat, 12 dogs.", "two  spaces", "line one\n\n  line two\n", "f(x) = {3.5*x: [0]}  # ok?\n\tx += 1", "### Q:\n$1,234 \\frac{1}{2}")
+_PROBES = ("A cat, 12 dogs.", "two  spaces", "line one\n\n  line two\n", "f(x) = {3.5*x: [0]}  # ok?\n\tx += 1",
+           "### Q:\n$1,234 \\frac{1}{2}")
 
 def _check_probe(tokenizer: PreTrainedTokenizerBase, text: str, ids: list[int]) -> None:
     "Raise unless `ids` decode to `text`, up to one space in front."
@@ -131,12 +131,6 @@ class _Encoded(NamedTuple):
     dataset: Dataset    # input_ids, attention_mask, labels
     report: DataReport
 
-def _check_length(max_length: int) -> None:
-    "Raise unless `max_length` is an int of at least 8."
-    if isinstance(max_length, bool) or not isinstance(max_length, int):
-        raise TypeError(f"max_length must be an int, got {type(max_length).__name__}")
-    if max_length < 8: raise ValueError(f"max_length must be at least 8 tokens, got {max_length}")
-
 def _drop_long(parts: Dataset, max_length: int) -> Dataset:
     "The rows whose prompt leaves room for an answer token."
     kept = parts.filter(lambda prompt: len(prompt) < max_length, input_columns="prompt")
@@ -161,22 +155,24 @@ def _token_digest(data: Dataset) -> str:
 
 def _count(rows: Dataset, joined: Dataset, dropped: int) -> DataReport:
     "The report on `rows` and the sequences that `_join` made of them."
-    tokens, masked = (sum(c) for c in zip(*((len(y), y.count(-100)) for y in joined["labels"])))
+    tokens = sum(map(len, joined["labels"]))
+    masked = sum(y.count(-100) for y in joined["labels"])
     return DataReport(len(joined), tokens, tokens - masked, sum(joined["truncated"]), dropped, _text_digest(rows), _token_digest(joined))
 
-# %% ../../nbs/data/02_encode.ipynb #a49bd8ca
+_Length = Annotated[int, Field(ge=8, description="an integer of at least 8 tokens")]
+
 def encode_rows(
     rows: Dataset | Sequence[Mapping],   # from `load_rows`, or a list of dicts it accepts
     tokenizer: PreTrainedTokenizerBase,  # passes `check_tokenizer`
-    template: str = "alpaca",            # a name in `_TEMPLATES`, or a text with `{instruction}`
+    template: str = "alpaca",            # alpaca, plain, or a text with `{instruction}`
     max_length: int = 512,               # most tokens an example may have, at least 8
     *,
     ending: str = "\n",                  # text between the answer and the end token
     seed: int | None = None,             # shuffle with this seed; None keeps the order of the rows
     verbose: bool = True,                # print the report
-) -> _Encoded:                            # (dataset, report)
+) -> _Encoded:                           # (dataset, report)
     "Token sequences of prompt and answer, with labels -100 on the prompt."
-    _check_length(max_length)
+    check_value("max_length", max_length, _Length)
     template = _find_template(template)
     check_tokenizer(tokenizer)
     step = partial(_tokenize, tokenizer=tokenizer, template=template, ending=ending)
@@ -191,7 +187,7 @@ def encode_rows(
 
 # %% ../../nbs/data/02_encode.ipynb #6cd317c6
 class Collator:
-    "Pads examples on the right and stacks them, for `Trainer(data_collator=...)`."
+    "Pads examples on the right, whatever side the tokenizer pads, and stacks them, for `Trainer(data_collator=...)`."
     def __init__(
         self,
         tokenizer: PreTrainedTokenizerBase,  # its pad token pads, or its eos token where it has none

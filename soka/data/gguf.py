@@ -4,10 +4,7 @@
 
 # %% ../../nbs/data/07_gguf.ipynb #30c0ab94
 from __future__ import annotations
-import hashlib
-import json
-import os
-import shutil
+import hashlib, json, os, shutil
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -24,26 +21,31 @@ __all__ = ['gguf_head']
 def _gguf_reader()->Any:
     "The class that reads GGUF files, of the package `gguf`."
     try: from gguf import GGUFReader
-    except ImportError as e: raise ImportError("a GGUF base needs the packages gguf and sentencepiece: pip install gguf sentencepiece") from e
+    except ImportError as e:
+        raise ImportError("a GGUF base needs the packages gguf and sentencepiece: pip install gguf sentencepiece") from e
     return GGUFReader
+
+def _open_gguf(path:Path)->Any:
+    "A GGUF file's settings and tensors, unread."
+    with open(path, "rb") as f: magic = f.read(4)
+    if magic != b"GGUF": raise ValueError(f"a GGUF file must begin with the bytes GGUF, got {magic!r} in {str(path)!r}")
+    try: return _gguf_reader()(path)
+    except (ValueError, IndexError, KeyError, OSError, OverflowError, MemoryError, UnicodeDecodeError) as e:
+        why = f"{type(e).__name__}: {' '.join(str(e).split())[:200]}"
+        raise ValueError(f"a GGUF file must be whole, got {why} in {str(path)!r}") from e
 
 def gguf_head(
     path:str|Path,     # .gguf file
 )->dict[str, Any]:     # architecture, tensors (number), vocabulary (number of pieces)
     "What a GGUF file says of itself, if a base can be made of it."
-    path = Path(path)
-    if not path.is_file(): raise FileNotFoundError(f"a GGUF base must be a file that exists, got {str(path)!r}")
-    with open(path, "rb") as f:
-        if (magic := f.read(4)) != b"GGUF": raise ValueError(f"a GGUF file must begin with the bytes GGUF, got {magic!r} in {str(path)!r}")
-    try: found = _gguf_reader()(path)
-    except (ValueError, IndexError, KeyError, OSError, OverflowError, MemoryError, UnicodeDecodeError) as e:
-        raise ValueError(f"a GGUF file must be whole, got {type(e).__name__}: {' '.join(str(e).split())[:200]} in {str(path)!r}") from e
-    def said(key:str, default:Any=None)->Any: return found.fields[key].contents() if key in found.fields else default
-    if said("split.count", 1) > 1: raise ValueError(f"a GGUF base must be one file, got part {said('split.no', 0) + 1} of {said('split.count')} in {str(path)!r}")
-    arch = said("general.architecture")
-    known = [a for a in GGUF_SUPPORTED_ARCHITECTURES if a not in ("general", "tokenizer")]
-    if arch not in known: raise ValueError(f"a GGUF file's architecture must be one of {', '.join(sorted(known))}, got {arch!r} in {str(path)!r}")
-    if "tokenizer.ggml.tokens" not in found.fields: raise ValueError(f"a GGUF base must hold its vocabulary, got none in {str(path)!r}")
+    if not Path(path).is_file(): raise FileNotFoundError(f"a GGUF base must be a file that exists, got {str(path)!r}")
+    found, where = _open_gguf(Path(path)), f"in {str(path)!r}"
+    def read(key:str, default:Any=None)->Any: return found.fields[key].contents() if key in found.fields else default
+    arch, parts = read("general.architecture"), read("split.count", 1)
+    if parts > 1: raise ValueError(f"a GGUF base must be one file, got part {read('split.no', 0) + 1} of {parts} {where}")
+    known = sorted(a for a in GGUF_SUPPORTED_ARCHITECTURES if a not in ("general", "tokenizer"))
+    if arch not in known: raise ValueError(f"a GGUF file's architecture must be one of {', '.join(known)}, got {arch!r} {where}")
+    if "tokenizer.ggml.tokens" not in found.fields: raise ValueError(f"a GGUF base must hold its vocabulary, got none {where}")
     return dict(architecture=arch, tensors=len(found.tensors), vocabulary=len(found.fields["tokenizer.ggml.tokens"].data))
 
 # %% ../../nbs/data/07_gguf.ipynb #10583d60
@@ -79,49 +81,46 @@ def _gguf_folder(path:str|Path, root:str|Path)->Path:
     return out
 
 # %% ../../nbs/data/07_gguf.ipynb #05aa6a59
-def _by_neighbours(
-    W:Tensor,      # of queries or keys, shape (heads*width, dim), the rows of a pair half a head apart
-    width:int,     # of a head, even
-)->Tensor:         # the same shape, the rows of a pair side by side
-    "Rows in llama.cpp's and llama2.c's order."
+def _by_neighbours(W:Tensor, width:int)->Tensor:
+    "Rows of queries or keys, shape (heads*width, dim), in llama.cpp's and llama2.c's order: those of a pair side by side."
     return W.reshape(-1, 2, width//2, W.shape[1]).transpose(1, 2).reshape(W.shape)
 
-def _write_gguf(folder:str|Path, path:str|Path)->Path:
-    "A Llama's checkpoint as one GGUF file in float32."
-    from gguf import GGUFWriter, MODEL_ARCH, TokenType, get_tensor_name_map
-    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), AutoTokenizer.from_pretrained(folder)
-    c, made = model.config, tokenizer.backend_tokenizer
-    if c.model_type != "llama": raise ValueError(f"a checkpoint to write as GGUF must be a Llama, got {c.model_type!r} in {str(folder)!r}")
-    w, names = GGUFWriter(str(path), "llama"), get_tensor_name_map(MODEL_ARCH.LLAMA, c.num_hidden_layers)
-    w.add_name(Path(folder).name)
-    w.add_block_count(c.num_hidden_layers)
-    w.add_context_length(c.max_position_embeddings)
-    w.add_embedding_length(c.hidden_size)
-    w.add_feed_forward_length(c.intermediate_size)
-    w.add_head_count(c.num_attention_heads)
-    w.add_head_count_kv(c.num_key_value_heads)
-    w.add_rope_dimension_count(c.hidden_size//c.num_attention_heads)
-    w.add_rope_freq_base(c.rope_parameters["rope_theta"])
-    w.add_layer_norm_rms_eps(c.rms_norm_eps)
-    w.add_vocab_size(c.vocab_size)
-    pieces = [p for p, _ in sorted(tokenizer.get_vocab().items(), key=lambda v: v[1])]
-    pieces += [f"[PAD{i}]" for i in range(len(pieces), c.vocab_size)]
-    special = set(tokenizer.all_special_tokens)
+def _add_sizes(w:Any, c:Any)->None:
+    "The settings of a Llama."
+    sizes = dict(block_count=c.num_hidden_layers, context_length=c.max_position_embeddings, embedding_length=c.hidden_size,
+                 feed_forward_length=c.intermediate_size, head_count=c.num_attention_heads, head_count_kv=c.num_key_value_heads,
+                 rope_dimension_count=c.hidden_size//c.num_attention_heads, rope_freq_base=c.rope_parameters["rope_theta"],
+                 layer_norm_rms_eps=c.rms_norm_eps, vocab_size=c.vocab_size)
+    for name, size in sizes.items(): getattr(w, f"add_{name}")(size)
+
+def _add_tokenizer(w:Any, tokenizer:Any, vocab_size:int)->None:
+    "A byte-level BPE and its special tokens."
+    from gguf import TokenType
+    pieces = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().get)
+    pieces += [f"[PAD{i}]" for i in range(len(pieces), vocab_size)]
+    special, merges = set(tokenizer.all_special_tokens), json.loads(tokenizer.backend_tokenizer.to_str())["model"]["merges"]
     w.add_tokenizer_model("gpt2")
     w.add_tokenizer_pre("smollm")        # digits one by one, then GPT-2's rule
     w.add_token_list(pieces)
     w.add_token_types([TokenType.CONTROL if p in special else TokenType.NORMAL for p in pieces])
-    w.add_token_merges([m if isinstance(m, str) else " ".join(m) for m in json.loads(made.to_str())["model"]["merges"]])
-    for add, token in ((w.add_bos_token_id, tokenizer.bos_token_id), (w.add_eos_token_id, tokenizer.eos_token_id), (w.add_unk_token_id, tokenizer.unk_token_id), (w.add_pad_token_id, tokenizer.pad_token_id)):
-        if token is not None: add(token)
+    w.add_token_merges([m if isinstance(m, str) else " ".join(m) for m in merges])
+    for kind in ("bos", "eos", "unk", "pad"):
+        if (token := getattr(tokenizer, f"{kind}_token_id")) is not None: getattr(w, f"add_{kind}_token_id")(token)
     w.add_add_bos_token(False)
     if tokenizer.chat_template: w.add_chat_template(tokenizer.chat_template)
+
+def _write_gguf(folder:str|Path, path:str|Path)->Path:
+    "A Llama's checkpoint as one GGUF file in float32."
+    from gguf import GGUFWriter, MODEL_ARCH, get_tensor_name_map
+    model, c = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), AutoConfig.from_pretrained(folder)
+    if c.model_type != "llama": raise ValueError(f"a checkpoint to write as GGUF must be a Llama, got {c.model_type!r} in {str(folder)!r}")
+    w, names = GGUFWriter(str(path), "llama"), get_tensor_name_map(MODEL_ARCH.LLAMA, c.num_hidden_layers)
+    w.add_name(Path(folder).name)
+    _add_sizes(w, c)
+    _add_tokenizer(w, AutoTokenizer.from_pretrained(folder), c.vocab_size)
     for name, W in model.state_dict().items():
         if name == "lm_head.weight" and c.tie_word_embeddings: continue
         if name.split(".")[-2] in ("q_proj", "k_proj"): W = _by_neighbours(W, c.head_dim)
         w.add_tensor(str(names.get_name(name, try_suffixes=(".weight",))), W.contiguous().numpy())
-    w.write_header_to_file()
-    w.write_kv_data_to_file()
-    w.write_tensors_to_file()
-    w.close()
+    for step in (w.write_header_to_file, w.write_kv_data_to_file, w.write_tensors_to_file, w.close): step()
     return Path(path)

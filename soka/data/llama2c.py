@@ -6,6 +6,7 @@
 from __future__ import annotations
 import struct
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 import torch
@@ -17,11 +18,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 __all__ = ['Llama2c']
 
 # %% ../../nbs/data/06_llama2c.ipynb #4849bb07
-def _by_halves(
-    W:Tensor,      # of queries or keys, shape (heads*width, dim), rows of a head in pairs of neighbours
-    width:int,     # of a head, even
-)->Tensor:         # the same shape
-    "Rows reordered so that a pair lies half a head apart."
+def _by_halves(W:Tensor, width:int)->Tensor:
+    "Rows of queries or keys, shape (heads*width, dim), reordered so that a pair of neighbours lies half a head apart."
     return W.reshape(-1, width//2, 2, W.shape[1]).transpose(1, 2).reshape(W.shape)
 
 # %% ../../nbs/data/06_llama2c.ipynb #3ccc5848
@@ -35,50 +33,49 @@ class Llama2c(NamedTuple):
     vocab: int       # negative: the output matrix is not the embedding
     positions: int
 
-def _parts(c:Llama2c)->list[tuple[str, str, tuple[int, int]|tuple[int]]]:
-    "Kinds of weights in the order of the file: name, place in a layer, and shape."
-    kv = c.kv_heads*(c.dim//c.heads)
-    attention = [(f"self_attn.{n}_proj", (m, c.dim)) for n, m in (("q", c.dim), ("k", kv), ("v", kv), ("o", c.dim))]
-    mlp = [("mlp.gate_proj", (c.hidden, c.dim)), ("mlp.down_proj", (c.dim, c.hidden)), ("mlp.up_proj", (c.hidden, c.dim))]
-    inner: list = [("input_layernorm", (c.dim,)), *attention, ("post_attention_layernorm", (c.dim,)), *mlp]
-    return [("model.embed_tokens", "once", (c.vocab, c.dim)), *((n, "layer", s) for n, s in inner), ("model.norm", "once", (c.dim,))]
-
-def _names(c:Llama2c)->list[tuple[str, tuple]]:
-    "Name and shape of every weight in the order of the file."
-    found: list[tuple[str, tuple]] = []
-    for n, place, shape in _parts(c): found += [(f"{n}.weight", shape)] if place == "once" else [(f"model.layers.{i}.{n}.weight", shape) for i in range(c.layers)]
-    return found
+def _weight_shapes(c:Llama2c)->dict[str, tuple[int, ...]]:
+    "Shape of every weight by its name in `transformers`, in the order of the file: a kind for all layers, then the next."
+    d, h, kv = c.dim, c.hidden, c.kv_heads*(c.dim//c.heads)
+    kinds: dict[str, tuple[int, ...]] = {
+        "input_layernorm": (d,), "self_attn.q_proj": (d, d), "self_attn.k_proj": (kv, d), "self_attn.v_proj": (kv, d),
+        "self_attn.o_proj": (d, d), "post_attention_layernorm": (d,), "mlp.gate_proj": (h, d),
+        "mlp.down_proj": (d, h), "mlp.up_proj": (h, d)}
+    inner = {f"model.layers.{i}.{kind}.weight": shape for kind, shape in kinds.items() for i in range(c.layers)}
+    return {"model.embed_tokens.weight": (c.vocab, d), **inner, "model.norm.weight": (d,)}
 
 def _read_llama2c(path:str|Path)->tuple[Llama2c, dict[str, Tensor]]:
     "Head and weights of a llama2.c checkpoint, by their names in `transformers` and with its order of rows."
     raw = bytearray(Path(path).read_bytes())
     head = Llama2c(*struct.unpack("<7i", raw[:28])) if len(raw) > 28 else None
-    if head is None or min(head) < 1 or head.dim % (2*head.heads): raise ValueError(f"a llama2.c file must begin with seven positive sizes, got {head} in {str(path)!r}")
-    want, width = sum(torch.Size(s).numel() for _, s in _names(head)), head.dim//head.heads
-    if len(raw) != 28 + 4*(want + head.positions*width): raise ValueError(f"a llama2.c file of {head} must have {28 + 4*(want + head.positions*width)} bytes, got {len(raw)}")
-    flat, at, out = torch.frombuffer(raw, dtype=torch.float32, offset=28), 0, {}   # what follows the weights are cosines and sines
-    for name, shape in _names(head):
-        W = flat[at:(at := at + torch.Size(shape).numel())].reshape(shape)
-        out[name] = (_by_halves(W, width) if ".q_proj" in name or ".k_proj" in name else W).clone()
-    return head, out
+    if head is None or min(head) < 1 or head.dim % (2*head.heads):
+        raise ValueError(f"a llama2.c file must begin with seven positive sizes, got {head} in {str(path)!r}")
+    shapes, width = _weight_shapes(head), head.dim//head.heads
+    sizes = [prod(s) for s in shapes.values()]
+    need = 28 + 4*(sum(sizes) + head.positions*width)      # what follows the weights are cosines and sines
+    if len(raw) != need: raise ValueError(f"a llama2.c file of {head} must have {need} bytes, got {len(raw)}")
+    parts = torch.frombuffer(raw, dtype=torch.float32, offset=28, count=sum(sizes)).split(sizes)
+    weights = {n: W.reshape(s) for (n, s), W in zip(shapes.items(), parts)}
+    return head, {n: (_by_halves(W, width) if ".q_proj" in n or ".k_proj" in n else W).clone() for n, W in weights.items()}
 
 def _pad_mlp(weights:Mapping[str, Tensor], hidden:int)->dict[str, Tensor]:
     "The same function with a wider MLP: zero rows in gate and up, zero columns in down."
     def padded(name:str, W:Tensor)->Tensor:
         if ".mlp." not in name: return W
         rows, columns = (0, hidden - W.shape[1]) if ".down_proj" in name else (hidden - W.shape[0], 0)
-        if min(rows, columns) < 0: raise ValueError(f"hidden must be at least the width of the MLP, got {hidden} for {name} of shape {tuple(W.shape)}")
+        if min(rows, columns) < 0:
+            raise ValueError(f"hidden must be at least the width of the MLP, got {hidden} for {name} of shape {tuple(W.shape)}")
         return torch.nn.functional.pad(W, (0, columns, 0, rows))
     return {n: padded(n, W) for n, W in weights.items()}
 
 def _llama_of(head:Llama2c, weights:Mapping[str, Tensor], hidden:int|None=None)->LlamaForCausalLM:
     "The model of a llama2.c checkpoint."
     wide = hidden or -(-head.hidden//32)*32
-    config = LlamaConfig(hidden_size=head.dim, intermediate_size=wide, num_hidden_layers=head.layers, num_attention_heads=head.heads,
-                         num_key_value_heads=head.kv_heads, vocab_size=head.vocab, max_position_embeddings=head.positions, rms_norm_eps=1e-5,
-                         tie_word_embeddings=True, bos_token_id=1, eos_token_id=2)
-    model = LlamaForCausalLM(config)
-    model.load_state_dict({**(full := _pad_mlp(weights, wide)), "lm_head.weight": full["model.embed_tokens.weight"]})
+    config = LlamaConfig(
+        hidden_size=head.dim, intermediate_size=wide, num_hidden_layers=head.layers, num_attention_heads=head.heads,
+        num_key_value_heads=head.kv_heads, vocab_size=head.vocab, max_position_embeddings=head.positions,
+        rms_norm_eps=1e-5, tie_word_embeddings=True, bos_token_id=1, eos_token_id=2)
+    model, full = LlamaForCausalLM(config), _pad_mlp(weights, wide)
+    model.load_state_dict({**full, "lm_head.weight": full["model.embed_tokens.weight"]})
     return model.eval()
 
 # %% ../../nbs/data/06_llama2c.ipynb #6045c088
@@ -86,14 +83,16 @@ _SPECIAL = ("<unk>", "<s>", "</s>")
 
 def _read_pieces(path:str|Path)->list[str]:
     "Pieces of a vocabulary; llama2.c spells out a space and puts line ends round the special ones."
-    raw, at, found = Path(path).read_bytes(), 4, list(_SPECIAL)
+    raw, at = Path(path).read_bytes(), 4
     spelled: list[str] = []
     while at < len(raw):
-        if at + 8 > len(raw) or at + 8 + (n := struct.unpack_from("<I", raw, at + 4)[0]) > len(raw): raise ValueError(f"a tokenizer file must hold whole pieces, got a cut one in {str(path)!r}")
-        spelled.append(raw[at + 8:at + 8 + n].decode("utf-8").replace(" ", "▁"))
-        at += 8 + n
-    if [s.strip() for s in spelled[:3]] != found: raise ValueError(f"a vocabulary must begin with {', '.join(found)}, got {spelled[:3]}")
-    return found + spelled[3:]
+        end = at + 8 + struct.unpack_from("<I", raw, at + 4)[0] if at + 8 <= len(raw) else len(raw) + 1
+        if end > len(raw): raise ValueError(f"a tokenizer file must hold whole pieces, got a cut one in {str(path)!r}")
+        spelled.append(raw[at + 8:end].decode("utf-8").replace(" ", "▁"))
+        at = end
+    if tuple(s.strip() for s in spelled[:3]) != _SPECIAL:
+        raise ValueError(f"a vocabulary must begin with {', '.join(_SPECIAL)}, got {spelled[:3]}")
+    return [*_SPECIAL, *spelled[3:]]
 
 def _find_merges(pieces:list[str])->list[tuple[str, str]]:
     "Pairs in the order in which BPE joins them."
@@ -108,7 +107,8 @@ def _find_merges(pieces:list[str])->list[tuple[str, str]]:
 # %% ../../nbs/data/06_llama2c.ipynb #1681adfa
 def _llama_tokenizer(pieces:list[str], positions:int)->PreTrainedTokenizerFast:
     "LLaMA's tokenizer over a vocabulary: a space in front, bytes for what is unknown, <s> before a text."
-    bpe = models.BPE(vocab={p: i for i, p in enumerate(pieces)}, merges=_find_merges(pieces), unk_token="<unk>", fuse_unk=True, byte_fallback=True)
+    vocab = {p: i for i, p in enumerate(pieces)}
+    bpe = models.BPE(vocab=vocab, merges=_find_merges(pieces), unk_token="<unk>", fuse_unk=True, byte_fallback=True)
     made: Any = Tokenizer(bpe)
     made.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     made.post_processor = processors.TemplateProcessing(single="<s> $A", pair="<s> $A <s>:1 $B:1", special_tokens=[("<s>", 1)])

@@ -6,9 +6,7 @@
 __all__ = ['MOST_PROBLEMS', 'word_problems', 'final_answer', 'exact_match']
 
 # %% ../../nbs/data/03_problems.ipynb #0f8d80a0
-import hashlib
-import random
-import re
+import hashlib, random, re
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -42,7 +40,8 @@ _PROBLEMS = {
 # %% ../../nbs/data/03_problems.ipynb #86bb608e
 _HE = "Tom Ben Sam Leo Max Jack Omar Ivan Hugo Noah Paul Quinn".split()
 _SHE = "Mia Anna Zoe Lily Emma Ruth Sara Nina Kate Vera Wendy Yuki".split()
-_THINGS = "apple pear plum lemon egg cookie cake nut book pen card stamp coin shell stone marble button ribbon ball kite toy sticker flower seed".split()
+_THINGS = ("apple pear plum lemon egg cookie cake nut book pen card stamp coin shell stone marble button ribbon ball kite toy "
+           "sticker flower seed").split()
 _BOXES = {"box": "boxes", "bag": "bags", "basket": "baskets", "jar": "jars", "tray": "trays", "crate": "crates"}
 
 def _words(rng: random.Random) -> dict[str, str]:
@@ -86,14 +85,13 @@ def _check_draw(n: int, split: str, kinds: Sequence[str]) -> None:
     if n < 1: raise ValueError(f"n must be at least 1, got {n}")
     if n > MOST_PROBLEMS: raise ValueError(f"n must be at most {MOST_PROBLEMS:,}, got {n}")
     if split not in ("train", "test"): raise ValueError(f"split must be 'train' or 'test', got {split!r}")
-    if not kinds or not set(kinds) <= set(_PROBLEMS):
-        raise ValueError(f"kinds must be some of {list(_PROBLEMS)}, got {list(kinds)}")
+    if not kinds or not set(kinds) <= set(_PROBLEMS): raise ValueError(f"kinds must be some of {list(_PROBLEMS)}, got {list(kinds)}")
 
 def word_problems(
     n: int,                                    # number of problems
     seed: int = 0,                             # same seed, same problems
     split: Literal["train", "test"] = "train", # the two share no question
-    kinds: Sequence[str] = tuple(_PROBLEMS),    # kinds to draw from, with equal chances
+    kinds: Sequence[str] = tuple(_PROBLEMS),   # kinds to draw from, with equal chances
 ) -> list[dict[str, str]]:                     # `question`, `answer` and `kind` of each, no question twice
     "Different word problems whose worked answers end in `#### N`."
     _check_draw(n, split, kinds)

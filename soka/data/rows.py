@@ -46,7 +46,6 @@ def _read_json(path: Path) -> list:
     if not rows: raise ValueError(f"a file must hold at least one row, got none in {path}")
     return rows
 
-# %% ../../nbs/data/01_rows.ipynb #90861192
 _MOST_CHARACTERS = 1_000_000  # of a text; a token has about four
 
 def _check_text(text: Any, column: str, row: int) -> None:
@@ -54,7 +53,7 @@ def _check_text(text: Any, column: str, row: int) -> None:
     if not isinstance(text, str): raise TypeError(f"{column} must be a text in every row, got {shown(text)} in row {row}")
     if len(text) > _MOST_CHARACTERS:
         raise ValueError(f"{column} must have at most {_MOST_CHARACTERS:,} characters, got {len(text):,} in row {row}")
-    try: text.isascii() or text.encode()
+    try: text.encode()
     except UnicodeEncodeError as e: raise ValueError(f"{column} must be whole characters, got {text[e.start]!r} in row {row}") from e
 
 def _texts(rows: Dataset | Sequence[Mapping], column: str) -> list[str]:
@@ -79,7 +78,7 @@ def _normalise(rows: Dataset | Sequence[Mapping], columns: tuple[str, str] | Non
         ask = [f"{a}\n\n{m}" if m.strip() else a for a, m in zip(ask, more)]
     return Dataset.from_dict({"instruction": ask, "output": out})
 
-# %% ../../nbs/data/01_rows.ipynb #0fee6881
+# %% ../../nbs/data/01_rows.ipynb #b7bba932
 Source: TypeAlias = str | Path | Dataset | Sequence
 
 def read_source(source: Source, split: str, name: str | None) -> Dataset | Sequence:
@@ -100,24 +99,26 @@ def check_rows(rows: Dataset | Sequence) -> Dataset | Sequence[Mapping]:
         if not isinstance(r, Mapping): raise TypeError(f"a row must be an object, got {type(r).__name__} in row {i}")
     return rows
 
-# %% ../../nbs/data/01_rows.ipynb #b7bba932
+def _load_one(source: Source, split: str, name: str | None, columns: tuple[str, str] | None) -> Dataset:
+    "Rows of one source; an error of a file or a name says which."
+    if columns is None and registered(source): columns = find_entry(source, "rows").pair
+    made = read_source(source, split, name)
+    try: return _normalise(check_rows(made), columns)
+    except (TypeError, ValueError) as e:
+        if not isinstance(source, (str, Path)): raise
+        raise type(e)(f"{e} of {str(source)!r}") from e
+
 def load_rows(
     source: Source,                          # registered name, hub id, .json/.jsonl file, list of those, `Dataset`, or list of dicts
     split: str = "train",                    # split of a hub data set
     name: str | None = None,                 # configuration of a hub data set, as "main" of gsm8k
     limit: int | None = None,                # keep at most this many rows, from the start; all rows are checked
-    columns: tuple[str, str] | None = None,  # question and answer column; None finds a pair of `_COLUMN_PAIRS`
+    columns: tuple[str, str] | None = None,  # question and answer column; None finds a known pair
 ) -> Dataset:                                # columns `instruction` and `output`, in the order of the source
     "Rows of `source`, renamed to `instruction` and `output`."
     if limit is not None and limit < 1: raise ValueError(f"limit must be at least 1, got {limit}")
-    if isinstance(source, (list, tuple)) and source and isinstance(source[0], (str, Path)):
-        rows = concatenate_datasets([load_rows(s, split, name, None, columns) for s in source])
-    else:
-        pair, made = columns or (find_entry(source, "rows").pair if registered(source) else None), read_source(source, split, name)
-        try: rows = _normalise(check_rows(made), pair)
-        except (TypeError, ValueError) as e:
-            if not isinstance(source, (str, Path)): raise
-            raise type(e)(f"{e} of {str(source)!r}") from e
+    parts: Sequence[Any] = source if isinstance(source, (list, tuple)) and source and isinstance(source[0], (str, Path)) else [source]
+    rows = concatenate_datasets([_load_one(s, split, name, columns) for s in parts])
     return rows.select(range(min(limit or len(rows), len(rows))))
 
 # %% ../../nbs/data/01_rows.ipynb #9c459c63

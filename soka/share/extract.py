@@ -6,9 +6,8 @@
 from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 import torch
-from safetensors.torch import save_file
 from torch import nn, Tensor
 from .. import __version__
 from ..adapter.base import checkpoint_fingerprints
@@ -20,19 +19,16 @@ from ..method.change import start_factors
 from ..method.kpsvd import KPSVD
 from ..method.plan import write_plan
 from ..method.shape import KronShape
+from .inspect import _layer_table, make_folder, overall_error, _write_adapter
 from ..weights.backend import base_features
 from ..weights.checkpoint import Checkpoint, open_checkpoint, read_weight
 
 # %% auto #0
-__all__ = ['overall_error', 'extract', 'update_table']
+__all__ = ['extract', 'update_table']
 
 # %% ../../nbs/share/05_extract.ipynb #c3d93452
-def _update_of(
-    base:Checkpoint,
-    tuned:Checkpoint,  # the same architecture
-    layer:str,         # name
-)->Tensor:             # shape (out_features, in_features), float32 or better
-    "What a fine-tune added to one weight."
+def _update_of(base:Checkpoint, tuned:Checkpoint, layer:str)->Tensor:
+    "What a fine-tune added to one weight, shape (out_features, in_features), float32 or better."
     W, W_ft = read_weight(base, layer), read_weight(tuned, layer)
     kind = torch.promote_types(torch.promote_types(W.dtype, W_ft.dtype), torch.float32)
     return W_ft.to(kind) - W.to(kind)
@@ -40,19 +36,14 @@ def _update_of(
 def _check_tuned(tuned:Checkpoint, layers:Mapping[str, nn.Module])->None:
     "Refuse a fine-tune of another architecture."
     modules = dict(tuned.model.named_modules())
-    check_same_layers("tuned", {n: base_features(l) for n,l in layers.items()}, {n: base_features(modules[n]) for n in layers if n in modules})
+    found: dict[str, Any] = {n: base_features(modules[n]) for n in layers if n in modules}
+    check_same_layers("tuned", {n: base_features(l) for n,l in layers.items()}, found)
 
 # %% ../../nbs/share/05_extract.ipynb #3c1d086d
 def _adapter_tensors(starts:Mapping[str, KPSVD])->dict[str, Tensor]:
     "Everything that an adapter file holds."
-    return {f"base_model.model.{n}.soka_terms.{p}": t.contiguous() for n,k in starts.items() if len(k.S) for p,t in start_factors(k, "update").items()}
-
-def _save_update(starts:Mapping[str, KPSVD], config:SoKAConfig, out:str|Path)->None:
-    "Write an adapter folder."
-    config.start_saved = config.inference_mode = True
-    Path(out).mkdir(parents=True, exist_ok=True)
-    save_file(_adapter_tensors(starts), Path(out)/"adapter_model.safetensors", metadata={"format": "pt"})
-    config.save_pretrained(str(out))
+    factors = {n: start_factors(k, "update") for n,k in starts.items() if len(k.S)}
+    return {f"base_model.model.{n}.soka_terms.{p}": t.contiguous() for n,parts in factors.items() for p,t in parts.items()}
 
 class _UpdateRow(NamedTuple):
     "What one layer's update became."
@@ -63,25 +54,17 @@ class _UpdateRow(NamedTuple):
     norm:float       # Frobenius norm of the update
     error:float      # norm of what the terms miss, as a share of `norm`
 
-def _update_rows(starts:Mapping[str, KPSVD])->list[_UpdateRow]:
-    "Sizes and errors; by Eckart-Young the error is the tail of the spectrum."
-    def one(n, k):
-        held = float(k.S.double().square().sum())/k.total
-        return _UpdateRow(n, k.shape, len(k.S), len(k.S)*k.shape.params, k.total**0.5, max(1 - held, 0.)**0.5)
-    return [one(n, k) for n,k in starts.items()]
-
-def overall_error(
-    rows:Sequence[_UpdateRow],   # at least one
-)->float:                       # in [0, 1]
-    "Norm of all that is missed, as a share of the norm of the whole update."
-    return (sum((r.error*r.norm)**2 for r in rows)/sum(r.norm**2 for r in rows))**0.5
+def _update_row(name:str, k:KPSVD)->_UpdateRow:
+    "Size and error of a layer; by Eckart-Young the error is the tail of the spectrum."
+    share = float(k.S.double().square().sum())/k.total
+    return _UpdateRow(name, k.shape, len(k.S), len(k.S)*k.shape.params, k.total**0.5, max(1 - share, 0.)**0.5)
 
 def extract(
     base:str,            # hub id, local folder or "base"
     tuned:str,           # the same of the fine-tune
     config:SoKAConfig,   # with source="update"
     out:str|Path,        # folder of the adapter
-)->list[_UpdateRow]:      # a row per layer that the fine-tune changed
+)->list[_UpdateRow]:     # a row per layer that the fine-tune changed
     "Write the adapter whose change is the best Kronecker approximation of a fine-tune's update."
     if config.source != "update" or config.rank_source not in (None, "update"):
         raise ValueError(f"source and rank_source must be 'update' to extract one, got {config.source!r} and {config.rank_source!r}")
@@ -93,15 +76,14 @@ def extract(
     plan, starts = plan_layers(changed, config, ((n, _update_of(a, b, n)) for n in changed))
     config.plan, config.base_model_name_or_path, config.soka_version = write_plan(plan), base, __version__
     config.base_fingerprint = checkpoint_fingerprints(a, [n for n,p in plan.items() if p.r])
-    _save_update(starts, config, out)
-    return _update_rows(starts)
+    config.start_saved = config.inference_mode = True
+    _write_adapter(_adapter_tensors(starts), config, make_folder(out))
+    return [_update_row(n, k) for n,k in starts.items()]
 
 def update_table(
     rows:Sequence[_UpdateRow],  # from `extract`
 )->str:
     "The rows as text, with a last line over all."
-    width = max(len(r.name) for r in rows)
-    lines = [f"{'layer':{width}}  {'shape (m1,n1,m2,n2)':>20}  terms  parameters  norm of update   error"]
-    for r in rows: lines.append(f"{r.name:{width}}  {','.join(map(str, r.shape)):>20}  {r.r:5d}  {r.params:10,d}  {r.norm:14.4g}  {r.error:6.2%}")
-    lines.append(f"{len(rows)} changed layers, {sum(r.params for r in rows):,} parameters, error {overall_error(rows):.2%} of the whole update")
-    return "\n".join(lines)
+    lines = _layer_table(rows, "parameters  norm of update   error", lambda r: f"{r.params:10,d}  {r.norm:14.4g}  {r.error:6.2%}")
+    params, error = sum(r.params for r in rows), overall_error(rows)
+    return "\n".join([*lines, f"{len(rows)} changed layers, {params:,} parameters, error {error:.2%} of the whole update"])

@@ -4,8 +4,7 @@
 
 # %% ../../nbs/share/03_forms.ipynb #c334ef23
 from __future__ import annotations
-import copy
-import shutil
+import copy, shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,9 +12,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from ..adapter.base import stored_weights
-from ..adapter.files import new_tensors, read_weights, WEIGHTS
+from ..adapter.files import new_tensors, read_weights
 from ..method.shape import kron_sum
-from .inspect import (_AdapterFiles, _check_out, _extra_tensors, _Factors, _kron_gap, _kron_norm, _layer_factors, _open_adapter, _overall)
+from .inspect import (_AdapterFiles, check_new_folder, _extra_tensors, _Factors, _kron_gap, _kron_norm, _layer_factors,
+                                _open_adapter, overall_error, _write_adapter)
 from ..weights.checkpoint import Checkpoint, open_checkpoint, read_weight, tensor_name
 from ..weights.fingerprint import compare_weight, parse_fingerprint, weight_fingerprint
 
@@ -34,35 +34,34 @@ def form_text(
 )->str:
     "The error over all and the worst layer."
     worst = max(rows, key=lambda r: round(r.error, 6))     # a rounding is no worst layer
-    return f"{len(rows)} layers, error {_overall(rows):.2%} of the change, at most {worst.error:.2%} in {worst.name}"
+    return f"{len(rows)} layers, error {overall_error(rows):.2%} of the change, at most {worst.error:.2%} in {worst.name}"
 
 def _save_form(a:_AdapterFiles, tensors:dict[str, Tensor], out:Path, **changes:Any)->None:
-    "Write an adapter folder."
+    "Write an adapter under its own settings but for some."
     config = copy.deepcopy(a.config)
     for k, v in changes.items(): setattr(config, k, v)
-    save_file(tensors, out/WEIGHTS, metadata={"format": "pt"})
-    config.save_pretrained(str(out))
+    _write_adapter(tensors, config, out)
+
+def _form_row(name:str, f:_Factors, gap:float)->_FormRow:
+    "A layer whose change is off by a norm of `gap`."
+    norm = _kron_norm(*f.terms)
+    return _FormRow(name, norm, gap/norm if norm else 0.)
 
 def export_delta(
     adapter:str|Path,                    # folder of a SoKA adapter
     out:str|Path,                        # new or empty folder
     dtype:torch.dtype=torch.bfloat16,    # to store
-)->list[_FormRow]:                        # a row per layer
+)->list[_FormRow]:                       # a row per layer
     "Write an adapter as it is in another dtype."
     a = _open_adapter(adapter)
-    def one(n, f):
-        norm, gap = _kron_norm(*f.terms), _kron_gap(f.terms, f.to(dtype).to(torch.float64).terms)
-        return _FormRow(n, norm, gap/norm if norm else 0.)
-    rows = [one(n, f) for n,f in _layer_factors(a)]
+    rows = [_form_row(n, f, _kron_gap(f.terms, f.to(dtype).to(torch.float64).terms)) for n,f in _layer_factors(a)]
     tensors = {k: t.to(dtype) if ".soka_" in k else t for k,t in new_tensors(read_weights(a.weights)).items()}
-    _save_form(a, tensors, _check_out(out))
+    _save_form(a, tensors, check_new_folder(out))
     return rows
 
 # %% ../../nbs/share/03_forms.ipynb #3c054341
-def _start_dense(
-    f:_Factors,    # in float64, with a start
-)->Tensor:        # shape (out, in)
-    "What a residual base lacks."
+def _start_dense(f:_Factors)->Tensor:
+    "What a residual base lacks, shape (out, in)."
     start:Any = f
     return kron_sum(start.U0, None, start.V0)
 
@@ -79,27 +78,25 @@ def _write_residual_base(a:_AdapterFiles, base:Checkpoint, out:Path)->None:
     for p in base.folder.iterdir():
         if p.is_file() and p.suffix in (".json", ".model", ".txt", ".jinja"): shutil.copy(p, out/p.name)
 
-def _folded_rows(a:_AdapterFiles, dtype:torch.dtype,
-                 pair:tuple[Checkpoint, Checkpoint]|None)->tuple[list[_FormRow], dict[str, Tensor], dict[str, str]]:
-    "The residual form layer by layer, with the error of the whole weight."
-    rows, tensors, marks = list[_FormRow](), dict[str, Tensor](), dict(a.config.base_fingerprint or {})
+def _folded_rows(a:_AdapterFiles, dtype:torch.dtype, pair:tuple[Checkpoint, Checkpoint]|None)->tuple[list[_FormRow], dict[str, Tensor]]:
+    "The residual form layer by layer, with the error of the whole weight on original and residual base, or of the sums alone."
+    rows, tensors = list[_FormRow](), dict[str, Tensor]()
     for n, f in _layer_factors(a):
-        (U, V), norm = (t.to(dtype) for t in f.sums), _kron_norm(*f.terms)
+        U, V = (t.to(dtype) for t in f.sums)
         if pair is None: gap = _kron_gap(f.terms, (U.double(), V.double()))
         else:
-            W, R = (read_weight(c, n) for c in pair)
-            gap = float((R.double() + kron_sum(U.double(), None, V.double()) - W.double() - kron_sum(f.terms[0], None, f.terms[1])).norm())
-            marks |= {n: str(mark)} if (mark := weight_fingerprint(R)) else {}
-        rows.append(_FormRow(n, norm, gap/norm if norm else 0.))
-        tensors |= {f"base_model.model.{n}.soka_terms.U": U.flatten(1).contiguous(), f"base_model.model.{n}.soka_terms.V": V.flatten(1).contiguous()}
-    return rows, tensors, marks
+            W, R = (read_weight(c, n).double() for c in pair)
+            gap = float((R + kron_sum(U.double(), None, V.double()) - W - kron_sum(f.terms[0], None, f.terms[1])).norm())
+        rows.append(_form_row(n, f, gap))
+        for k, t in (("U", U), ("V", V)): tensors[f"base_model.model.{n}.soka_terms.{k}"] = t.flatten(1).contiguous()
+    return rows, tensors
 
 def _check_base(a:_AdapterFiles, base:Checkpoint, name:str)->None:
     "Refuse a checkpoint that is not the base of an adapter."
-    marks = a.config.base_fingerprint or {}
+    marks, own = a.config.base_fingerprint or {}, a.config.base_model_name_or_path
     for n, W in stored_weights(base) if a.config.check_base else ():
-        bad = compare_weight(parse_fingerprint(marks[n]), W, rows=n not in a.plan) if n in marks else ""
-        if bad: raise ValueError(f"base must be the one the adapter was made on, {a.config.base_model_name_or_path!r}, got {name!r}: {n} {bad}")
+        damage = compare_weight(parse_fingerprint(marks[n]), W, rows=n not in a.plan) if n in marks else ""
+        if damage: raise ValueError(f"base must be the one the adapter was made on, {own!r}, got {name!r}: {n} {damage}")
 
 def _check_residual(a:_AdapterFiles, base:Checkpoint, residual:Checkpoint)->None:
     "Refuse a residual base that was made from another start."
@@ -107,19 +104,26 @@ def _check_residual(a:_AdapterFiles, base:Checkpoint, residual:Checkpoint)->None
         W, R, start = read_weight(base, n), read_weight(residual, n), _start_dense(f)
         off = float((W.double() - R.double() - start).norm()/start.norm()) if R.shape == W.shape else 1.
         allowed = 1e-3 + 2*torch.finfo(R.dtype).eps*float(W.double().norm()/start.norm())
-        if not off <= allowed: raise ValueError(f"residual_base must be the base less the adapter's start, got a weight of {n} that is off by {off:.1%} of the start")
+        if not off <= allowed:
+            raise ValueError("residual_base must be the base less the adapter's start, "
+                             f"got a weight of {n} that is off by {off:.1%} of the start")
 
-# %% ../../nbs/share/03_forms.ipynb #6e2260c6
 def _residual_pair(a:_AdapterFiles, residual_base:str|Path|None, base:str|None)->tuple[Checkpoint, Checkpoint]:
     "Original and residual base, the latter written if it is not there."
     if residual_base is None: raise ValueError("residual_base must name a folder for a start from the weight, got None")
     if not (name := base or a.config.base_model_name_or_path): raise ValueError("base must be given where the adapter names none, got None")
     original, folder = open_checkpoint(name, None if base else a.config.revision), Path(residual_base)
     _check_base(a, original, name)
-    if not (folder/"config.json").is_file(): _write_residual_base(a, original, _check_out(folder))
+    if not (folder/"config.json").is_file(): _write_residual_base(a, original, check_new_folder(folder))
     residual = open_checkpoint(str(folder))
     _check_residual(a, original, residual)
     return original, residual
+
+def _residual_settings(a:_AdapterFiles, residual:Checkpoint, name:str)->dict[str, Any]:
+    "The settings of an adapter that is for a residual base."
+    marks = {n: mark for n in a.plan if (mark := weight_fingerprint(read_weight(residual, n)))}
+    known = {**(a.config.base_fingerprint or {}), **{n: str(mark) for n, mark in marks.items()}}
+    return dict(base_fingerprint=known, base_model_name_or_path=name, revision=None)
 
 def export_residual(
     adapter:str|Path,                    # folder of a SoKA adapter
@@ -127,13 +131,15 @@ def export_residual(
     residual_base:str|Path|None=None,    # where the residual base is, or is to be written; None where the start has no U
     base:str|None=None,                  # the original; None for the one that the adapter names
     dtype:torch.dtype=torch.bfloat16,    # to store
-)->list[_FormRow]:                        # a row per layer
+)->list[_FormRow]:                       # a row per layer
     "Write an adapter as the sums of start and change alone, for a base without the start."
     a = _open_adapter(adapter)
-    if a.config.folded and a.config.source == "weight": raise ValueError(f"adapter must be in delta form to become residual, got one in residual form in {str(adapter)!r}")
-    path = _check_out(out)
-    pair = _residual_pair(a, residual_base, base) if a.config.source == "weight" else None
-    rows, tensors, marks = _folded_rows(a, dtype, pair)
-    other:dict[str, Any] = {} if pair is None else dict(base_fingerprint=marks, base_model_name_or_path=str(residual_base), revision=None)
-    _save_form(a, _extra_tensors(a) | tensors, path, folded=pair is not None, mode="delta", **other)
+    from_weight = a.config.source == "weight"
+    if a.config.folded and from_weight:
+        raise ValueError(f"adapter must be in delta form to become residual, got one in residual form in {str(adapter)!r}")
+    path = check_new_folder(out)
+    pair = _residual_pair(a, residual_base, base) if from_weight else None
+    rows, tensors = _folded_rows(a, dtype, pair)
+    settings = _residual_settings(a, pair[1], str(residual_base)) if pair else {}
+    _save_form(a, _extra_tensors(a) | tensors, path, folded=from_weight, mode="delta", **settings)
     return rows

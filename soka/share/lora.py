@@ -10,32 +10,28 @@ from pathlib import Path
 from typing import NamedTuple
 import torch
 from peft import LoraConfig
-from safetensors.torch import save_file
 from torch import Tensor
-from ..adapter.files import WEIGHTS
 from ..method.apply import kron_linear
 from ..method.shape import kron_sum, KronShape
-from .inspect import _AdapterFiles, _check_out, _extra_tensors, _Factors, _kron_norm, _layer_factors, _open_adapter, _overall
+from .inspect import (_AdapterFiles, check_new_folder, _extra_tensors, _Factors, _kron_norm, _layer_factors, _layer_table,
+                                _open_adapter, overall_error, _write_adapter)
 
 # %% auto #0
-__all__ = ['export_lora', 'lora_table']
+__all__ = ['lora_table', 'export_lora']
 
 # %% ../../nbs/share/02_lora.ipynb #db8058c3
 def _inner_rank(s:KronShape, terms:int)->int:
     "Bound on the rank of a sum of Kronecker products."
     return min(terms*min(s.m1, s.n1)*min(s.m2, s.n2), s.out_features, s.in_features)
 
-def _split_factor(
-    P:Tensor,     # shape (m, n)
-)->tuple[Tensor, Tensor]:   # (m, p), (p, n) with p = min(m, n)
-    "Two factors of a matrix, one of them the identity."
+def _split_factor(P:Tensor)->tuple[Tensor, Tensor]:
+    "Factors (m, p) and (p, n) of a matrix (m, n) with p = min(m, n), one of them the identity."
     m, n = P.shape
     return (P, torch.eye(n, dtype=P.dtype)) if n <= m else (torch.eye(m, dtype=P.dtype), P)
 
-def _thin_svd(
-    P:Tensor,     # left factors, shape (R, m1, n1), float64
-    Q:Tensor,     # right factors, shape (R, m2, n2), float64
-)->tuple[Tensor, Tensor, Tensor]:   # (out, k), (k,), (k, in)
+_SVD = tuple[Tensor, Tensor, Tensor]   # U (out, k), S (k,), Vh (k, in)
+
+def _thin_svd(P:Tensor, Q:Tensor)->_SVD:
     "SVD of a sum of Kronecker products whose inner sizes are small, without the sum."
     pairs = [(_split_factor(p), _split_factor(q)) for p,q in zip(P, Q)]
     L = torch.cat([torch.kron(p[0].contiguous(), q[0].contiguous()) for p,q in pairs], 1)
@@ -45,29 +41,21 @@ def _thin_svd(
     return Ql @ U, S, Vh @ Qr.T
 
 # %% ../../nbs/share/02_lora.ipynb #cf092c6f
-def _leading_svd(
-    P:Tensor,            # left factors, shape (R, m1, n1), float64
-    Q:Tensor,            # right factors, shape (R, m2, n2), float64
-    rank:int,            # singular values wanted
-    tol:float=1e-9,      # of the squared norm: a round that finds less is the last
-)->tuple[Tensor, Tensor, Tensor]:   # (out, rank), (rank,), (rank, in)
-    "Leading part of the SVD of a sum of Kronecker products, by products with its factors alone."
-    n, k, held, total = P.shape[2]*Q.shape[2], min(rank + 16, P.shape[1]*Q.shape[1]), 0., _kron_norm(P, Q)**2
+def _leading_svd(P:Tensor, Q:Tensor, rank:int, tol:float=1e-9)->_SVD:
+    "Leading part of the SVD of a sum of Kronecker products by subspace iteration, until a round finds less than `tol` of the squared norm."
+    n, k = P.shape[2]*Q.shape[2], min(rank + 16, P.shape[1]*Q.shape[1])
     X = torch.randn(k, n, dtype=P.dtype, generator=torch.Generator().manual_seed(0))
+    total, before = _kron_norm(P, Q)**2, 0.
     for _ in range(1000):
         Y = torch.linalg.qr(kron_linear(X, P, Q).T)[0]                     # (out, k)
         U, S, Vh = torch.linalg.svd(kron_linear(Y.T, P.mT.contiguous(), Q.mT.contiguous()), full_matrices=False)
         found = float(S[:rank].square().sum())
-        if found - held <= tol*total: break
-        X, held = Vh, found
+        if found - before <= tol*total: break
+        X, before = Vh, found
     return (Y @ U)[:, :rank], S[:rank], Vh[:rank]
 
-def _change_svd(
-    P:Tensor,          # left factors, shape (R, m1, n1), float64
-    Q:Tensor,          # right factors, shape (R, m2, n2), float64
-    rank:int|None,     # singular values wanted; None: all that are not zero
-)->tuple[Tensor, Tensor, Tensor]:   # (out, k), (k,), (k, in)
-    "SVD of a change by the cheapest way that is exact, or converges."
+def _change_svd(P:Tensor, Q:Tensor, rank:int|None)->_SVD:
+    "SVD of a change by the cheapest way that is exact, or converges; with all values that are not zero where `rank` is None."
     s = KronShape(*P.shape[1:], *Q.shape[1:])
     inner, side = len(P)*min(s.m1, s.n1)*min(s.m2, s.n2), min(s.out_features, s.in_features)
     if inner <= min(side, 1024): return _thin_svd(P, Q)
@@ -87,39 +75,30 @@ class _LoRARow(NamedTuple):
     norm:float       # Frobenius norm of the change
     error:float      # of the LoRA as it is stored, as a share of `norm`
 
-def _layer_lora(
-    f:_Factors,            # in float64
-    rank:int|None,        # most; None for the smallest that is exact
-    dtype:torch.dtype,    # to store
-)->tuple[Tensor, Tensor, float]:   # A (rank, in), B (out, rank), relative error
-    "The best LoRA of a rank, or the smallest exact one."
+def _lora_error(P:Tensor, Q:Tensor, A:Tensor, B:Tensor)->float:
+    "Frobenius norm of `sum_k kron(P_k, Q_k) - B A`, without either product."
+    both = float((B.T*kron_linear(A, P, Q)).sum())
+    return max(_kron_norm(P, Q)**2 - 2*both + float(((B.T @ B)*(A @ A.T)).sum()), 0.)**0.5
+
+def _layer_lora(f:_Factors, rank:int|None, dtype:torch.dtype)->tuple[Tensor, Tensor, float]:
+    "A (rank, in), B (out, rank) and relative error of the best LoRA of at most a rank, or of the smallest exact one."
     P, Q = f.terms
     norm = _kron_norm(P, Q)
-    U, S, Vh = _change_svd(P, Q, rank) if norm else (P.new_zeros(P.shape[1]*Q.shape[1], 0), P.new_zeros(0), P.new_zeros(0, P.shape[2]*Q.shape[2]))
+    if not norm: return torch.zeros(0, P.shape[2]*Q.shape[2], dtype=dtype), torch.zeros(P.shape[1]*Q.shape[1], 0, dtype=dtype), 0.
+    U, S, Vh = _change_svd(P, Q, rank)
     left = norm**2 - S.square().cumsum(0)                                   # squared norm of what 1, 2, ... terms leave out
-    need = int((left > (_EXACT*norm)**2).sum()) + 1
-    k = min(need, len(S), rank or len(S))
+    k = min(int((left > (_EXACT*norm)**2).sum()) + 1, rank or len(S), len(S))
     B, A = (U[:, :k]*S[:k].sqrt()).to(dtype), (S[:k, None].sqrt()*Vh[:k]).to(dtype)
-    return A.contiguous(), B.contiguous(), _lora_error(P, Q, A.double(), B.double())/norm if norm else 0.
-
-def _lora_error(
-    P:Tensor,   # left factors of the change, float64
-    Q:Tensor,   # right factors
-    A:Tensor,   # shape (rank, in), float64
-    B:Tensor,   # shape (out, rank), float64
-)->float:
-    "Frobenius norm of `sum_k kron(P_k, Q_k) - B A`, without either product."
-    both = float((B.T*kron_linear(A, P, Q)).sum()) if len(A) else 0.
-    return max(_kron_norm(P, Q)**2 - 2*both + float(((B.T @ B)*(A @ A.T)).sum()), 0.)**0.5
+    return A.contiguous(), B.contiguous(), _lora_error(P, Q, A.double(), B.double())/norm
 
 def _check_rank(a:_AdapterFiles, rank:int|None)->None:
     "Refuse a rank below 1, and a search for the exact LoRA where it would be as large as the weight."
     if rank is not None and rank < 1: raise ValueError(f"rank must be at least 1, got {rank}")
-    if rank is not None: return
-    for n, (s, r) in a.plan.items():
-        most, sides = _inner_rank(s, 2*r), (s.out_features, s.in_features)
-        if min(s.m1, s.n1)*min(s.m2, s.n2) > 1 and most*sum(sides) >= sides[0]*sides[1]:
-            raise ValueError(f"rank must be given where no LoRA smaller than the weight is exact, got None for {n} of shape {tuple(s)}, whose change has rank up to {most} of {min(sides)}")
+    for n, (s, r) in a.plan.items() if rank is None else ():
+        top, sides = _inner_rank(s, 2*r), (s.out_features, s.in_features)
+        if min(s.m1, s.n1)*min(s.m2, s.n2) > 1 and top*sum(sides) >= sides[0]*sides[1]:
+            raise ValueError("rank must be given where no LoRA smaller than the weight is exact, "
+                             f"got None for {n} of shape {tuple(s)}, whose change has rank up to {top} of {min(sides)}")
 
 def _lora_config(a:_AdapterFiles, rows:Sequence[_LoRARow])->LoraConfig:
     "The settings under which PEFT's LoRA does the same."
@@ -128,10 +107,10 @@ def _lora_config(a:_AdapterFiles, rows:Sequence[_LoRARow])->LoraConfig:
     usual = Counter(ranks.values()).most_common(1)[0][0]
     other = {n: k for n,k in ranks.items() if k != usual}
     same = {k: getattr(c, k) for k in ("base_model_name_or_path", "revision", "task_type", "auto_mapping", "modules_to_save")}
-    return LoraConfig(r=usual, lora_alpha=usual, rank_pattern=other, alpha_pattern=dict(other), target_modules=list(ranks), inference_mode=True,
-                      bias="lora_only" if c.bias == "soka_only" else c.bias, **same)   # type: ignore[arg-type]
+    bias = "lora_only" if c.bias == "soka_only" else c.bias
+    return LoraConfig(r=usual, lora_alpha=usual, rank_pattern=other, alpha_pattern=dict(other), target_modules=list(ranks),
+                      inference_mode=True, bias=bias, **same)   # type: ignore[arg-type]
 
-# %% ../../nbs/share/02_lora.ipynb #b464ca88
 _LORA_CARD = """# LoRA of a SoKA adapter
 
 {sizes}. Error of the change of the weights: {error:.2%}, at most {worst:.2%} in a layer.
@@ -142,36 +121,34 @@ model = PeftModel.from_pretrained(base, "THIS FOLDER")   # base: {base}
 ```
 """
 
+def lora_table(
+    rows:Sequence[_LoRARow],   # from `export_lora`
+)->str:
+    "The rows as text, with a last line over all."
+    lines = _layer_table(rows, "rank  parameters   error", lambda r: f"{r.rank:4d}  {r.params:10,d}  {r.error:6.2%}")
+    used = [r.rank for r in rows if r.rank]
+    worst = max(rows, key=lambda r: round(r.error, 6))     # a rounding is no worst layer
+    last = (f"{len(used)} layers, rank {min(used)} to {max(used)}, {sum(r.params for r in rows):,} parameters, "
+            f"error {overall_error(rows):.2%} of the change, at most {worst.error:.2%} in {worst.name}")
+    return "\n".join([*lines, last])
+
 def export_lora(
     adapter:str|Path,                    # folder of a SoKA adapter
     out:str|Path,                        # new or empty folder
     rank:int|None=None,                  # most, in every layer; None for the smallest that is exact
     dtype:torch.dtype=torch.float32,     # to store
-)->list[_LoRARow]:                        # a row per layer
+)->list[_LoRARow]:                       # a row per layer
     "Write an adapter as a LoRA that plain PEFT loads; the base is not needed."
     a = _open_adapter(adapter)
     _check_rank(a, rank)
-    rows:list[_LoRARow] = []
-    tensors = _extra_tensors(a)
+    rows, tensors = list[_LoRARow](), _extra_tensors(a)
     for n, f in _layer_factors(a):
         A, B, error = _layer_lora(f, rank, dtype)
         rows.append(_LoRARow(n, a.plan[n].shape, a.plan[n].r, len(A), A.numel() + B.numel(), _kron_norm(*f.terms), error))
         if len(A): tensors |= {f"base_model.model.{n}.lora_A.weight": A, f"base_model.model.{n}.lora_B.weight": B}
-    config, path = _lora_config(a, rows), _check_out(out)
-    save_file(tensors, path/WEIGHTS, metadata={"format": "pt"})
-    config.save_pretrained(str(path))
-    card = _LORA_CARD.format(sizes=lora_table(rows).splitlines()[-1], error=_overall(rows), worst=max(r.error for r in rows), base=config.base_model_name_or_path)
+    config, path = _lora_config(a, rows), check_new_folder(out)
+    _write_adapter(tensors, config, path)
+    card = _LORA_CARD.format(sizes=lora_table(rows).splitlines()[-1], error=overall_error(rows), worst=max(r.error for r in rows),
+                             base=config.base_model_name_or_path)
     (path/"README.md").write_text(card, encoding="utf-8")
     return rows
-
-def lora_table(
-    rows:Sequence[_LoRARow],   # from `export_lora`
-)->str:
-    "The rows as text, with a last line over all."
-    width = max([5] + [len(r.name) for r in rows])
-    lines = [f"{'layer':{width}}  {'shape (m1,n1,m2,n2)':>20}  terms  rank  parameters   error"]
-    for r in rows: lines.append(f"{r.name:{width}}  {','.join(map(str, r.shape)):>20}  {r.r:5d}  {r.rank:4d}  {r.params:10,d}  {r.error:6.2%}")
-    used = [r.rank for r in rows if r.rank]
-    worst = max(rows, key=lambda r: round(r.error, 6))     # a rounding is no worst layer
-    lines.append(f"{len(used)} layers, rank {min(used)} to {max(used)}, {sum(r.params for r in rows):,} parameters, error {_overall(rows):.2%} of the change, at most {worst.error:.2%} in {worst.name}")
-    return "\n".join(lines)

@@ -22,13 +22,8 @@ from ..weights.loading import compute_dtype
 __all__ = ['memory', 'parse_size', 'largest_batch', 'memory_table']
 
 # %% ../../nbs/share/07_memory.ipynb #33b6ab14
-def _stored_bytes(
-    size:tuple[int, int],   # (out_features, in_features)
-    quantize:str,           # nf4, fp4 or int8
-    *,
-    double_quant:bool,      # scales of 4-bit blocks stored in 8 bits
-)->int:
-    "Bytes of a quantized weight with its scales."
+def _stored_bytes(size:tuple[int, int], quantize:str, *, double_quant:bool)->int:
+    "Bytes of a quantized weight of a size (out_features, in_features) with its scales."
     n = size[0]*size[1]
     if quantize == "int8": return n + 4*size[0]
     blocks = ceil(n/64)
@@ -36,10 +31,11 @@ def _stored_bytes(
 
 def _base_bytes(model:Any, config:TrainConfig)->int:
     "Bytes of the base's weights as training stores them."
-    head, quantized = model.get_output_embeddings(), config.quantize != "none"
-    packed = {m.weight: base_features(m) for m in model.modules() if type(m) is nn.Linear and m is not head and quantized}
-    width = 4 if quantized else compute_dtype(config.dtype).itemsize
-    return sum(_stored_bytes(s, config.quantize, double_quant=config.double_quant) for s in packed.values()) + sum(width*p.numel() for p in model.parameters() if p not in packed)
+    if config.quantize == "none": return compute_dtype(config.dtype).itemsize*sum(p.numel() for p in model.parameters())
+    head = model.get_output_embeddings()
+    packed = {m.weight: base_features(m) for m in model.modules() if type(m) is nn.Linear and m is not head}
+    rest = 4*sum(p.numel() for p in model.parameters() if p not in packed)
+    return rest + sum(_stored_bytes(s, config.quantize, double_quant=config.double_quant) for s in packed.values())
 
 # %% ../../nbs/share/07_memory.ipynb #2f5b49fb
 class _Widths(NamedTuple):
@@ -53,19 +49,17 @@ class _Widths(NamedTuple):
 def _widths(model:Any)->_Widths:
     "The sizes of a model built like Llama."
     c = model.config
-    try: return _Widths(c.hidden_size, c.num_key_value_heads*(getattr(c, "head_dim", None) or c.hidden_size//c.num_attention_heads), c.intermediate_size, c.num_hidden_layers, c.vocab_size)
+    try:
+        head = getattr(c, "head_dim", None) or c.hidden_size//c.num_attention_heads
+        return _Widths(c.hidden_size, c.num_key_value_heads*head, c.intermediate_size, c.num_hidden_layers, c.vocab_size)
     except AttributeError: raise NotImplementedError(f"memory is counted for models built like Llama, got {c.model_type}") from None
 
 def _layer_bytes(w:_Widths, config:TrainConfig)->int:
-    "What one layer with adapters keeps for backward."
+    "What one layer with adapters keeps of a token for backward."
     half = compute_dtype(config.dtype).itemsize
     if half == 4: return 4*(6*w.hidden + 2*w.keys + 4*w.mlp)
     if config.quantize == "none": return (8 + 4*half)*w.hidden + 2*half*w.keys + 4*half*w.mlp
     return (8 + 7*half)*w.hidden + 2*half*w.keys + (12 + half)*w.mlp
-
-def _wide_bytes(config:TrainConfig)->int:
-    "Of the vectors between layers: float32 beside a quantized base."
-    return 4 if config.quantize != "none" else compute_dtype(config.dtype).itemsize
 
 # %% ../../nbs/share/07_memory.ipynb #6cb7d13c
 class _Memory(NamedTuple):
@@ -102,15 +96,19 @@ def memory(
     plan:Mapping[str, LayerPlan],  # by layer name
 )->_Memory:
     "Memory of a training step, counted from sizes."
-    w, tokens, half, wide = _widths(model), config.batch_size*config.max_length, compute_dtype(config.dtype).itemsize, _wide_bytes(config)
+    w, tokens, half = _widths(model), config.batch_size*config.max_length, compute_dtype(config.dtype).itemsize
+    quantized, again = config.quantize != "none", config.gradient_checkpointing
+    wide = 4 if quantized else half                 # of the vectors between layers
     sizes = [base_features(model.get_submodule(n)) for n,p in plan.items() if p.r]
-    trained, each, largest = 4*sum(p.params for p in plan.values()), _layer_bytes(w, config), max(m*n for m,n in sizes)
-    kept = w.layers*(wide*w.hidden if config.gradient_checkpointing else each)
-    again = tokens*(each - wide*w.hidden)*config.gradient_checkpointing
-    passing = tokens*2*w.mlp*(4 if config.quantize != "none" else half) + half*largest*(config.quantize != "none")
+    trained, each = 4*sum(p.params for p in plan.values()), _layer_bytes(w, config)
+    kept = tokens*w.layers*(wide*w.hidden if again else each)
+    layer = tokens*2*w.mlp*wide                     # two of the MLP's vectors, and what is computed again
+    if again: layer += tokens*(each - wide*w.hidden)
+    if quantized: layer += half*max(m*n for m,n in sizes)
     loss = tokens*(12*w.vocab + 8*w.hidden) + half*w.vocab*w.hidden*(wide != half)     # the head in float32 is cast for the product
-    return _Memory(_base_bytes(model, config), trained, trained*(config.source == "weight"), trained, 2*trained, tokens*kept, again + passing, loss,
-                  _start_bytes(sizes, tokens*kept + max(again + passing, loss))*uses_gradients(config))
+    start = _start_bytes(sizes, kept + max(layer, loss)) if uses_gradients(config) else 0
+    frozen = trained if config.source == "weight" else 0
+    return _Memory(_base_bytes(model, config), trained, frozen, trained, 2*trained, kept, layer, loss, start)
 
 # %% ../../nbs/share/07_memory.ipynb #6e9e3927
 _UNITS = {"GB": 10**9, "GiB": 2**30, "MB": 10**6, "MiB": 2**20}
@@ -131,10 +129,13 @@ def largest_batch(
     room:int,                      # bytes of a card
 )->int:                            # 0 where not even one example fits
     "Most examples at once."
-    def fits(b): return memory(replace(config, batch_size=b), model, plan).total <= (1 - _FREE)*room
-    b = 1
-    while fits(b): b *= 2
-    return next((n for n in range(b - 1, b//2 - 1, -1) if n and fits(n)), 0)
+    def fits(b:int)->bool: return memory(replace(config, batch_size=b), model, plan).total <= (1 - _FREE)*room
+    low, high = 0, 1
+    while fits(high): low, high = high, 2*high
+    while high - low > 1:
+        mid = (low + high)//2
+        low, high = (mid, high) if fits(mid) else (low, mid)
+    return low
 
 def memory_table(
     m:_Memory,
@@ -142,9 +143,12 @@ def memory_table(
 )->str:
     "Each part on its own line."
     made = f"{config.batch_size} x {config.max_length} tokens, {'with' if config.gradient_checkpointing else 'without'} checkpointing"
-    stored = config.quantize + ", scales in 8 bits"*(config.double_quant and config.quantize in ("nf4", "fp4")) if config.quantize != "none" else str(compute_dtype(config.dtype)).removeprefix("torch.")
-    lines = {f"base weights as stored ({stored})": m.base, "adapter parameters": m.adapter, "the start from the weight, which stays as it is": m.frozen, "gradients": m.gradients,
-             "optimizer states (AdamW's two averages)": m.optimizer, f"activations ({made})": m.activations, "for a moment: a layer's backward pass": m.layer,
-             "or for another: scores of the vocabulary and the loss": m.loss,
-             "or before training, beside the base: the start": m.start, "total, at the largest moment": m.total}
+    stored = str(compute_dtype(config.dtype)).removeprefix("torch.") if config.quantize == "none" else config.quantize
+    if config.double_quant and config.quantize in ("nf4", "fp4"): stored += ", scales in 8 bits"
+    lines = {
+        f"base weights as stored ({stored})": m.base, "adapter parameters": m.adapter,
+        "the start from the weight, which stays as it is": m.frozen, "gradients": m.gradients,
+        "optimizer states (AdamW's two averages)": m.optimizer, f"activations ({made})": m.activations,
+        "for a moment: a layer's backward pass": m.layer, "or for another: scores of the vocabulary and the loss": m.loss,
+        "or before training, beside the base: the start": m.start, "total, at the largest moment": m.total}
     return "\n".join(f"{v/1e9:9.3f} GB  {k}" for k,v in lines.items() if v or "start" not in k)

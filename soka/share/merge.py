@@ -4,7 +4,6 @@
 
 # %% ../../nbs/share/04_merge.ipynb #49efacc9
 from __future__ import annotations
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -12,34 +11,31 @@ import torch
 import transformers
 from peft import load_peft_weights, PeftModel
 from torch import Tensor
-from ..adapter.files import HEADS, weight_files, WEIGHTS
+from ..adapter.files import HEADS
 from ..data.bases import model_path
-from ..settings import check_value, read_json
+from .inspect import check_adapter, check_new_folder
 from ..train.config import DTYPES
 from ..weights.loading import compute_dtype, load_whole, read_tokenizer
 
 # %% auto #0
-__all__ = ['check_adapter', 'check_new_folder', 'merge']
+__all__ = ['merge']
 
 # %% ../../nbs/share/04_merge.ipynb #295a392f
-_TASK_CLASSES = {"CAUSAL_LM": "AutoModelForCausalLM", "SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM", "SEQ_CLS": "AutoModelForSequenceClassification", "TOKEN_CLS": "AutoModelForTokenClassification",
-                "QUESTION_ANS": "AutoModelForQuestionAnswering", "FEATURE_EXTRACTION": "AutoModel"}
+_TASK_CLASSES = {
+    "CAUSAL_LM": "AutoModelForCausalLM", "SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM", "SEQ_CLS": "AutoModelForSequenceClassification",
+    "TOKEN_CLS": "AutoModelForTokenClassification", "QUESTION_ANS": "AutoModelForQuestionAnswering", "FEATURE_EXTRACTION": "AutoModel"}
 
 def _class_of(task:str|None, architectures:list[str]|None)->Any:
     "What a base is loaded as: by the adapter's task, else by what its checkpoint says."
-    if task is not None and task not in _TASK_CLASSES: raise ValueError(f"task_type must be one of {', '.join(_TASK_CLASSES)}, got {task!r}")
-    own = getattr(transformers, (architectures or [""])[0] or "AutoModelForCausalLM", None)
-    return getattr(transformers, _TASK_CLASSES[task]) if task is not None else own or transformers.AutoModelForCausalLM
+    if task not in (None, *_TASK_CLASSES): raise ValueError(f"task_type must be one of {', '.join(_TASK_CLASSES)}, got {task!r}")
+    if task is not None: return getattr(transformers, _TASK_CLASSES[task])
+    return getattr(transformers, (architectures or [""])[0], transformers.AutoModelForCausalLM)
 
 def _labels_of(tensors:dict[str, Tensor])->int|None:
     "How many labels the trained head tells apart."
     ends = (".classifier.weight", ".score.weight", ".out_proj.weight", ".qa_outputs.weight")
     rows = [len(t) for k,t in tensors.items() if k.endswith(ends) and t.ndim == 2]
     return rows[-1] if rows else None
-
-def _check_heads(found:set[str], adapter:str|Path, model:Any)->None:
-    "Refuse to leave out what an adapter trained."
-    if found: raise ValueError(f"base must have every module that the adapter trained, got {type(model).__name__} without one for {min(found)} of {str(adapter)!r}")
 
 def _make_room(model:Any, tensors:dict[str, Tensor])->None:
     "As many embeddings as an adapter was trained with, if it holds them."
@@ -48,38 +44,30 @@ def _make_room(model:Any, tensors:dict[str, Tensor])->None:
     rows = len(tensors.get(f"base_model.model.{name}.weight", inside.weight))
     if rows != len(inside.weight): model.resize_token_embeddings(rows, mean_resizing=False)
 
-def _load_adapted(adapter:str|Path, base:str|Path, revision:str|None=None, dtype:torch.dtype|str="auto")->Any:
-    "Base and adapter as the adapter's task needs them, with every module that it trained."
-    config = json.loads((Path(adapter)/"adapter_config.json").read_text(encoding="utf-8"))
-    tensors, task = load_peft_weights(str(adapter), device="cpu"), config.get("task_type")
-    own = transformers.AutoConfig.from_pretrained(str(base), revision=revision)
-    kw = {} if task not in ("SEQ_CLS", "TOKEN_CLS") or (labels := _labels_of(tensors)) in (None, own.num_labels) else {"num_labels": labels}
-    model = load_whole(base, _class_of(task, own.architectures), HEADS | {*(config.get("modules_to_save") or ())}, revision=revision, dtype=dtype, **kw)
-    if getattr(model, "is_quantized", False): raise ValueError(f"base must be a float checkpoint, got {str(base)!r}, which is quantized")
-    _make_room(model, tensors)
+def _attach(model:Any, adapter:str|Path, tensors:dict[str, Tensor])->Any:
+    "A model with an adapter; an error if the adapter trained a module that the model lacks."
     made:Any = PeftModel.from_pretrained(model, str(adapter))
     homeless = made.load_adapter(str(adapter), "default").unexpected_keys            # again, for what PEFT says then
-    twice = {k for k in homeless if (s := re.sub(r"\.(modules_to_save|original_module)(?=\.)", "", k)) != k and s in tensors}   # as PEFT saves resized heads
-    _check_heads(set(homeless) - twice, adapter, model)
+    plain = {k: re.sub(r"\.(modules_to_save|original_module)(?=\.)", "", k) for k in homeless}
+    lost = [k for k in homeless if plain[k] == k or plain[k] not in tensors]         # PEFT saves a resized head under two names
+    if lost:
+        raise ValueError(f"base must have every module that the adapter trained, got {type(model).__name__} without one for {min(lost)} "
+                         f"of {str(adapter)!r}")
     return made
 
+def _load_adapted(adapter:str|Path, base:str|Path, revision:str|None=None, dtype:torch.dtype|str="auto")->Any:
+    "Base and adapter as the adapter's task needs them, with every module that it trained."
+    config, tensors = check_adapter(adapter), load_peft_weights(str(adapter), device="cpu")
+    own, task = transformers.AutoConfig.from_pretrained(str(base), revision=revision), config.get("task_type")
+    labels = _labels_of(tensors) if task in ("SEQ_CLS", "TOKEN_CLS") else None
+    more = {} if labels in (None, own.num_labels) else {"num_labels": labels}
+    heads = HEADS.union(config.get("modules_to_save") or ())
+    model = load_whole(base, _class_of(task, own.architectures), heads, revision=revision, dtype=dtype, **more)
+    if getattr(model, "is_quantized", False): raise ValueError(f"base must be a float checkpoint, got {str(base)!r}, which is quantized")
+    _make_room(model, tensors)
+    return _attach(model, adapter, tensors)
+
 # %% ../../nbs/share/04_merge.ipynb #219a9ddf
-def check_adapter(
-    folder:str|Path,  # adapter folder
-)->dict[str, Any]:    # its configuration
-    "The adapter's configuration, if the folder is complete."
-    path = Path(folder)
-    if not path.is_dir(): raise FileNotFoundError(f"adapter must be a folder that exists, got {str(folder)!r}")
-    for name, there in (("adapter_config.json", (path/"adapter_config.json").is_file()), (WEIGHTS, weight_files(path))):
-        if not there: raise FileNotFoundError(f"adapter folder must hold {name}, got none in {str(folder)!r}")
-    return check_value("adapter_config.json", read_json(path/"adapter_config.json", "adapter_config.json"), dict[str, Any])
-
-def check_new_folder(folder:str|Path)->None:
-    "Make a folder that is new or empty, or raise."
-    try: Path(folder).mkdir(parents=True, exist_ok=True)
-    except OSError as e: raise ValueError(f"out must be a folder that can be written, got {str(folder)!r}: {e.strerror}") from e
-    if any(Path(folder).iterdir()): raise ValueError(f"out must be a new or empty folder, got {str(folder)!r}")
-
 def merge(
     adapter:str|Path,     # adapter folder
     out:str|Path,         # new or empty folder
@@ -89,11 +77,13 @@ def merge(
     "Write base plus adapter as a plain checkpoint with its tokenizer."
     if dtype not in DTYPES: raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
     config = check_adapter(adapter)
-    if not (name := base or config.get("base_model_name_or_path")): raise ValueError("base must be given where the adapter names none, got None")
+    name = base or config.get("base_model_name_or_path")
+    if not name: raise ValueError("base must be given where the adapter names none, got None")
     check_new_folder(out)
     source, revision = model_path(name), None if base else config.get("revision")
+    adapted = _load_adapted(adapter, source, revision, "auto" if dtype == "auto" else compute_dtype(dtype))
+    merged: Any = adapted.merge_and_unload()
     own = (Path(adapter)/"tokenizer_config.json").is_file()          # a trainer saves the one it trained with, new tokens included
-    merged: Any = _load_adapted(adapter, source, revision, "auto" if dtype == "auto" else compute_dtype(dtype)).merge_and_unload()
     tokenizer = read_tokenizer(str(adapter) if own else source, None if own else revision)   # before anything is written
     tokenizer.save_pretrained(str(out))
     merged.save_pretrained(str(out))               # last: what is there without it looks like no model
