@@ -247,7 +247,7 @@ def kill_at(m, place, step):
         m.setattr(owner, name, new)
     if place == "before": strike(safety._SafeTrainer, "_save_checkpoint", lambda self, *a: self.state.global_step == step)
     if place == "written": strike(safety, "_finish", lambda folder, at, *a: at == step)
-    if place == "sealed": strike(safety, "_seal", lambda folder: folder.name == f"checkpoint-{step}", after=True)
+    if place == "sealed": strike(safety, "_write_manifest", lambda folder: folder.name == f"checkpoint-{step}", after=True)
     if place == "renamed": strike(safety, "_keep_newest", lambda folder, at, limit: at == step)
     if place == "trained": strike(train, "_save_adapter", lambda *a: True)
     if place == "adapter": strike(train, "_save_adapter", lambda *a: True, after=True)

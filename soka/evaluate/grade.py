@@ -4,11 +4,7 @@
 
 # %% ../../nbs/evaluate/02_grade.ipynb #24a4b50e
 from __future__ import annotations
-import json
-import os
-import re
-import subprocess
-import sys
+import json, os, re, subprocess, sys
 from contextlib import suppress
 from decimal import Decimal
 from importlib.util import find_spec

@@ -4,9 +4,7 @@
 
 # %% ../../nbs/evaluate/07_harness.ipynb #6e796bb2
 from __future__ import annotations
-import importlib.util
-import logging
-import pkgutil
+import importlib.util, logging, pkgutil
 from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version

@@ -4,12 +4,7 @@
 
 # %% ../../nbs/evaluate/03_judge.ipynb #c55ccce6
 from __future__ import annotations
-import ast
-import builtins
-import importlib
-import json
-import os
-import sys
+import ast, builtins, importlib, json, os, sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, TextIO

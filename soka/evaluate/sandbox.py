@@ -4,12 +4,7 @@
 
 # %% ../../nbs/evaluate/05_sandbox.ipynb #7e50d728
 from __future__ import annotations
-import ast
-import json
-import os
-import subprocess
-import tempfile
-import warnings
+import ast, json, os, subprocess, tempfile, warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

@@ -4,18 +4,7 @@
 
 # %% ../../nbs/evaluate/04_walls.ipynb #83802608
 from __future__ import annotations
-import functools
-import json
-import os
-import platform
-import re
-import shutil
-import signal
-import struct
-import subprocess
-import sys
-import tempfile
-import time
+import functools, json, os, platform, re, shutil, signal, struct, subprocess, sys, tempfile, time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple

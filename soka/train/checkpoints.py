@@ -4,20 +4,13 @@
 
 # %% ../../nbs/train/04_checkpoints.ipynb #452ab807
 from __future__ import annotations
-import contextlib
-import hashlib
-import json
-import os
-import re
-import shutil
-import socket
+import contextlib, hashlib, json, os, re, shutil, socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
+from filelock import FileLock, Timeout
 from pydantic import Field
 from ..settings import check_value, read_json
-try: import fcntl
-except ImportError: fcntl = None   # type: ignore[assignment]   # Windows
 
 # %% auto #0
 __all__ = []
@@ -31,7 +24,7 @@ _NOTES = "soka_state.json"      # what Trainer's own files do not hold
 
 def _digest(path:Path)->str:
     "SHA-256 of a file's content."
-    with path.open("rb") as f: return hashlib.file_digest(f, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else hashlib.sha256(f.read()).hexdigest()
+    with path.open("rb") as f: return hashlib.file_digest(f, "sha256").hexdigest()
 
 # %% ../../nbs/train/04_checkpoints.ipynb #9ab5b910
 def _sync(path:Path)->None:
@@ -46,17 +39,16 @@ def _files_in(folder:Path)->dict[str, Path]:
     "Every file of a checkpoint but the manifest, by its path inside."
     return {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*")) if p.is_file() and p.name != _MANIFEST}
 
-def _seal(folder:str|Path)->None:
+def _write_manifest(folder:str|Path)->None:
     "Write the manifest, the last file of a checkpoint."
-    folder, found = Path(folder), {}
-    for name, p in _files_in(folder).items():
-        _sync(p)
-        found[name] = [p.stat().st_size, _digest(p)]
-    (folder/_MANIFEST).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    for p in (folder/_MANIFEST, folder): _sync(p)
+    folder = Path(folder)
+    files = _files_in(folder)
+    written = {name: [p.stat().st_size, _digest(p)] for name, p in files.items()}
+    (folder/_MANIFEST).write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+    for p in (*files.values(), folder/_MANIFEST, folder): _sync(p)
 
 # %% ../../nbs/train/04_checkpoints.ipynb #567d8252
-def _flaw(folder:str|Path)->str|None:
+def _damage(folder:str|Path)->str|None:
     "What is wrong with a checkpoint."
     folder = Path(folder)
     try: want = check_value(_MANIFEST, read_json(folder/_MANIFEST, _MANIFEST), _Manifest)
@@ -78,7 +70,7 @@ def _checkpoints(folder:str|Path)->dict[int, Path]:
 def _last_checkpoint(folder:str|Path, tell:Callable[[str], Any]=lambda s: None)->str|None:
     "Where to resume from; None where there is no whole checkpoint."
     for p in _checkpoints(folder).values():
-        if (why := _flaw(p)) is None: return str(p)
+        if (why := _damage(p)) is None: return str(p)
         tell(f"skipping {p}: {why}")
     return None
 
@@ -91,38 +83,28 @@ def _keep_newest(folder:str|Path, step:int, limit:int|None)->None:
 # %% ../../nbs/train/04_checkpoints.ipynb #3f57c963
 _LOCK = "run.lock"
 
-def _take_lock(path:Path)->Any:
-    "Lock a file, or raise if another process has it."
-    if fcntl is None: raise OSError("this system has no flock")
-    while True:
-        f = open(path, "a+", encoding="utf-8")
-        try:
-            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if path.exists() and os.path.samestat(os.fstat(f.fileno()), path.stat()): return f   # else its owner removed it meanwhile
-        except BlockingIOError:
-            f.seek(0)
-            with f: raise ValueError(f"output_dir must be used by one run at a time, got {str(path.parent)!r}, in use by {f.read() or 'another process'}") from None
-        except BaseException:
-            f.close()
-            raise
-        f.close()
+def _owner(path:Path)->str:
+    "Who holds a lock, as its file says."
+    try: return path.read_text(encoding="utf-8") or "another process"
+    except OSError: return "another process"   # Windows lets nobody else read it
 
 @contextlib.contextmanager
 def _one_run(folder:str|Path)->Iterator[None]:
-    "Hold the lock of a run's folder."
+    "Hold the lock of a run's folder, or raise if another run holds it."
     path = Path(folder)/_LOCK
-    try: f = _take_lock(path)
-    except OSError as e:   # no `flock` on this system or file system
+    lock = FileLock(path)
+    try: lock.acquire(timeout=0)
+    except Timeout:
+        raise ValueError(f"output_dir must be used by one run at a time, got {str(folder)!r}, in use by {_owner(path)}") from None
+    except (OSError, NotImplementedError) as e:   # a file system without locks
         print(f"{folder} cannot be locked ({e}): start one run at a time in it")
         yield
         return
-    f.truncate(0)
-    f.write(f"process {os.getpid()} on {socket.gethostname()}")
-    f.flush()
+    with contextlib.suppress(OSError): path.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
     try: yield
     finally:
-        path.unlink(missing_ok=True)
-        f.close()
+        with contextlib.suppress(OSError): path.unlink()   # before the lock is let go, so nobody's else is removed
+        lock.release()
 
 # %% ../../nbs/train/04_checkpoints.ipynb #a3d42dd0
 def _read_notes(checkpoint:str|Path|None)->dict[str, Any]:

@@ -4,8 +4,7 @@
 
 # %% ../../nbs/train/01_config.ipynb #82c70d45
 from __future__ import annotations
-import os
-import re
+import os, re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path

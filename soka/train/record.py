@@ -4,11 +4,7 @@
 
 # %% ../../nbs/train/07_record.ipynb #19a3917f
 from __future__ import annotations
-import math
-import platform
-import re
-import subprocess
-import sys
+import math, platform, re, subprocess, sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version

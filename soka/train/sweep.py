@@ -4,11 +4,7 @@
 
 # %% ../../nbs/train/13_sweep.ipynb #0a229f7d
 from __future__ import annotations
-import gc
-import itertools
-import os
-import re
-import statistics
+import gc, itertools, os, re, statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
