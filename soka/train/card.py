@@ -38,11 +38,13 @@ The whole record of the run is `run.json` in the folder above.
 
 def _load_code(config:TrainConfig)->str:
     "The lines that load the adapter."
-    soka = ["import soka.peft  # registers the method with PEFT"] if config.method == "soka" else []
-    if config.model == "base": return "\n".join([*soka, "from soka.train.run import load_run", "model, tokenizer, record = load_run(\"FOLDER OF THE RUN\")"])
-    if residual_on_quantized(config): return "\n".join([*soka, "from soka.adapter.residual import load_residual", f"model = load_residual({config.model!r}, \"THIS FOLDER\")"])
-    lines = ["from peft import PeftModel", "from transformers import AutoModelForCausalLM", f"base = AutoModelForCausalLM.from_pretrained({config.model!r})"]
-    return "\n".join([*soka, *lines, "model = PeftModel.from_pretrained(base, \"THIS FOLDER\")"])
+    if config.model == "base": lines = ["from soka.train import load_run", 'model, tokenizer, record = load_run("FOLDER OF THE RUN")']
+    elif residual_on_quantized(config):
+        lines = ["from soka.peft import load_residual", f'model = load_residual({config.model!r}, "THIS FOLDER")']
+    else:
+        lines = ["from peft import PeftModel", "from transformers import AutoModelForCausalLM",
+                 f"base = AutoModelForCausalLM.from_pretrained({config.model!r})", 'model = PeftModel.from_pretrained(base, "THIS FOLDER")']
+    return "\n".join(["import soka.peft  # registers the method with PEFT"]*(config.method == "soka") + lines)
 
 def nll_words(record:Mapping[str, Any])->str:
     "Held-out NLL before and after a run that evaluated."

@@ -254,7 +254,8 @@ def _memory_advice(batch_size:int, gradient_accumulation:int, max_length:int, *,
     except (RuntimeError, MemoryError) as e:
         if not no_memory(e): raise
         tips = [] if gradient_checkpointing else ["gradient_checkpointing on (it is off)"]
-        if batch_size > 1: tips.append(f"batch_size {batch_size//2} with gradient_accumulation {gradient_accumulation*2}, which trains the same")
+        if batch_size > 1:
+            tips.append(f"batch_size {batch_size//2} with gradient_accumulation {gradient_accumulation*2}, which trains the same")
         tips.append(f"max_length below {max_length}")
         got = str(e).partition("\n")[0] or "out of memory"
         raise torch.OutOfMemoryError(f"a step must fit in memory, got: {got} Try {', or '.join(tips)}") from e
