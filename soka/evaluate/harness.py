@@ -143,11 +143,6 @@ def check_measures(
     _need_lm_eval()
     if "mbpp" in tasks: find_mode(allow_unisolated=settings.allow_unisolated)
 
-def _sandbox_facts(settings:EvalSettings)->dict[str, str]:
-    "How programs ran: the mode, and the Python that ran them."
-    mode = find_mode(allow_unisolated=settings.allow_unisolated)
-    return {"isolation": mode, "python": _run_source("import platform; print(platform.python_version())", mode).out.strip()}
-
 def evaluate_tasks(
     model:Any,                                           # causal language model
     tokenizer:PreTrainedTokenizerBase,                   # the model's
@@ -171,7 +166,10 @@ def evaluate_tasks(
         scores, samples = _generate_scores(lm, docs, settings, shots)
         for t, s in scores.items(): tasks[t]["scores"] = s
         record["cut_prompts"] = lm.tok_batch_encode.cut
-        if "mbpp" in docs: tasks["mbpp"].update(_sandbox_facts(settings))
+        if "mbpp" in docs:   # how programs ran
+            mode = find_mode(allow_unisolated=settings.allow_unisolated)
+            python = _run_source("import platform; print(platform.python_version())", mode).out.strip()
+            tasks["mbpp"] |= {"isolation": mode, "python": python}
     return record, samples
 
 def _reference_nll(model:Any, tokenizer:PreTrainedTokenizerBase, docs:Sequence[Mapping[str, Any]], settings:EvalSettings)->float:

@@ -129,7 +129,8 @@ class _Remote:
 # %% ../../nbs/evaluate/03_judge.ipynb #ede4c593
 def _free_names(tests:Sequence[str], asked:Sequence[str]=())->list[str]:
     "Names that tests read and do not bind."
-    read, bound = set(), set(dir(builtins)) - set(asked)
+    read: set[str] = set()
+    bound = set(dir(builtins)) - set(asked)
     for n in (n for t in tests for n in ast.walk(ast.parse(t))):
         if isinstance(n, ast.Name): (read if isinstance(n.ctx, ast.Load) else bound).add(n.id)
         elif isinstance(n, ast.arg): bound.add(n.arg)

@@ -38,7 +38,7 @@ __all__ = ['load_splits', 'load_tokenizer', 'load_frozen', 'soka_config', 'check
 def load_splits(config:TrainConfig)->tuple[Any, Any]:
     "Rows to train on, and rows to evaluate on or None."
     n, columns = config.eval_rows, (config.columns[0], config.columns[1]) if config.columns else None
-    def problems(rows:int, split:str)->Any: return load_rows(word_problems(rows, seed=config.seed, split=split))
+    def problems(rows:int, split:Any)->Any: return load_rows(word_problems(rows, seed=config.seed, split=split))
     if config.data == "problems": rows = problems(config.data_rows or 1, "train")
     else: rows = load_rows(config.data, config.data_split, config.data_name, config.data_rows, columns)
     if not n: return rows, None

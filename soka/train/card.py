@@ -4,7 +4,6 @@
 
 # %% ../../nbs/train/09_card.ipynb #bfc25ca9
 from __future__ import annotations
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -64,10 +63,8 @@ def _save_adapter(model:PeftModel, config:TrainConfig, record:Mapping[str, Any],
     folder = Path(config.output_dir)/"adapter"
     kw: dict[str, Any] = {"state_dict": state} if state else {}
     if config.method == "pissa": kw["path_initial_model_for_weight_conversion"] = str(Path(config.output_dir)/"start")
+    model.peft_config["default"].base_model_name_or_path = config.model   # not this machine's path of the embedded base
     model.save_pretrained(str(folder), save_embedding_layers=False, **kw)
-    saved = json.loads((folder/"adapter_config.json").read_text(encoding="utf-8"))
-    saved["base_model_name_or_path"] = config.model   # PEFT knows the embedded base by this machine's path
-    (folder/"adapter_config.json").write_text(json.dumps(saved, indent=2, sort_keys=True), encoding="utf-8")
     (folder/"README.md").write_text(_model_card(record, config), encoding="utf-8")
     return folder
 

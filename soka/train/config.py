@@ -21,14 +21,12 @@ from ..settings import read_json, read_yaml, setting, shown
 __all__ = ['DTYPES', 'TwoNames', 'TrainConfig', 'recipe_values', 'read_recipe', 'check_model', 'check_files']
 
 # %% ../../nbs/train/01_config.ipynb #8e53f783
-_METHODS_TO_TRAIN = ("soka", "lora", "pissa")
-_QUANTIZERS = ("nf4", "fp4", "int8", "none")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 # transformers' others need settings of their own
 _SCHEDULERS = ("cosine", "linear", "constant_with_warmup", "constant", "inverse_sqrt", "polynomial", "cosine_with_restarts")
 
-_TrainMethod = Literal[_METHODS_TO_TRAIN]  # type: ignore[valid-type]
-_Quantizer = Literal[_QUANTIZERS]  # type: ignore[valid-type]
+_TrainMethod = Literal["soka", "lora", "pissa"]
+_Quantizer = Literal["nf4", "fp4", "int8", "none"]
 _Dtype = Literal[DTYPES]  # type: ignore[valid-type]
 _Scheduler = Literal[_SCHEDULERS]  # type: ignore[valid-type]
 TwoNames = Annotated[list[Name], Field(min_length=2, max_length=2, description="two names")]

@@ -108,9 +108,9 @@ def _check_same_plan(old:dict, new:dict, folder:str)->None:
 def _check_same(record:dict, new:dict, folder:str)->None:
     "Refuse settings of another run than the recorded one."
     old = {f.name: f.default for f in fields(TrainConfig)} | record["settings"]
-    finished, free = record["status"] == "finished", SIDE_SETTINGS
+    finished = record["status"] == "finished"
+    free = SIDE_SETTINGS + _BATCH_SETTINGS*(not finished)
     if not finished:
-        free += _BATCH_SETTINGS
         was, now = rows_per_step(old, record["hardware"]["processes"]), rows_per_step(new, _this_process().num_processes)
         if was != now: raise ValueError(f"batch_size x gradient_accumulation x processes must stay {was}, as {folder!r} began, got {now}")
     if isinstance(old["plan"], str): old["plan"] = record["adapter"].get("plan")   # earlier versions kept the file's name

@@ -34,10 +34,9 @@ def _arm_name(values:Mapping[str, Any])->str:
     return ",".join(f"{k}={short(v)}" for k, v in values.items()) or "run"
 
 # %% ../../nbs/train/13_sweep.ipynb #449f9af0
-def _axis_settings(key:str, value:Any)->dict[str, Any]:
-    "What one value of an axis sets."
-    if key != "recipe": return {key: value}
-    return {} if value == "none" else recipe_values(value)
+def _recipe_settings(path:str)->dict[str, Any]:
+    "What one value of the axis `recipe` sets."
+    return {} if path == "none" else recipe_values(path)
 
 def _check_axes(axes:Mapping[str, Sequence])->None:
     "Raise unless every axis has values, each once, of a setting that changes what is learned."
@@ -54,7 +53,7 @@ def _make_arms(settings:Mapping[str, Any], axes:Mapping[str, Sequence[Any]], giv
     for combination in itertools.product(*axes.values()):
         values = {k: Path(str(v)).stem if k == "recipe" else v for k, v in zip(axes, combination)}
         swept = dict(zip(axes, combination))
-        recipe = _axis_settings("recipe", swept.pop("recipe", "none"))
+        recipe = _recipe_settings(swept.pop("recipe", "none"))
         own = {**recipe, **given, **swept}
         try: config = _make_config({**settings, **own, "output_dir": str(Path(folder)/_arm_name(values))})
         except (ValueError, TypeError, NotImplementedError) as e: raise type(e)(f"{_arm_name(values)}: {e}") from e
@@ -196,7 +195,7 @@ def _write_summary(folder:str|Path, settings:Mapping[str, Any], axes:Mapping[str
 def _shared_settings(settings:Mapping[str, Any], axes:Mapping[str, Sequence[Any]], given:Mapping[str, Any]={})->dict[str, Any]:
     "All settings that every arm shares, defaults too."
     made = asdict(_make_arms(settings, {k: v[:1] for k, v in axes.items()}, given)[0].config)
-    own = set().union(*(_axis_settings(k, v) for k, values in axes.items() for v in values)) - set(given)
+    own = set(axes).union(*map(_recipe_settings, axes.get("recipe", ()))) - set(given)
     return {k: v for k, v in made.items() if k not in own and k not in SIDE_SETTINGS}
 
 def sweep(
@@ -204,7 +203,7 @@ def sweep(
     axes:Mapping[str, Sequence[Any]],  # values by name
     run:Callable[[TrainConfig], Any]=train,
     given:Mapping[str, Any]={},        # settings that win over a recipe's on an axis
-)->dict[str, Any]:                     # from `_write_summary`
+)->dict[str, Any]:                     # content of sweep.json
     "Train every combination of values that is not finished yet; table, picture and `sweep.json`."
     arms, shared = _make_arms(settings, axes, given), _shared_settings(settings, axes, given)
     folder = Path(arms[0].config.output_dir).parent
@@ -213,14 +212,15 @@ def sweep(
     for a, done in zip(arms, results):
         if done["status"] != "finished": check_ready(a.config)
     folder.mkdir(parents=True, exist_ok=True)
-    def note()->dict[str, Any]: return _write_summary(folder, shared, axes, results) if main_process() else {}
+    main = main_process()
+    def note()->dict[str, Any]: return _write_summary(folder, shared, axes, results) if main else {}
     summary = note()
     for i, arm in enumerate(arms):
-        if main_process(): print(f"{i + 1}/{len(arms)} {arm.name}" + ": finished before"*(results[i]["status"] == "finished"), flush=True)
+        if main: print(f"{i + 1}/{len(arms)} {arm.name}" + ": finished before"*(results[i]["status"] == "finished"), flush=True)
         results[i] = _run_arm(arm, run)
-        if main_process() and results[i]["error"]: print(f"failed: {results[i]['error']}", flush=True)
+        if main and results[i]["error"]: print(f"failed: {results[i]['error']}", flush=True)
         summary = note()
-    if main_process(): _show(folder, summary)
+    if main: _show(folder, summary)
     return summary
 
 def _show(folder:Path, summary:Mapping[str, Any])->None:

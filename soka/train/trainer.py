@@ -26,31 +26,22 @@ from ..weights.loading import compute_dtype
 __all__ = []
 
 # %% ../../nbs/train/06_trainer.ipynb #5eaae456
-def _schedule_arguments(c:TrainConfig)->dict[str, Any]:
-    "Optimiser, schedule and batches."
-    same = ("learning_rate", "weight_decay", "adam_beta1", "adam_beta2", "max_grad_norm", "gradient_checkpointing", "seed")
+def _training_arguments(c:TrainConfig, fresh:bool=True)->TrainingArguments:
+    "The settings in `Trainer`'s words."
+    same = ("learning_rate", "weight_decay", "adam_beta1", "adam_beta2", "max_grad_norm", "gradient_checkpointing", "seed",
+            "output_dir", "logging_steps", "eval_steps", "save_steps", "save_total_limit")
     # transformers 5 has no warmup_ratio: there a warmup_steps below 1 is the ratio
     warmup = "warmup_ratio" if "warmup_ratio" in TrainingArguments.__dataclass_fields__ else "warmup_steps"
-    return dict(num_train_epochs=c.epochs, max_steps=c.max_steps or -1, lr_scheduler_type=c.lr_scheduler,
-                per_device_train_batch_size=c.batch_size, per_device_eval_batch_size=c.batch_size,
-                gradient_accumulation_steps=c.gradient_accumulation,
-                gradient_checkpointing_kwargs={"use_reentrant": False} if c.gradient_checkpointing else None,
-                **{warmup: c.warmup_ratio}, **{k: getattr(c, k) for k in same})
-
-def _report_arguments(c:TrainConfig, fresh:bool)->dict[str, Any]:
-    "Logs, evaluations and checkpoints."
-    evaluate, same = c.eval_rows > 0, ("output_dir", "logging_steps", "eval_steps", "save_steps", "save_total_limit")
-    return dict(eval_strategy="steps" if evaluate else "no", eval_on_start=evaluate and fresh, save_strategy="steps",
-                report_to=["tensorboard"] if c.tensorboard else [], disable_tqdm=True,
-                include_num_input_tokens_seen="all" if c.packing else "non_padding", **{k: getattr(c, k) for k in same})
-
-def _training_arguments(config:TrainConfig, fresh:bool=True)->TrainingArguments:
-    "The settings in `Trainer`'s words."
-    dtype, device = compute_dtype(config.dtype), _this_process().device.type
-    args = TrainingArguments(**_schedule_arguments(config), **_report_arguments(config, fresh), bf16=dtype == torch.bfloat16,
-                             fp16=dtype == torch.float16, use_cpu=device == "cpu", dataloader_pin_memory=device == "cuda",
-                             label_names=["labels"], ddp_find_unused_parameters=False,
-                             logging_nan_inf_filter=False)   # such a loss ends the run
+    dtype, device, evaluate = compute_dtype(c.dtype), _this_process().device.type, c.eval_rows > 0
+    args = TrainingArguments(
+        **{k: getattr(c, k) for k in same}, **{warmup: c.warmup_ratio}, num_train_epochs=c.epochs, max_steps=c.max_steps or -1,
+        lr_scheduler_type=c.lr_scheduler, per_device_train_batch_size=c.batch_size, per_device_eval_batch_size=c.batch_size,
+        gradient_accumulation_steps=c.gradient_accumulation, eval_strategy="steps" if evaluate else "no", eval_on_start=evaluate and fresh,
+        gradient_checkpointing_kwargs={"use_reentrant": False} if c.gradient_checkpointing else None, save_strategy="steps",
+        bf16=dtype == torch.bfloat16, fp16=dtype == torch.float16, use_cpu=device == "cpu", dataloader_pin_memory=device == "cuda",
+        report_to=["tensorboard"] if c.tensorboard else [], disable_tqdm=True, label_names=["labels"], ddp_find_unused_parameters=False,
+        include_num_input_tokens_seen="all" if c.packing else "non_padding",
+        logging_nan_inf_filter=False)   # such a loss ends the run
     args._n_gpu = min(args.n_gpu, 1)   # several GPUs are torchrun's; Trainer's DataParallel cannot copy a quantized base
     return args
 
