@@ -179,7 +179,6 @@ class _Ended(NamedTuple):
     out: str          # what it printed, at most `scratch_bytes`
     err: str          # the same on standard error
 
-# %% ../../nbs/evaluate/04_walls.ipynb #0f8455e2
 def _run_source(source:str, mode:str="bwrap", limits:_Limits=_LIMITS)->_Ended:
     "Run a source to its end or its limits."
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:

@@ -37,7 +37,6 @@ _RunSeed = Annotated[int, Field(ge=0, lt=2**32, description="an integer from 0 t
 _Threads = Annotated[int, Field(ge=1, le=1024, description="an integer from 1 to 1024")]
 _PlanTable = Annotated[dict[str, Any], Field(description="the content of a plan file")]
 
-# %% ../../nbs/train/01_config.ipynb #afa4a2c2
 def _plan_content(path:str)->dict[str, Any]:
     "The plan that a setting names by its file."
     plan = read_json(path, "plan")

@@ -164,7 +164,6 @@ def _check_dynamic(model:Any, args:Any, adapter:str)->None:
         if (dtype := m.soka_terms[adapter].U.dtype) not in (torch.float32, torch.float64):
             raise ValueError(f"factors must be float32 or float64 for dynamic ranks, got {dtype} in {n}")
 
-# %% ../../nbs/train/12_dynamic.ipynb #0a14fcf9
 class _DynamicRank(TrainerCallback, ExportableState):
     "Decompose a SoKA adapter again every so many steps, and move parameters to the layers that use theirs."
     def __init__(

@@ -80,7 +80,6 @@ def _make_output(folder:str|Path)->None:
         probe.unlink()
     except OSError as e: raise ValueError(f"output_dir must be a folder that can be written, got {name!r}: {e.strerror}") from e
 
-# %% ../../nbs/train/08_output.ipynb #aa42f633
 _RUN_FILES = ("adapter", "start", "run.png", _PART)   # what a run writes beside its record and checkpoints
 
 def _leftovers(folder:str|Path)->list[str]:

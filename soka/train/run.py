@@ -95,7 +95,6 @@ def _announce(record:dict, config:TrainConfig, checkpoint:str|None, model:PeftMo
     write_record(record, config.output_dir)   # first: what else is in the folder is this run's
     if config.method == "pissa": _save_start(model, config)
 
-# %% ../../nbs/train/10_run.ipynb #fceebc45
 def _fit(trainer:Trainer, config:TrainConfig, record:dict, checkpoint:str|None)->None:
     "Train; a run that does not reach its end leaves a record, too."
     try: trainer.train(resume_from_checkpoint=checkpoint)

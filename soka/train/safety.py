@@ -76,6 +76,7 @@ def _write_failed(e:Exception, folder:Path, step:int)->OSError:
     return OSError(f"checkpoint-{step} must be written whole, got {' '.join(str(e).split())} ({free:,.0f} MB free in {folder}); "
                    f"make room, then the same command {go_on}")
 
+# %% ../../nbs/train/05_safety.ipynb #c0f1e003
 class _WholeLog(Trainer):
     "A `Trainer` whose sum of losses since the last log entry can be saved and taken up again."
     since = 0   # step of the last log entry
@@ -247,6 +248,7 @@ class _Watch(TrainerCallback):
         names = ", ".join(self.silent[:3]) + ", ..."*(len(self.silent) > 3)
         self.tell(f"no gradient has reached {len(self.silent)} of the adapted layers in {steps} steps, so they do not train: {names}")
 
+# %% ../../nbs/train/05_safety.ipynb #c0f1e002
 @contextlib.contextmanager
 def _memory_advice(batch_size:int, gradient_accumulation:int, max_length:int, *, gradient_checkpointing:bool)->Iterator[None]:
     "Turn a lack of memory into an error that says what to lower."
