@@ -28,17 +28,18 @@ __all__ = []
 # %% ../../nbs/train/06_trainer.ipynb #5eaae456
 def _training_arguments(c:TrainConfig, fresh:bool=True)->TrainingArguments:
     "The settings in `Trainer`'s words."
-    same = ("learning_rate", "weight_decay", "adam_beta1", "adam_beta2", "max_grad_norm", "gradient_checkpointing", "seed",
-            "output_dir", "logging_steps", "eval_steps", "save_steps", "save_total_limit")
+    same = ("learning_rate", "weight_decay", "adam_beta1", "adam_beta2", "max_grad_norm", "seed", "output_dir",
+            "logging_steps", "eval_steps", "save_steps", "save_total_limit")
     # transformers 5 has no warmup_ratio: there a warmup_steps below 1 is the ratio
-    warmup = "warmup_ratio" if "warmup_ratio" in TrainingArguments.__dataclass_fields__ else "warmup_steps"
+    more: dict[str, Any] = {"warmup_ratio" if "warmup_ratio" in TrainingArguments.__dataclass_fields__ else "warmup_steps": c.warmup_ratio}
+    if c.gradient_checkpointing: more |= dict(gradient_checkpointing=True, gradient_checkpointing_kwargs={"use_reentrant": False})
     dtype, device, evaluate = compute_dtype(c.dtype), _this_process().device.type, c.eval_rows > 0
     args = TrainingArguments(
-        **{k: getattr(c, k) for k in same}, **{warmup: c.warmup_ratio}, num_train_epochs=c.epochs, max_steps=c.max_steps or -1,
+        **{k: getattr(c, k) for k in same}, **more, num_train_epochs=c.epochs, max_steps=c.max_steps or -1,
         lr_scheduler_type=c.lr_scheduler, per_device_train_batch_size=c.batch_size, per_device_eval_batch_size=c.batch_size,
         gradient_accumulation_steps=c.gradient_accumulation, eval_strategy="steps" if evaluate else "no", eval_on_start=evaluate and fresh,
-        gradient_checkpointing_kwargs={"use_reentrant": False} if c.gradient_checkpointing else None, save_strategy="steps",
-        bf16=dtype == torch.bfloat16, fp16=dtype == torch.float16, use_cpu=device == "cpu", dataloader_pin_memory=device == "cuda",
+        save_strategy="steps", bf16=dtype == torch.bfloat16, fp16=dtype == torch.float16,
+        use_cpu=device == "cpu", dataloader_pin_memory=device == "cuda",
         report_to=["tensorboard"] if c.tensorboard else [], disable_tqdm=True, label_names=["labels"], ddp_find_unused_parameters=False,
         include_num_input_tokens_seen="all" if c.packing else "non_padding",
         logging_nan_inf_filter=False)   # such a loss ends the run
