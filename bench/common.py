@@ -4,7 +4,6 @@ from __future__ import annotations
 import json
 import platform
 import statistics
-import subprocess
 import time
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
@@ -16,6 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from soka import __version__
 from soka.peft import SoKAConfig
+from soka.train.record import commit
 from soka.weights.quant import quantize_layers
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -97,8 +97,6 @@ def saved_bytes(f, known):
 def installed(name):
     try: return version(name)
     except PackageNotFoundError: return None
-
-def commit(): return subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
 
 def machine():
     "What the figures depend on; no host name, no path."

@@ -2,6 +2,16 @@
 
 from soka.evaluate.harness import *
 
+# %% ../nbs/evaluate/07_harness.ipynb #367d3c48
+def test_a_clone_that_is_not_installed_has_a_version():
+    import pytest, soka
+    from importlib.metadata import PackageNotFoundError
+    def not_installed(name): raise PackageNotFoundError(name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(versions.__globals__, "version", not_installed)
+        assert versions()["soka"] == soka.__version__ and versions()["torch"] is None
+
+
 # %% ../nbs/evaluate/07_harness.ipynb #0dbbe6d8
 def test_likelihood_needs_no_extra():
     from soka.evaluate.tasks import load_docs

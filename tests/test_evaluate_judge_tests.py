@@ -71,7 +71,7 @@ def test_judge_errors():
     for program, error in says.items(): assert verdict_of(program)["error"].startswith(error), verdict_of(program)
     assert verdict_of("def f(x): return 1", ["assert f(len) == 1"])["error"] == "TypeError in test 1: a test must pass data or the program's own objects, got builtin_function_or_method"
     assert verdict_of("", ["assert ("])["error"].startswith("SyntaxError in tests") and verdict_of("", ["1"], "1/0")["error"].startswith("ZeroDivisionError in setup")
-    def reading(text, most=100): return _Link(io.StringIO(text), io.StringIO(), most)
+    def reading(text, longest=100): return _Link(io.StringIO(text), io.StringIO(), longest)
     for text, error in (("", "the program ended"), ("x"*200, "the reply was too long"), ("{}\n", "the reply was none"), ("no\n", "the reply was none"),
                         ('{"module": "torch"}\n', "the reply was none"), ('{"error": ["KeyboardInterrupt", "x"]}\n', "KeyboardInterrupt: x"), ('{"value": {"list": []}}\n', "was none")):
         with pytest.raises(ProgramError, match=error): reading(text).ask("name", "f")

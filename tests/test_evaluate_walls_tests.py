@@ -3,22 +3,7 @@
 import pytest
 
 # %% ../nbs/evaluate/04_walls_tests.ipynb #3d1ec31d
-from soka.evaluate.walls import _call_filter, _CALLS, find_mode, _probe
-
-
-# %% ../nbs/evaluate/04_walls_tests.ipynb #0ca1d72c
-import os
-import time
-from pathlib import Path
-from soka.evaluate.sandbox import _Job, _check_program
-from soka.evaluate.walls import _Limits, _run_source
-
-def fails(program, tests=("assert f(2) == 4",), **limits):
-    "The reason why a program does not pass."
-    start = time.monotonic()
-    verdict = _check_program(_Job(program, tests), _Limits(**{"seconds": 4, **limits}))
-    assert not verdict.passed and time.monotonic() - start < 20, (program, verdict)
-    return verdict.reason
+from soka.evaluate.walls import _call_filter, _CALLS, find_mode, _probe, _run_source
 
 
 # %% ../nbs/evaluate/04_walls_tests.ipynb #9ff4e65c

@@ -56,14 +56,13 @@ def test_residual_run_resumes_and_loads():
     from soka.adapter.config import with_record
     import pytest
     import torch
-    import soka.adapter.residual
     def again(*args, **kw): raise AssertionError("starts were computed again")
     settings = dict(mode="residual", iterations=2)
     whole, c = run(tiny(**settings)), tiny(**settings)
     assert "load_residual" in _load_code(tiny(model="org/name", **settings)) and "load_residual" not in _load_code(tiny(model="org/name"))
     with pytest.raises(KeyboardInterrupt): run(c, [Stop()])
     with pytest.MonkeyPatch.context() as m:
-        m.setattr(soka.adapter.residual, "quantize_residual", again)
+        m.setitem(_build_model.__globals__, "quantize_residual", again)
         resumed, loaded = run(c), load_run(c.output_dir)
     one, two, three = ({k: v for k,v in r.model.state_dict().items() if "soka_" in k or k.endswith("base_layer.weight")} for r in (whole, resumed, loaded))
     assert one and any("base_layer" in k for k in one) and all(torch.equal(v, two[k]) and torch.equal(v, three[k]) for k,v in one.items())

@@ -52,7 +52,7 @@ from pathlib import Path
 SERVER = """
 import json, os, signal, sys
 import torch
-from soka.train.run import TrainConfig, train
+from soka.train import TrainConfig, train
 torch.set_num_threads(1)
 log = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 KINDS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree")

@@ -22,7 +22,7 @@ from pathlib import Path
 SERVER = """
 import json, os, signal, sys
 import torch
-from soka.train.run import TrainConfig, train
+from soka.train import TrainConfig, train
 torch.set_num_threads(1)
 log = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 KINDS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree")
@@ -204,7 +204,7 @@ class At(TrainerCallback):
 # %% ../nbs/train/05_safety_tests.ipynb #0b7a4134
 UNEVEN = """
 import sys
-from soka.train.run import *
+from soka.train import TrainConfig, train
 from transformers import TrainerCallback
 class Spoil(TrainerCallback):
     def on_step_begin(self, args, state, control, model=None, **kw):
@@ -247,7 +247,7 @@ def kill_at(m, place, step):
         m.setattr(owner, name, new)
     if place == "before": strike(safety._SafeTrainer, "_save_checkpoint", lambda self, *a: self.state.global_step == step)
     if place == "written": strike(safety, "_finish", lambda folder, at, *a: at == step)
-    if place == "sealed": strike(safety, "_seal", lambda folder: folder.name == f"checkpoint-{step}", after=True)
+    if place == "sealed": strike(safety, "_write_manifest", lambda folder: folder.name == f"checkpoint-{step}", after=True)
     if place == "renamed": strike(safety, "_keep_newest", lambda folder, at, limit: at == step)
     if place == "trained": strike(train, "_save_adapter", lambda *a: True)
     if place == "adapter": strike(train, "_save_adapter", lambda *a: True, after=True)

@@ -3,32 +3,9 @@
 from soka.train.trainer import *
 from soka.train.trainer import _training_arguments
 
-# %% ../nbs/train/06_trainer.ipynb #1d8d715d
-from soka.train.config import TrainConfig
-from soka.train.run import train
-import contextlib
-import io
-import tempfile
-from pathlib import Path
-from transformers import TrainerCallback
-
-def run(config, callbacks=()):
-    "`train` without its lines."
-    with contextlib.redirect_stdout(io.StringIO()): return train(config, callbacks)
-
-def tiny(**settings):
-    "A run of four steps on forty word problems."
-    small = dict(data_rows=40, eval_rows=8, max_steps=4, batch_size=4, save_steps=2, eval_steps=2, logging_steps=1, threads=1, gradient_batches=2, dtype="float32", budget=6000)
-    return TrainConfig(**{**small, "output_dir": str(Path(tempfile.mkdtemp())/"run"), **settings})
-
-class Stop(TrainerCallback):
-    "An interruption after the third step."
-    def on_step_end(self, args, state, control, **kw):
-        if state.global_step == 3: raise KeyboardInterrupt
-
-
 # %% ../nbs/train/06_trainer.ipynb #813c3ce0
 def test_optimizer_settings():
+    import tempfile
     from soka.train.build import soka_config
     from soka.train.config import TrainConfig
     with tempfile.TemporaryDirectory() as d:

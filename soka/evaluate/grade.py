@@ -4,11 +4,7 @@
 
 # %% ../../nbs/evaluate/02_grade.ipynb #24a4b50e
 from __future__ import annotations
-import json
-import os
-import re
-import subprocess
-import sys
+import json, os, re, subprocess, sys
 from contextlib import suppress
 from decimal import Decimal
 from importlib.util import find_spec
@@ -105,13 +101,8 @@ class _ValueGrader:
         if self.process: self.process.kill(), self.process.communicate()
         self.process = None
 
-    def equal(
-        self,
-        answer:str,
-        gold:str,
-        seconds:float=_SECONDS,   # after which it counts as wrong
-    )->bool:
-        "Are the two equal? A comparison that does not come to its end finds them different."
+    def equal(self, answer:str, gold:str, seconds:float=_SECONDS)->bool:
+        "Are the two equal? A comparison that does not come to its end in time finds them different."
         with self.lock:
             p:Any = self.process or self.start()
             self.process, timer = p, Timer(seconds, p.kill)

@@ -4,9 +4,7 @@
 
 # %% ../../nbs/evaluate/07_harness.ipynb #6e796bb2
 from __future__ import annotations
-import importlib.util
-import logging
-import pkgutil
+import importlib.util, logging, pkgutil, platform
 from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -24,8 +22,8 @@ from .tasks import _check_tasks, doc_prompt, load_docs, _PromptEncoder, _run_pro
 from .walls import find_mode, _run_source
 
 # %% auto #0
-__all__ = ['gsm8k_splits', 'math_splits', 'mbpp_splits', 'MEASURES', 'EvalSettings', 'check_measures', 'evaluate_tasks',
-           'scores_table']
+__all__ = ['gsm8k_splits', 'math_splits', 'mbpp_splits', 'MEASURES', 'EvalSettings', 'versions', 'check_measures',
+           'evaluate_tasks', 'scores_table']
 
 # %% ../../nbs/evaluate/07_harness.ipynb #a635319c
 def _evals_path()->Path:
@@ -67,17 +65,20 @@ def _check_settings(settings:EvalSettings)->EvalSettings:
 
 def _need_lm_eval()->None:
     "Raise if lm-eval is missing."
-    if importlib.util.find_spec("lm_eval") is None: raise ImportError("lm-eval must be installed for generated answers: pip install 'lm-eval[math]'")
+    if importlib.util.find_spec("lm_eval") is None:
+        raise ImportError("lm-eval must be installed for generated answers: pip install 'lm-eval[math]'")
 
 def _make_tasks(docs:Mapping[str, Sequence[Mapping[str, Any]]], settings:EvalSettings,
                 shots:Mapping[str, Sequence[Mapping[str, Any]]])->list[Any]:
     "lm-eval's task objects."
     from lm_eval.api.task import ConfigurableTask   # an extra, and slow to import
     def one(name):
-        sets = {"test": Dataset.from_list(docs[name]), **({"train": Dataset.from_list(shots[name])} if settings.num_fewshot else {})}
-        config = {**_read_task_file(name), "custom_dataset": lambda **_: sets, "doc_to_text": partial(doc_prompt, template=settings.template),
-                  "num_fewshot": settings.num_fewshot, "fewshot_split": "train" if settings.num_fewshot else None,
-                  "generation_kwargs": {"until": _stop_text(settings.template), "do_sample": False, "max_gen_toks": settings.max_new_tokens}}
+        sets = {"test": Dataset.from_list(docs[name])}
+        if settings.num_fewshot: sets["train"] = Dataset.from_list(shots[name])
+        generation = {"until": _stop_text(settings.template), "do_sample": False, "max_gen_toks": settings.max_new_tokens}
+        config = {**_read_task_file(name), "custom_dataset": lambda **_: sets, "num_fewshot": settings.num_fewshot,
+                  "doc_to_text": partial(doc_prompt, template=settings.template), "generation_kwargs": generation,
+                  "fewshot_split": "train" if settings.num_fewshot else None}
         run = partial(_run_programs, workers=settings.workers, allow_unisolated=settings.allow_unisolated)
         if name == "mbpp": config["filter_list"] = [{"name": "none", "filter": [{"function": "custom", "filter_fn": run}]}]
         return ConfigurableTask(config=config)
@@ -95,39 +96,38 @@ def _lm_of(model:Any, tokenizer:PreTrainedTokenizerBase, batch_size:int=8)->Any:
 def _generate_scores(lm:Any, docs:Mapping[str, Sequence[Mapping[str, Any]]], settings:EvalSettings,
                      shots:Mapping[str, Sequence[Mapping[str, Any]]]={})->tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
     "Let a model answer and grade what it writes."
-    _check_settings(settings)
-    _need_lm_eval()
     from lm_eval import simple_evaluate
     from lm_eval.tasks import TaskManager
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    if settings.num_fewshot and set(docs) - set(shots): raise ValueError(f"num_fewshot must be 0 without examples, got {settings.num_fewshot} for {', '.join(docs)}")
-    made = simple_evaluate(lm, tasks=_make_tasks(docs, settings, shots), task_manager=TaskManager(include_defaults=False), bootstrap_iters=1)
-    def scores(task):
-        row = made["results"][f"soka_{task}"]
-        names = [k.removesuffix(",none") for k in row if k.endswith(",none") and "_stderr" not in k]
-        return {n: {"value": float(row[f"{n},none"]), "stderr": _number(row[f"{n}_stderr,none"])} for n in names}
-    return {t: scores(t) for t in docs}, {t: [_sample(s) for s in made["samples"][f"soka_{t}"]] for t in docs}
+    if settings.num_fewshot and set(docs) - set(shots):
+        raise ValueError(f"num_fewshot must be 0 without examples, got {settings.num_fewshot} for {', '.join(docs)}")
+    tasks, manager = _make_tasks(docs, settings, shots), TaskManager(include_defaults=False)
+    made = simple_evaluate(lm, tasks=tasks, task_manager=manager, bootstrap_iters=1)
+    scores = {t: _scores(made["results"][f"soka_{t}"]) for t in docs}
+    return scores, {t: [_sample(s) for s in made["samples"][f"soka_{t}"]] for t in docs}
 
-def _number(value:Any)->float|None:
-    "A standard error, or None where lm-eval has none."
-    return float(value) if isinstance(value, (int, float)) and value == value else None
+def _scores(row:Mapping[str, Any])->dict[str, dict[str, float|None]]:
+    "Each score that lm-eval found, with its standard error or None where it has none."
+    names = [k.removesuffix(",none") for k in row if k.endswith(",none") and "_stderr" not in k]
+    def number(value): return float(value) if isinstance(value, (int, float)) and value == value else None
+    return {n: {"value": float(row[f"{n},none"]), "stderr": number(row[f"{n}_stderr,none"])} for n in names}
 
 def _sample(sample:Mapping[str, Any])->dict[str, Any]:
     "What is worth keeping of one problem: prompt, answer, reference, scores, and why a program failed."
-    verdict = sample["filtered_resps"][0]
+    verdict, scores = sample["filtered_resps"][0], {m: sample[m] for m in sample["metrics"]}
     more = {"reason": verdict["reason"]} if isinstance(verdict, dict) else {}
-    return {"prompt": sample["arguments"][0][0], "answer": sample["resps"][0][0], "gold": sample["doc"]["gold"], **{m: sample[m] for m in sample["metrics"]}, **more}
+    return {"prompt": sample["arguments"][0][0], "answer": sample["resps"][0][0], "gold": sample["doc"]["gold"], **scores, **more}
 
 # %% ../../nbs/evaluate/07_harness.ipynb #9baf5245
 MEASURES = ("answers", "nll")
 
-def _versions()->dict[str, str]:
-    "Versions of what decides a score."
-    found = {"soka": __version__}
-    for name in ("torch", "transformers", "peft", "lm-eval", "math-verify"):
-        try: found[name] = version(name)
-        except PackageNotFoundError: continue
-    return found
+def versions(*more:str)->dict[str, str|None]:   # by name, None for a package that is not installed
+    "Versions of Python, soka, the packages that decide a result, and more packages."
+    def one(name):
+        try: return version(name)
+        except PackageNotFoundError: return None
+    names = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "datasets", *more)
+    return {"python": platform.python_version(), "soka": __version__, **{n: one(n) for n in names}}
 
 def check_measures(
     tasks:Sequence[str],     # names in `TASKS`
@@ -137,14 +137,11 @@ def check_measures(
     "Raise before anything large is loaded if something is missing that will be needed."
     _check_tasks(tasks)
     _check_settings(settings)
-    if not measures or set(measures) - set(MEASURES): raise ValueError(f"measures must be some of {', '.join(MEASURES)}, got {', '.join(measures) or 'none'}")
-    if "answers" in measures: _need_lm_eval()
-    if "answers" in measures and "mbpp" in tasks: find_mode(allow_unisolated=settings.allow_unisolated)
-
-def _sandbox_facts(settings:EvalSettings)->dict[str, str]:
-    "How programs ran: the mode, and the Python that ran them."
-    mode = find_mode(allow_unisolated=settings.allow_unisolated)
-    return {"isolation": mode, "python": _run_source("import platform; print(platform.python_version())", mode).out.strip()}
+    if not measures or set(measures) - set(MEASURES):
+        raise ValueError(f"measures must be some of {', '.join(MEASURES)}, got {', '.join(measures) or 'none'}")
+    if "answers" not in measures: return
+    _need_lm_eval()
+    if "mbpp" in tasks: find_mode(allow_unisolated=settings.allow_unisolated)
 
 def evaluate_tasks(
     model:Any,                                           # causal language model
@@ -161,7 +158,7 @@ def evaluate_tasks(
         raise ValueError(f"max_new_tokens must be less than the model's {room} positions, got {settings.max_new_tokens}")
     tasks: dict[str, dict[str, Any]] = {t: {"problems": len(d)} for t, d in docs.items()}
     samples: dict[str, list[dict[str, Any]]] = {}
-    record = {"tasks": tasks, "settings": settings._asdict(), "measures": list(measures), "versions": _versions()}
+    record = {"tasks": tasks, "settings": settings._asdict(), "measures": list(measures), "versions": versions("lm-eval", "math-verify")}
     if "nll" in measures:
         for t, d in docs.items(): tasks[t]["nll"] = _reference_nll(model, tokenizer, d, settings)
     if "answers" in measures:
@@ -169,7 +166,10 @@ def evaluate_tasks(
         scores, samples = _generate_scores(lm, docs, settings, shots)
         for t, s in scores.items(): tasks[t]["scores"] = s
         record["cut_prompts"] = lm.tok_batch_encode.cut
-        if "mbpp" in docs: tasks["mbpp"].update(_sandbox_facts(settings))
+        if "mbpp" in docs:   # how programs ran
+            mode = find_mode(allow_unisolated=settings.allow_unisolated)
+            python = _run_source("import platform; print(platform.python_version())", mode).out.strip()
+            tasks["mbpp"] |= {"isolation": mode, "python": python}
     return record, samples
 
 def _reference_nll(model:Any, tokenizer:PreTrainedTokenizerBase, docs:Sequence[Mapping[str, Any]], settings:EvalSettings)->float:
@@ -179,12 +179,11 @@ def _reference_nll(model:Any, tokenizer:PreTrainedTokenizerBase, docs:Sequence[M
     data = encode_rows(rows, tokenizer, settings.template, min(longest, 4096), verbose=False).dataset
     return answer_nll(model, data, tokenizer, settings.batch_size)
 
-def scores_table(
-    record:Mapping[str, Any],  # from `evaluate_tasks`
-)->str:
-    "The record's figures as lines of text."
+def scores_table(record:Mapping[str, Any])->str:
+    "The figures of a record of `evaluate_tasks` as lines of text."
     def lines(task, made):
         if "nll" in made: yield f"{task:8}{'nll':14}{made['nll']:8.4f}  nats per token, {made['problems']} references"
         for metric, s in made.get("scores", {}).items():
-            yield f"{task:8}{metric:14}{s['value']:8.1%}" + ("" if s["stderr"] is None else f"  ± {s['stderr']:.1%}") + f", {made['problems']} problems"
+            error = "" if s["stderr"] is None else f"  ± {s['stderr']:.1%}"
+            yield f"{task:8}{metric:14}{s['value']:8.1%}{error}, {made['problems']} problems"
     return "\n".join(line for t, made in record["tasks"].items() for line in lines(t, made))

@@ -4,12 +4,7 @@
 
 # %% ../../nbs/evaluate/03_judge.ipynb #c55ccce6
 from __future__ import annotations
-import ast
-import builtins
-import importlib
-import json
-import os
-import sys
+import ast, builtins, importlib, json, os, sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, TextIO
@@ -91,23 +86,17 @@ def _number(value:Any)->int:
 
 class _Link:
     "One request, one reply, over two pipes."
-    def __init__(
-        self,
-        replies:TextIO,         # where the worker writes
-        requests:TextIO,        # where it reads
-        most:int=16_000_000,    # characters of a reply
-    )->None: self.replies, self.requests, self.most = replies, requests, most
+    def __init__(self, replies:TextIO, requests:TextIO, longest:int=16_000_000)->None:
+        "The worker writes `replies` of at most `longest` characters, and reads `requests`."
+        self.replies, self.requests, self.longest = replies, requests, longest
 
-    def ask(
-        self,
-        *request:Any,  # as `Worker.answer` takes it
-    )->Any:            # the value, or a `_Remote`
-        "The worker's answer."
+    def ask(self, *request:Any)->Any:
+        "The worker's answer to what `_Worker.answer` takes: a value or a `_Remote`."
         packed = _pack(list(request), _number)
         try: print(json.dumps(packed), file=self.requests, flush=True)
         except BrokenPipeError: raise ProgramError("the program ended") from None
-        line = self.replies.readline(self.most)
-        if not line.endswith("\n"): raise ProgramError("the program ended" if len(line) < self.most else "the reply was too long")
+        line = self.replies.readline(self.longest)
+        if not line.endswith("\n"): raise ProgramError("the program ended" if len(line) < self.longest else "the reply was too long")
         return self.read(line)
 
     def read(self, line:str)->Any:
@@ -140,12 +129,14 @@ class _Remote:
 # %% ../../nbs/evaluate/03_judge.ipynb #ede4c593
 def _free_names(tests:Sequence[str], asked:Sequence[str]=())->list[str]:
     "Names that tests read and do not bind."
-    nodes = [n for t in tests for n in ast.walk(ast.parse(t))]
-    read = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
-    bound = {n.id for n in nodes if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)} | {n.arg for n in nodes if isinstance(n, ast.arg)}
-    bound |= {n.name for n in nodes if isinstance(n, (ast.FunctionDef, ast.ClassDef))}
-    bound |= {(n.asname or n.name).split(".")[0] for n in nodes if isinstance(n, ast.alias)}
-    return sorted(read - bound - (set(dir(builtins)) - set(asked)))
+    read: set[str] = set()
+    bound = set(dir(builtins)) - set(asked)
+    for n in (n for t in tests for n in ast.walk(ast.parse(t))):
+        if isinstance(n, ast.Name): (read if isinstance(n.ctx, ast.Load) else bound).add(n.id)
+        elif isinstance(n, ast.arg): bound.add(n.arg)
+        elif isinstance(n, (ast.FunctionDef, ast.ClassDef)): bound.add(n.name)
+        elif isinstance(n, ast.alias): bound.add((n.asname or n.name).split(".")[0])
+    return sorted(read - bound)
 
 # %% ../../nbs/evaluate/03_judge.ipynb #a325a5ac
 def _judge(job:dict[str, Any], link:_Link)->dict[str, Any]:
@@ -165,7 +156,9 @@ def _judge(job:dict[str, Any], link:_Link)->dict[str, Any]:
         for done, test in enumerate(job["tests"]):
             step = f"test {done + 1}"
             exec(compile(test, f"<{step}>", "exec"), space)
-    except Exception as e: return {"passed": done, "total": len(job["tests"]), "error": f"{type(e).__name__} in {step}: {str(e)[:200]}".rstrip(": ")}
+    except Exception as e:
+        error = f"{type(e).__name__} in {step}: {str(e)[:200]}".rstrip(": ")
+        return {"passed": done, "total": len(job["tests"]), "error": error}
     return {"passed": len(job["tests"]), "total": len(job["tests"]), "error": None}
 
 # %% ../../nbs/evaluate/03_judge.ipynb #36e3ea42

@@ -4,12 +4,7 @@
 
 # %% ../../nbs/evaluate/05_sandbox.ipynb #7e50d728
 from __future__ import annotations
-import ast
-import json
-import os
-import subprocess
-import tempfile
-import warnings
+import ast, json, os, subprocess, tempfile, warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -89,7 +84,8 @@ def _defined_names(program:str)->list[str]:
             raise ValueError(f"program must be Python, got {type(e).__name__}: {str(e)[:80]}") from e
     for s in tree.body:
         if isinstance(s, (ast.FunctionDef, ast.ClassDef)): found.add(s.name)
-        elif isinstance(s, (ast.Assign, ast.AnnAssign)): found |= {n.id for n in ast.walk(s) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+        elif isinstance(s, (ast.Assign, ast.AnnAssign)):
+            found |= {n.id for n in ast.walk(s) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     return sorted(found)
 
 def _lines_of(row:Mapping[str, Any], column:str, missing:list[str]|None=None, *, many:bool=False)->list[str]:

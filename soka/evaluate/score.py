@@ -4,11 +4,13 @@
 
 # %% ../../nbs/evaluate/01_score.ipynb #9d3efc16
 from __future__ import annotations
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 import torch
 from torch import nn, Tensor
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 from ..data.encode import Collator, format_prompt, prompt_ids
 
@@ -21,30 +23,26 @@ def token_nll(
     labels:Tensor,  # tokens, shape (B, T), -100 where they do not count
 )->Tensor:          # shape (B, 2), float32
     "Summed negative log-likelihood, in nats, and number of counted tokens of each example."
-    if logits.shape[:2] != labels.shape: raise ValueError(f"logits and labels must agree in (B, T), got {tuple(logits.shape)}, {tuple(labels.shape)}")
+    if logits.shape[:2] != labels.shape:
+        raise ValueError(f"logits and labels must agree in (B, T), got {tuple(logits.shape)}, {tuple(labels.shape)}")
     y = labels[:, 1:]
     nll = F.cross_entropy(logits[:, :-1].float().transpose(1, 2), y, reduction="none", ignore_index=-100)   # (B, T-1)
     return torch.stack([nll.sum(1), (y != -100).sum(1).float()], 1)
 
 # %% ../../nbs/evaluate/01_score.ipynb #cecb6a41
-def mean_nll(
-    sums:Tensor,  # rows of `token_nll`, shape (N, 2)
-)->float:         # nats per token
-    "Negative log-likelihood per counted token."
+def mean_nll(sums:Tensor)->float:
+    "Negative log-likelihood per counted token, in nats, from rows of `token_nll`, shape (N, 2)."
     total, n = sums.double().sum(0).tolist()
     if not n: raise ValueError("at least one token must count, got labels that are all -100")
     return total/n
 
-class evaluating:
+@contextmanager
+def evaluating(model:nn.Module)->Iterator[nn.Module]:
     "Context in which a model is in evaluation mode and keeps no gradients; afterwards it is as before."
-    def __init__(self, model:nn.Module)->None: self.model, self.no_grad = model, torch.no_grad()
-    def __enter__(self)->nn.Module:
-        self.was = self.model.training
-        self.no_grad.__enter__()
-        return self.model.eval()
-    def __exit__(self, *error:object)->None:
-        self.no_grad.__exit__(*error)
-        self.model.train(self.was)
+    was = model.training
+    try:
+        with torch.no_grad(): yield model.eval()
+    finally: model.train(was)
 
 def batch_nll(
     model:nn.Module,                        # a causal language model
@@ -68,14 +66,14 @@ def answer_nll(
     return batch_nll(model, (collate(list(dataset.select(range(i, min(i + batch_size, n))))) for i in range(0, n, batch_size)))
 
 # %% ../../nbs/evaluate/01_score.ipynb #078ae50e
-def _left_pad(
-    ids:Sequence[list[int]],  # token sequences
-    pad:int,                  # token to pad with
-)->tuple[Tensor, Tensor]:     # tokens and attention mask, each of shape (B, T)
+def _pad_token(tokenizer:PreTrainedTokenizerBase)->int:
+    "What a tokenizer pads with: its end where it has no token of its own for it."
+    return tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+
+def _left_pad(ids:Sequence[list[int]], pad:int)->tuple[Tensor, Tensor]:   # tokens and attention mask, (B, T)
     "Sequences of different lengths, flush right."
-    T = max(map(len, ids))
-    return (torch.tensor([[pad]*(T - len(s)) + list(s) for s in ids]),
-            torch.tensor([[0]*(T - len(s)) + [1]*len(s) for s in ids]))
+    tokens, ones = [torch.tensor(s) for s in ids], [torch.ones(len(s), dtype=torch.long) for s in ids]
+    return pad_sequence(tokens, True, pad, "left"), pad_sequence(ones, True, 0, "left")
 
 # %% ../../nbs/evaluate/01_score.ipynb #f07b8b97
 def generate_answers(
@@ -99,9 +97,9 @@ def generate_answers(
 
 def _continue(model:Any, tokenizer:PreTrainedTokenizerBase, ids:list[list[int]], n:int)->list[str]:
     "The texts that follow token sequences, at most `n` tokens long."
-    eos, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
-    x, mask = (t.to(next(model.parameters()).device) for t in _left_pad(ids, eos if pad is None else pad))
+    pad = _pad_token(tokenizer)
+    x, mask = (t.to(next(model.parameters()).device) for t in _left_pad(ids, pad))
     # use_cache: training turns it off in the model's config, and without it each token would cost a whole forward
-    out = model.generate(input_ids=x, attention_mask=mask, max_new_tokens=n, do_sample=False, use_cache=True, eos_token_id=eos,
-                         pad_token_id=eos if pad is None else pad)
+    out = model.generate(input_ids=x, attention_mask=mask, max_new_tokens=n, do_sample=False, use_cache=True,
+                         eos_token_id=tokenizer.eos_token_id, pad_token_id=pad)
     return tokenizer.batch_decode(out[:, x.shape[1]:], skip_special_tokens=True)

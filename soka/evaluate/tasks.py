@@ -15,34 +15,27 @@ from ..data.registry import registered
 from ..data.rows import check_rows, read_source, Source
 from .grade import _last_boxed, _math_scores, _number_scores
 from .sandbox import _check_programs, _Job, _mbpp_job
-from .score import _left_pad
+from .score import _left_pad, _pad_token
 from ..settings import check_value, shown
 
 # %% auto #0
 __all__ = ['TASKS', 'load_docs', 'read_sources', 'doc_prompt', 'gsm8k_results', 'math_results', 'mbpp_results']
 
 # %% ../../nbs/evaluate/06_tasks.ipynb #dc276275
-def _texts_of(row:Mapping[str, Any], *columns:str)->list[str]:
-    "Columns that must be texts."
-    for c in columns:
-        if not isinstance(row[c], str): raise ValueError(f"column {c!r} must be a text, got {shown(row[c])}")
-    return [row[c] for c in columns]
-
 def _gsm8k_doc(row:Mapping[str, Any])->dict[str, Any]:
     "One problem of GSM8K."
-    question, answer = _texts_of(row, "question", "answer")
-    return {"instruction": question, "target": answer, "gold": answer}
+    return {"instruction": row["question"], "target": row["answer"], "gold": row["answer"]}
 
 def _math_doc(row:Mapping[str, Any])->dict[str, Any]:
     "One problem of MATH; the reference is the column `answer`, or what the solution boxes."
-    problem, solution, *answer = _texts_of(row, "problem", "solution", *(["answer"] if row.get("answer") is not None else []))
-    gold = "".join(answer) or _last_boxed(solution)
-    if not gold: raise ValueError(f"a MATH row must have an answer or a boxed one, got {solution[-60:]!r}")
-    return {"instruction": problem, "target": solution, "gold": gold}
+    gold = row.get("answer") or _last_boxed(row["solution"])
+    if not gold: raise ValueError(f"a MATH row must have an answer or a boxed one, got {row['solution'][-60:]!r}")
+    return {"instruction": row["problem"], "target": row["solution"], "gold": gold}
 
 def _mbpp_doc(row:Mapping[str, Any])->dict[str, Any]:
     "One task of MBPP, of the full or the sanitized set."
-    job, (text,) = _mbpp_job(row), _texts_of(row, "text" if row.get("text") is not None else "prompt")
+    job, text = _mbpp_job(row), row["prompt"] if row.get("text") is None else row["text"]
+    if text is None: raise ValueError("an MBPP row must have text or prompt, got None in both")
     asked = "\n".join([text, "Your code should pass these tests:", *job.tests])
     return {"instruction": asked, "target": job.program, "gold": job.program, **job._asdict()}
 
@@ -53,7 +46,8 @@ class _Task(NamedTuple):
     split: str                                        # split there
     doc: Callable[[Mapping[str, Any]], dict[str, Any]]
 
-TASKS = {"gsm8k": _Task("openai/gsm8k", "main", "test", _gsm8k_doc), "math": _Task("HuggingFaceH4/MATH-500", None, "test", _math_doc),
+TASKS = {"gsm8k": _Task("openai/gsm8k", "main", "test", _gsm8k_doc),
+         "math": _Task("HuggingFaceH4/MATH-500", None, "test", _math_doc),
          "mbpp": _Task("google-research-datasets/mbpp", "full", "test", _mbpp_doc)}
 
 def _check_tasks(names:Sequence[str])->list[str]:
@@ -68,7 +62,8 @@ def _check_tasks(names:Sequence[str])->list[str]:
 def _task_file(task:str, folder:str|Path)->Path:
     "The one file of a folder that belongs to a task."
     found = sorted(p for p in Path(folder).iterdir() if p.name.startswith(task) and p.suffix in (".json", ".jsonl"))
-    if len(found) != 1: raise ValueError(f"folder must hold one file {task}*.json or .jsonl, got {[p.name for p in found]} in {str(folder)!r}")
+    if len(found) != 1:
+        raise ValueError(f"folder must hold one file {task}*.json or .jsonl, got {[p.name for p in found]} in {str(folder)!r}")
     return found[0]
 
 _COLUMNS: dict[str, dict[str, Any]] = {
@@ -126,17 +121,16 @@ def doc_prompt(
 
 def _stop_text(template:str)->list[str]:
     "What the template writes in front of a question, where an answer must have ended."
-    before = format_prompt("\0", template).split("\0")[0].rstrip().splitlines()
-    return before[-1:]
+    return format_prompt("\0", template).partition("\0")[0].rstrip().splitlines()[-1:]
 
 # %% ../../nbs/evaluate/06_tasks.ipynb #f0c7fab2
 class _PromptEncoder:
     "Takes the place of an lm-eval model's `tok_batch_encode`."
     def __init__(self, tokenizer:PreTrainedTokenizerBase)->None: self.tokenizer, self.cut = tokenizer, 0
     def __call__(self, strings:Sequence[str], left_truncate_len:int|None=None, **other:Any)->tuple[torch.Tensor, torch.Tensor]:
-        ids, pad = prompt_ids(self.tokenizer, list(strings)), self.tokenizer.pad_token_id
+        ids = prompt_ids(self.tokenizer, list(strings))
         self.cut += sum(len(i) > (left_truncate_len or len(i)) for i in ids)
-        return _left_pad([i[-(left_truncate_len or 0):] for i in ids], self.tokenizer.eos_token_id if pad is None else pad)
+        return _left_pad([i[-(left_truncate_len or 0):] for i in ids], _pad_token(self.tokenizer))
 
 # %% ../../nbs/evaluate/06_tasks.ipynb #cda17cf3
 _FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})[ \t]*([^\s`]*)[^`]*")
@@ -158,11 +152,10 @@ def _find_program(answer:str)->str:
     "The first fenced block of Python, or of no language, or the whole answer."
     return next((text for language, text in _fenced_blocks(answer) if language in ("", "python", "python3", "py")), answer)
 
-def _run_programs(answers:Iterable[Sequence[str]], docs:Iterable[Mapping[str, Any]], workers:int=2, *,
-                  allow_unisolated:bool=False)->list[dict[str, Any]]:
-    "The tests of each problem on the program that was answered."
+def _run_programs(answers:Iterable[Sequence[str]], docs:Iterable[Mapping[str, Any]], **how:Any)->list[dict[str, Any]]:
+    "The tests of each problem on the program that was answered; `how` goes to `_check_programs`."
     jobs = [_Job(_find_program(a[0]), d["tests"], d["setup"], d["asked"]) for a, d in zip(answers, docs)]
-    return [v._asdict() for v in _check_programs(jobs, workers, allow_unisolated=allow_unisolated)]
+    return [v._asdict() for v in _check_programs(jobs, **how)]
 
 def gsm8k_results(doc:Mapping[str, Any], results:Sequence[str])->dict[str, float]:
     "Scores of one GSM8K answer."

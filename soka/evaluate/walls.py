@@ -4,19 +4,9 @@
 
 # %% ../../nbs/evaluate/04_walls.ipynb #83802608
 from __future__ import annotations
-import functools
-import json
-import os
-import platform
-import re
-import shutil
-import signal
-import struct
-import subprocess
-import sys
-import tempfile
-import time
+import functools, json, os, platform, re, shutil, signal, struct, subprocess, sys, tempfile, time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,7 +33,7 @@ def _check_limits(limits:_Limits)->_Limits:
 
 _START = """
 import json, resource, sys
-for name, most in json.loads(sys.argv[1]).items(): resource.setrlimit(getattr(resource, name), (most, most))
+for name, limit in json.loads(sys.argv[1]).items(): resource.setrlimit(getattr(resource, name), (limit, limit))
 source, sys.argv[:] = sys.argv[2], ["program"]
 sys.path[:] = [p for p in sys.path if p and "site-packages" not in p and "dist-packages" not in p]
 exec(compile(source, "<start>", "exec"), {"__name__": "__main__"})
@@ -51,18 +41,19 @@ exec(compile(source, "<start>", "exec"), {"__name__": "__main__"})
 
 # %% ../../nbs/evaluate/04_walls.ipynb #d725fc0f
 _CALLS = {   # refused system calls: number on x86_64, on aarch64
-    "socket": (41, 198), "socketpair": (53, 199), "connect": (42, 203), "bind": (49, 200), "listen": (50, 201), "accept": (43, 202), "accept4": (288, 242),
-    "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "kcmp": (312, 272), "pidfd_getfd": (438, 438),
-    "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41), "chroot": (161, 51), "unshare": (272, 97), "setns": (308, 268),
-    "open_tree": (428, 428), "move_mount": (429, 429), "fsopen": (430, 430), "fsconfig": (431, 431), "fsmount": (432, 432), "fspick": (433, 433),
-    "mount_setattr": (442, 442), "name_to_handle_at": (303, 264), "open_by_handle_at": (304, 265), "fanotify_init": (300, 262),
-    "bpf": (321, 280), "perf_event_open": (298, 241), "userfaultfd": (323, 282), "io_uring_setup": (425, 425), "io_uring_enter": (426, 426),
-    "io_uring_register": (427, 427), "add_key": (248, 217), "request_key": (249, 218), "keyctl": (250, 219), "memfd_create": (319, 279),
-    "memfd_secret": (447, 447), "shmget": (29, 194), "msgget": (68, 186), "semget": (64, 190), "mq_open": (240, 180), "personality": (135, 92),
-    "kexec_load": (246, 104), "kexec_file_load": (320, 294), "init_module": (175, 105), "finit_module": (313, 273), "delete_module": (176, 106),
+    "socket": (41, 198), "socketpair": (53, 199), "connect": (42, 203), "bind": (49, 200), "listen": (50, 201), "accept": (43, 202),
+    "accept4": (288, 242), "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "kcmp": (312, 272),
+    "pidfd_getfd": (438, 438), "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41), "chroot": (161, 51),
+    "unshare": (272, 97), "setns": (308, 268), "open_tree": (428, 428), "move_mount": (429, 429), "fsopen": (430, 430),
+    "fsconfig": (431, 431), "fsmount": (432, 432), "fspick": (433, 433), "mount_setattr": (442, 442), "name_to_handle_at": (303, 264),
+    "open_by_handle_at": (304, 265), "fanotify_init": (300, 262), "bpf": (321, 280), "perf_event_open": (298, 241),
+    "userfaultfd": (323, 282), "io_uring_setup": (425, 425), "io_uring_enter": (426, 426), "io_uring_register": (427, 427),
+    "add_key": (248, 217), "request_key": (249, 218), "keyctl": (250, 219), "memfd_create": (319, 279), "memfd_secret": (447, 447),
+    "shmget": (29, 194), "msgget": (68, 186), "semget": (64, 190), "mq_open": (240, 180), "personality": (135, 92),
+    "kexec_load": (246, 104), "kexec_file_load": (320, 294), "init_module": (175, 105), "finit_module": (313, 273),
+    "delete_module": (176, 106),
 }
-
-_MACHINES = {"x86_64": (0, 0xC000003E, 56), "aarch64": (1, 0xC00000B7, 220)}   # column of CALLS, name for the kernel, number of `clone`
+_MACHINES = {"x86_64": (0, 0xC000003E, 56), "aarch64": (1, 0xC00000B7, 220)}   # column of `_CALLS`, kernel's name, number of `clone`
 
 # %% ../../nbs/evaluate/04_walls.ipynb #d1752bdf
 def _call_filter(machine:str)->bytes:
@@ -105,8 +96,9 @@ def _bwrap_command(python:_Python, limits:_Limits, seccomp:int, bwrap:str="bwrap
     "bubblewrap with everything separate and as little as possible inside."
     command = [bwrap, "--unshare-all", "--unshare-user", "--disable-userns", "--uid", "65534", "--gid", "65534", "--hostname", "sandbox",
                "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv"]
-    for name, value in (("PATH", "/usr/bin"), ("HOME", "/scratch"), ("LANG", "C.UTF-8"), ("PYTHONHASHSEED", "0"), ("LD_LIBRARY_PATH", "/python/lib")):
-        if name != "LD_LIBRARY_PATH" or python.prefix != Path("/usr"): command += ["--setenv", name, value]
+    env = {"PATH": "/usr/bin", "HOME": "/scratch", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}
+    if python.prefix != Path("/usr"): env["LD_LIBRARY_PATH"] = "/python/lib"
+    for name, value in env.items(): command += ["--setenv", name, value]
     command += ["--ro-bind", "/usr", "/usr", "--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"]
     for name in ("bin", "lib", "lib32", "lib64"):
         if Path("/", name).is_symlink(): command += ["--symlink", os.readlink(f"/{name}"), f"/{name}"]
@@ -121,7 +113,8 @@ def _start_limits(limits:_Limits, mode:str)->dict[str, int]:
     "The limits that a process sets for itself before it runs a program."
     common = {"RLIMIT_CPU": limits.cpu_seconds, "RLIMIT_FSIZE": limits.scratch_bytes, "RLIMIT_NOFILE": limits.files, "RLIMIT_CORE": 0}
     if sys.platform == "linux": common["RLIMIT_AS"] = limits.memory_bytes      # macOS refuses it
-    return {**common, "RLIMIT_NPROC": limits.processes, "RLIMIT_MSGQUEUE": 0} if mode == "bwrap" else common   # else it would count all of the user's
+    if mode == "bwrap": common |= {"RLIMIT_NPROC": limits.processes, "RLIMIT_MSGQUEUE": 0}   # else all of the user's would count
+    return common
 
 def _filter_pipe()->int:  # file descriptor
     "A pipe that holds this machine's filter."
@@ -146,8 +139,7 @@ def _spawn(source:str, mode:str, limits:_Limits, folder:str, pass_fds:Sequence[i
 
 def _stop(process:subprocess.Popen)->None:
     "Kill a process, its group, and with bubblewrap every process of its sandbox."
-    try: os.killpg(process.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError): pass
+    with suppress(ProcessLookupError, PermissionError): os.killpg(process.pid, signal.SIGKILL)
     process.kill()
     process.wait()
 
@@ -156,17 +148,17 @@ def _family(pid:int)->list[int]:
     found = [pid]
     for p in found:        # grows while it is walked
         for f in Path(f"/proc/{p}/task").glob("*/children"):
-            try: found += map(int, f.read_text().split())
-            except OSError: pass                # it has just ended
+            with suppress(OSError): found += map(int, f.read_text().split())   # it may just have ended
     return found
 
 def _memory_of(pid:int)->int:
     "What a process holds; 0 where it has ended, or where Linux does not tell."
-    try: return 1024*sum(int(m) for m in re.findall(r"^(?:Pss|SwapPss):\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M))
-    except OSError: pass
-    try: total, held, shared = map(int, Path(f"/proc/{pid}/statm").read_text().split()[:3])     # here the shared part of forks counts again
+    proc = Path(f"/proc/{pid}")
+    with suppress(OSError):
+        return 1024*sum(map(int, re.findall(r"^(?:Pss|SwapPss):\s+(\d+) kB", (proc/"smaps_rollup").read_text(), re.M)))
+    try: _, resident, shared = map(int, (proc/"statm").read_text().split()[:3])
     except OSError: return 0
-    return (held - shared)*os.sysconf("SC_PAGE_SIZE")
+    return (resident - shared)*os.sysconf("SC_PAGE_SIZE")   # what forks share counts again
 
 class _TooMuchMemory(Exception):
     "The processes of a program hold more than they may together."
@@ -187,7 +179,6 @@ class _Ended(NamedTuple):
     out: str          # what it printed, at most `scratch_bytes`
     err: str          # the same on standard error
 
-# %% ../../nbs/evaluate/04_walls.ipynb #0f8455e2
 def _run_source(source:str, mode:str="bwrap", limits:_Limits=_LIMITS)->_Ended:
     "Run a source to its end or its limits."
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
@@ -222,7 +213,7 @@ def fork_all():
         for c in children: os.kill(c, 9), os.waitpid(c, 0)
 libc = ctypes.CDLL(None, use_errno=True)
 held = {
-    "no file of the user": refused(lambda: open(SECRET), OSError) and not any(map(os.path.exists, [HOME, "/home", "/root", "/proc", "/etc/passwd", "/tmp"])),
+    "no file of the user": refused(lambda: open(SECRET), OSError) and not any(map(os.path.exists, PRIVATE)),
     "no write outside": all(refused(lambda p=p: open(p + "/x", "w"), OSError) for p in PLACES),
     "no socket": all(refused(lambda k=k: socket.socket(k), OSError) for k in [socket.AF_INET, socket.AF_UNIX]),
     "no other process": os.getpid() < 10 and refused(lambda: os.kill(OUTSIDE, 0), OSError),
@@ -242,8 +233,9 @@ def _try_walls(mode:str, places:Sequence[str])->_Ended:
         secret = Path(folder)/"secret.txt"
         secret.write_text("secret", encoding="utf-8")
         os.chmod(folder, 0o777)
-        facts = (str(secret), str(Path.home()), os.getpid(), [*places, folder])
-        return _run_source(f"SECRET, HOME, OUTSIDE, PLACES = {facts!r}\n{_PROBE}", mode)
+        private = [str(Path.home()), "/home", "/root", "/proc", "/etc/passwd", "/tmp"]
+        facts = (str(secret), private, os.getpid(), [*places, folder])
+        return _run_source(f"SECRET, PRIVATE, OUTSIDE, PLACES = {facts!r}\n{_PROBE}", mode)
 
 @functools.cache
 def _probe()->dict[str, bool]:  # claim -> does it hold?
@@ -254,11 +246,8 @@ def _probe()->dict[str, bool]:  # claim -> does it hold?
     return json.loads(ended.out)
 
 # %% ../../nbs/evaluate/04_walls.ipynb #67d706b1
-def find_mode(
-    *,
-    allow_unisolated:bool=False,  # run programs with all rights of this user, limits apart
-)->str:                           # "bwrap" or "none"
-    "How programs run here, or why they do not."
+def find_mode(*, allow_unisolated:bool=False)->str:   # "bwrap" or "none"
+    "How programs run here, or why they do not; unisolated they have all rights of this user, limits apart."
     if allow_unisolated: return "none"
     advice = "install bubblewrap 0.8 or later and allow user namespaces, or accept the danger with --allow-unisolated-programs"
     try: failed = [claim for claim, holds in _probe().items() if not holds]

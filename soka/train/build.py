@@ -10,12 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 import torch
-from peft import get_peft_model, LoraConfig, PeftConfig, PeftModel, prepare_model_for_kbit_training
+from peft import get_peft_model, LoraConfig, PeftModel, prepare_model_for_kbit_training
 from safetensors.torch import save_file
 from torch import nn, Tensor
 from transformers import BitsAndBytesConfig, PreTrainedTokenizerBase, set_seed
 from ..adapter.config import SoKAConfig
 from ..adapter.plan import with_plan
+from ..adapter.residual import Format, load_residual, plan_residual, quantize_residual
 from ..adapter.starts import with_gradients
 from ..adapter.targets import base_parameters
 from ..data.bases import model_path
@@ -25,6 +26,7 @@ from ..data.rows import heldout_split, load_rows
 from ..method.budget import parse_budget
 from .config import check_files, check_model, _plan_content, TrainConfig
 from .process import _made_once, main_process, _one_start, _this_process
+from ..weights.checkpoint import open_checkpoint
 from ..weights.loading import compute_dtype, load_whole, read_tokenizer
 from ..weights.quant import bnb, features, keep_cpu_weights, quantize_layers
 
@@ -33,22 +35,18 @@ __all__ = ['load_splits', 'load_tokenizer', 'load_frozen', 'soka_config', 'check
            'residual_on_quantized', 'encode_splits']
 
 # %% ../../nbs/train/03_build.ipynb #0633427a
-def load_splits(
-    config:TrainConfig,  # settings
-)->tuple[Any, Any]:      # training rows, held-out rows or None
-    "Rows to train on and rows to evaluate on."
-    n = config.eval_rows
-    if config.data == "problems": rows: Any = load_rows(word_problems(config.data_rows or 1, seed=config.seed, split="train"))
-    else: rows = load_rows(config.data, config.data_split, config.data_name, config.data_rows, (config.columns[0], config.columns[1]) if config.columns else None)
+def load_splits(config:TrainConfig)->tuple[Any, Any]:
+    "Rows to train on, and rows to evaluate on or None."
+    n, columns = config.eval_rows, (config.columns[0], config.columns[1]) if config.columns else None
+    def problems(rows:int, split:Any)->Any: return load_rows(word_problems(rows, seed=config.seed, split=split))
+    if config.data == "problems": rows = problems(config.data_rows or 1, "train")
+    else: rows = load_rows(config.data, config.data_split, config.data_name, config.data_rows, columns)
     if not n: return rows, None
     if config.eval_data is not None: return rows, load_rows(config.eval_data, config.eval_split, config.data_name, n)
-    if config.data == "problems": return rows, load_rows(word_problems(n, seed=config.seed, split="test"))
-    return tuple(heldout_split(rows, n))
+    return (rows, problems(n, "test")) if config.data == "problems" else tuple(heldout_split(rows, n))
 
 # %% ../../nbs/train/03_build.ipynb #beea3540
-def load_tokenizer(
-    config:TrainConfig,         # settings
-)->PreTrainedTokenizerBase:     # one that passes `check_tokenizer`
+def load_tokenizer(config:TrainConfig)->PreTrainedTokenizerBase:   # one that passes `check_tokenizer`
     "The base's tokenizer."
     tokenizer = read_tokenizer(model_path(config.model), config.revision)
     check_tokenizer(tokenizer)
@@ -66,12 +64,10 @@ def _quantization(config:TrainConfig, dtype:torch.dtype)->BitsAndBytesConfig|Non
 def _check_4bit(model:nn.Module)->None:
     "Refuse 4-bit layers on the CPU whose number of rows is not divisible by 32."
     for name, m in model.named_modules():
-        if type(m).__name__ == "Linear4bit" and m.weight.device.type == "cpu" and features(m)[0] % 32:
-            raise ValueError(f"4-bit on the CPU needs out_features divisible by 32, got {features(m)[0]} in {name}; use int8 or none")
+        if type(m).__name__ == "Linear4bit" and m.weight.device.type == "cpu" and (rows := features(m)[0]) % 32:
+            raise ValueError(f"4-bit on the CPU needs out_features divisible by 32, got {rows} in {name}; use int8 or none")
 
-def load_frozen(
-    config:TrainConfig,                      # settings
-)->tuple[Any, PreTrainedTokenizerBase]:      # model and tokenizer
+def load_frozen(config:TrainConfig)->tuple[Any, PreTrainedTokenizerBase]:
     "The base, stored and frozen as the settings say, and its tokenizer."
     tokenizer, dtype = load_tokenizer(config), compute_dtype(config.dtype)
     model = load_whole(model_path(config.model), revision=config.revision, dtype=dtype,
@@ -97,31 +93,38 @@ def soka_config(
     total:int,           # parameters of the base, what a budget's percentage is of
 )->SoKAConfig:
     "The settings of `soka.peft`."
-    return replace(config.soka_settings(), plan=config.plan, budget=None if config.budget is None else parse_budget(config.budget, total))
+    budget = None if config.budget is None else parse_budget(config.budget, total)
+    return replace(config.soka_settings(), plan=config.plan, budget=budget)
 
-def check_ready(
-    config:TrainConfig,
-)->None:               # an error names the first setting that a new run cannot use
+def check_ready(config:TrainConfig)->None:   # an error names the first setting that a new run cannot use
     "Look for what a new run will read, without opening a model: base, rows, plan."
     check_model(config.model)
     for key in ("data", "eval_data"): check_files(key, getattr(config, key))
     if config.method != "soka": return
-    if "update" in (config.source, config.rank_source): raise ValueError(f"source and rank_source must be gradient, weight or zero in training, got {config.source} and {config.rank_source}")
+    source, rank_source = config.source, config.rank_source
+    if "update" in (source, rank_source):
+        raise ValueError(f"source and rank_source must be gradient, weight or zero in training, got {source} and {rank_source}")
     if isinstance(config.plan, str): _plan_content(config.plan)   # not there: this says so
     if config.plan is not None: soka_config(config, 10**12)
 
 def _lora_config(config:TrainConfig, model:Any)->LoraConfig:
     "The settings of PEFT's LoRA, at the rank given or the largest that the budget pays for."
     ranks = {n: int(r) for n, r in (p.split("=") for p in config.rank_pattern or ())}
-    def at(r, **kw): return LoraConfig(r=r, rank_pattern=ranks, alpha_pattern=dict(ranks), lora_alpha=r, lora_dropout=config.dropout, target_modules=config.target_modules, task_type="CAUSAL_LM", **kw)
-    r = config.r
-    if r is None:
-        one: Any = get_peft_model(model, at(1))
-        unit = one.get_nb_trainable_parameters()[0]
-        one.unload()
-        budget = parse_budget(config.budget or 0, base_parameters(model))
-        if not (r := budget//unit): raise ValueError(f"budget must pay for rank 1 in every layer, {unit} parameters, got {budget}")
-    return at(r, init_lora_weights="pissa_niter_16" if config.method == "pissa" else True)
+    made = LoraConfig(r=config.r or 1, lora_alpha=config.r or 1, rank_pattern=ranks, alpha_pattern=dict(ranks), lora_dropout=config.dropout,
+                      target_modules=config.target_modules, task_type="CAUSAL_LM")
+    if config.r is None: made.r = made.lora_alpha = _paid_rank(config, model, made)
+    if config.method == "pissa": made.init_lora_weights = "pissa_niter_16"
+    made.base_model_name_or_path, made.revision = model_path(config.model), config.revision
+    return made
+
+def _paid_rank(config:TrainConfig, model:Any, one:LoraConfig)->int:
+    "The largest rank that the budget pays for; `one` has rank 1."
+    trial: Any = get_peft_model(model, one)
+    unit = trial.get_nb_trainable_parameters()[0]
+    trial.unload()
+    budget = parse_budget(config.budget or 0, base_parameters(model))
+    if budget < unit: raise ValueError(f"budget must pay for rank 1 in every layer, {unit} parameters, got {budget}")
+    return budget//unit
 
 # %% ../../nbs/train/03_build.ipynb #f57ef085
 def _first_batches(config:TrainConfig, tokenizer:PreTrainedTokenizerBase, data:Any, device:torch.device)->list[dict[str, Tensor]]:
@@ -131,9 +134,7 @@ def _first_batches(config:TrainConfig, tokenizer:PreTrainedTokenizerBase, data:A
     rows = [[data[i] for i in range(k, min(k + size, n))] for k in range(0, n, size)]
     return [{k: v.to(device) for k,v in collate(batch).items()} for batch in rows]
 
-def uses_gradients(
-    config:TrainConfig,  # settings
-)->bool:
+def uses_gradients(config:TrainConfig)->bool:
     "Are gradients of the first batches computed before training?"
     return config.method == "soka" and "gradient" in (config.source, config.rank_source) and config.gradient_batches > 0
 
@@ -148,19 +149,11 @@ def planned(
     made = soka_config(config, base_parameters(base))
     made.base_model_name_or_path, made.revision = model_path(config.model), config.revision
     if residual_on_quantized(config):
-        from soka.weights.checkpoint import open_checkpoint                         # imported here, since both import this module
-        from soka.adapter.residual import Format, plan_residual
         return plan_residual(base, made, open_checkpoint(config.model, config.revision), Format(config.quantize, config.double_quant))
     if uses_gradients(config) and tokenizer is not None and data is not None:
-        return with_gradients(made, base, _first_batches(config, tokenizer, data, base.device), together=False)   # the first process makes it for all
+        batches = _first_batches(config, tokenizer, data, base.device)
+        return with_gradients(made, base, batches, together=False)   # the first process makes it for all
     return with_plan(made, base, weight)
-
-def _adapter_config(config:TrainConfig, base:Any, tokenizer:PreTrainedTokenizerBase, data:Any=None)->PeftConfig:
-    "What PEFT needs to make the adapter of `method`."
-    if config.method == "soka": return planned(config, base, tokenizer, data)
-    made: Any = _lora_config(config, base)
-    made.base_model_name_or_path, made.revision = model_path(config.model), config.revision
-    return made
 
 # %% ../../nbs/train/03_build.ipynb #1e4bea19
 def residual_on_quantized(config:TrainConfig)->bool:
@@ -169,8 +162,6 @@ def residual_on_quantized(config:TrainConfig)->bool:
 
 def _on_residual(config:TrainConfig, base:Any, saved:str|None=None, *, trainable:bool=True)->PeftModel:
     "The base with a residual adapter, made from the floats of the checkpoint."
-    from soka.weights.checkpoint import open_checkpoint                         # imported here, since both import this module
-    from soka.adapter.residual import load_residual, quantize_residual
     floats = open_checkpoint(config.model, config.revision)
     if saved: return load_residual(base, saved, floats, is_trainable=trainable)
     return quantize_residual(base, planned(config, base), floats, iterations=config.iterations)
@@ -191,10 +182,13 @@ def _build_model(config:TrainConfig, data:Any=None, checkpoint:str|None=None,
     set_seed(config.seed)   # LoRA's start is random, and every process must draw the same
     if checkpoint and config.method == "soka" and config.source != "weight":
         return PeftModel.from_pretrained(base, checkpoint, is_trainable=True), tokenizer
-    if residual_on_quantized(config): return _on_residual(config, base, checkpoint) if checkpoint else _one_residual(config, base), tokenizer
-    def make()->Any: return get_peft_model(base, _adapter_config(config, base, tokenizer, data))
-    model: Any = _one_start(make, base) if config.method == "soka" else make()
-    if config.method == "pissa" and config.quantize != "none": quantize_layers(model, config.quantize, double_quant=config.double_quant, compute_dtype=compute_dtype(config.dtype))
+    if residual_on_quantized(config):
+        return _on_residual(config, base, checkpoint) if checkpoint else _one_residual(config, base), tokenizer
+    if config.method == "soka":
+        return _one_start(lambda: get_peft_model(base, planned(config, base, tokenizer, data)), base), tokenizer
+    model: Any = get_peft_model(base, _lora_config(config, base))
+    if config.method == "pissa" and config.quantize != "none":
+        quantize_layers(model, config.quantize, double_quant=config.double_quant, compute_dtype=compute_dtype(config.dtype))
     return model, tokenizer
 
 # %% ../../nbs/train/03_build.ipynb #02d7ec28
@@ -205,5 +199,6 @@ def encode_splits(config:TrainConfig, tokenizer:PreTrainedTokenizerBase)->tuple[
         made = encode_rows(rows, tokenizer, config.template, config.max_length, verbose=False)
         if main_process(): print(f"{name}: {made.report}")
         return made.dataset, made.report
-    pairs = [one(name, rows) for name, rows in zip(("train", "held out"), load_splits(config))]
-    return (pairs[0][0], pairs[1][0]), (pairs[0][1], pairs[1][1])
+    rows, held_out = load_splits(config)
+    (train, report), (evaluation, eval_report) = one("train", rows), one("held out", held_out)
+    return (train, evaluation), (report, eval_report)

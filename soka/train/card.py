@@ -4,7 +4,6 @@
 
 # %% ../../nbs/train/09_card.ipynb #bfc25ca9
 from __future__ import annotations
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,11 +37,13 @@ The whole record of the run is `run.json` in the folder above.
 
 def _load_code(config:TrainConfig)->str:
     "The lines that load the adapter."
-    soka = ["import soka.peft  # registers the method with PEFT"] if config.method == "soka" else []
-    if config.model == "base": return "\n".join([*soka, "from soka.train.run import load_run", "model, tokenizer, record = load_run(\"FOLDER OF THE RUN\")"])
-    if residual_on_quantized(config): return "\n".join([*soka, "from soka.adapter.residual import load_residual", f"model = load_residual({config.model!r}, \"THIS FOLDER\")"])
-    lines = ["from peft import PeftModel", "from transformers import AutoModelForCausalLM", f"base = AutoModelForCausalLM.from_pretrained({config.model!r})"]
-    return "\n".join([*soka, *lines, "model = PeftModel.from_pretrained(base, \"THIS FOLDER\")"])
+    if config.model == "base": lines = ["from soka.train import load_run", 'model, tokenizer, record = load_run("FOLDER OF THE RUN")']
+    elif residual_on_quantized(config):
+        lines = ["from soka.peft import load_residual", f'model = load_residual({config.model!r}, "THIS FOLDER")']
+    else:
+        lines = ["from peft import PeftModel", "from transformers import AutoModelForCausalLM",
+                 f"base = AutoModelForCausalLM.from_pretrained({config.model!r})", 'model = PeftModel.from_pretrained(base, "THIS FOLDER")']
+    return "\n".join(["import soka.peft  # registers the method with PEFT"]*(config.method == "soka") + lines)
 
 def nll_words(record:Mapping[str, Any])->str:
     "Held-out NLL before and after a run that evaluated."
@@ -62,10 +63,8 @@ def _save_adapter(model:PeftModel, config:TrainConfig, record:Mapping[str, Any],
     folder = Path(config.output_dir)/"adapter"
     kw: dict[str, Any] = {"state_dict": state} if state else {}
     if config.method == "pissa": kw["path_initial_model_for_weight_conversion"] = str(Path(config.output_dir)/"start")
+    model.peft_config["default"].base_model_name_or_path = config.model   # not this machine's path of the embedded base
     model.save_pretrained(str(folder), save_embedding_layers=False, **kw)
-    saved = json.loads((folder/"adapter_config.json").read_text(encoding="utf-8"))
-    saved["base_model_name_or_path"] = config.model   # PEFT knows the embedded base by this machine's path
-    (folder/"adapter_config.json").write_text(json.dumps(saved, indent=2, sort_keys=True), encoding="utf-8")
     (folder/"README.md").write_text(_model_card(record, config), encoding="utf-8")
     return folder
 

@@ -4,8 +4,7 @@
 
 # %% ../../nbs/train/01_config.ipynb #82c70d45
 from __future__ import annotations
-import os
-import re
+import os, re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -15,30 +14,29 @@ from ..adapter.config import AdapterSettings, SoKAConfig
 from ..data.encode import format_prompt
 from ..data.gguf import gguf_head
 from ..data.problems import MOST_PROBLEMS
-from ..settings import (check_fields, check_names, Count, CountOrZero, Modules, Name, Names, NotNegative, Part, Positive, read_json, read_yaml,
-    setting, shown)
+from ..settings import check_fields, check_names, Count, CountOrZero, Modules, Name, Names, NotNegative, Part, Positive
+from ..settings import read_json, read_yaml, setting, shown
 
 # %% auto #0
 __all__ = ['DTYPES', 'TwoNames', 'TrainConfig', 'recipe_values', 'read_recipe', 'check_model', 'check_files']
 
 # %% ../../nbs/train/01_config.ipynb #8e53f783
-_METHODS_TO_TRAIN = ("soka", "lora", "pissa")
-_QUANTIZERS = ("nf4", "fp4", "int8", "none")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-_SCHEDULERS = ("cosine", "linear", "constant_with_warmup", "constant", "inverse_sqrt", "polynomial", "cosine_with_restarts")   # transformers' others need settings of their own
+# transformers' others need settings of their own
+_SCHEDULERS = ("cosine", "linear", "constant_with_warmup", "constant", "inverse_sqrt", "polynomial", "cosine_with_restarts")
 
-_TrainMethod = Literal[_METHODS_TO_TRAIN]  # type: ignore[valid-type]
-_Quantizer = Literal[_QUANTIZERS]  # type: ignore[valid-type]
+_TrainMethod = Literal["soka", "lora", "pissa"]
+_Quantizer = Literal["nf4", "fp4", "int8", "none"]
 _Dtype = Literal[DTYPES]  # type: ignore[valid-type]
 _Scheduler = Literal[_SCHEDULERS]  # type: ignore[valid-type]
 TwoNames = Annotated[list[Name], Field(min_length=2, max_length=2, description="two names")]
-_Ranks = Annotated[list[Annotated[str, Field(max_length=500, pattern=r"^[\w.]+=[1-9][0-9]{0,8}$")]], Field(min_length=1, description="names with ranks as v_proj=2")]
+_Rank = Annotated[str, Field(max_length=500, pattern=r"^[\w.]+=[1-9][0-9]{0,8}$")]
+_Ranks = Annotated[list[_Rank], Field(min_length=1, description="names with ranks as v_proj=2")]
 _Text = Annotated[str, Field(min_length=1, max_length=20_000)]
 _RunSeed = Annotated[int, Field(ge=0, lt=2**32, description="an integer from 0 to 2**32 - 1")]   # what NumPy takes
 _Threads = Annotated[int, Field(ge=1, le=1024, description="an integer from 1 to 1024")]
 _PlanTable = Annotated[dict[str, Any], Field(description="the content of a plan file")]
 
-# %% ../../nbs/train/01_config.ipynb #afa4a2c2
 def _plan_content(path:str)->dict[str, Any]:
     "The plan that a setting names by its file."
     plan = read_json(path, "plan")
@@ -68,18 +66,23 @@ class TrainConfig(AdapterSettings):
     method: _TrainMethod = setting("soka", "adapter", "soka, lora or pissa")
     target_modules: Modules = setting("all-linear", "adapter", "layers to adapt: all-linear, a list of name endings, or a regex")
     rank_pattern: _Ranks | None = setting(None, "adapter", "lora, pissa: ranks that differ from r by name ending, as [v_proj=2]")
-    gradient_batches: CountOrZero = setting(8, "adapter", "source gradient: batches, from the start of the data, whose mean gradient is decomposed; 0 plans without gradients, and the first step makes the start")
-    iterations: Count = setting(5, "adapter", "mode residual on a quantized base: times to decompose and quantize each layer, see soka.adapter.residual")
+    gradient_batches: CountOrZero = setting(8, "adapter", "source gradient: batches, from the start of the data, whose mean gradient "
+                                              "is decomposed; 0 plans without gradients, and the first step makes the start")
+    iterations: Count = setting(5, "adapter", "mode residual on a quantized base: times to decompose and quantize each layer, "
+                                  "see soka.adapter.residual")
     plan: Name | _PlanTable | None = setting(None, "adapter", "JSON file written by soka plan, or its content; shape and rank come from it")
     dropout: Part = setting(0.0, "adapter", "dropout on the adapter's input, in [0, 1)")
-    dynamic_every: Count | None = setting(None, "adapter", "steps after which terms move to the layers that use theirs, again and again; null keeps the ranks")
-    dynamic_tolerance: Part = setting(0.001, "adapter", "dynamic_every: most that a layer's change may move then, as a share of its norm, in [0, 1)")
+    dynamic_every: Count | None = setting(None, "adapter", "steps after which terms move to the layers that use theirs, again and again; "
+                                                "null keeps the ranks")
+    dynamic_tolerance: Part = setting(0.001, "adapter", "dynamic_every: most that a layer's change may move then, as a share of its norm, "
+                                              "in [0, 1)")
     epochs: Positive = setting(1.0, "optimisation", "passes over the data")
     max_steps: Count | None = setting(None, "optimisation", "steps to take; overrides epochs")
     batch_size: Count = setting(32, "optimisation", "examples per device and forward")
     gradient_accumulation: Count = setting(1, "optimisation", "forwards per step")
     learning_rate: Positive = setting(0.02, "optimisation", "peak learning rate of AdamW")
-    adam_beta1: Part = setting(0.9, "optimisation", "decay of AdamW's mean gradient, in [0, 1); less is faster in short runs, see the page Claims")
+    adam_beta1: Part = setting(0.9, "optimisation", "decay of AdamW's mean gradient, in [0, 1); less is faster in short runs, "
+                                    "see the page Claims")
     adam_beta2: Part = setting(0.999, "optimisation", "decay of AdamW's mean squared gradient, in [0, 1)")
     weight_decay: NotNegative = setting(0.0, "optimisation", "decoupled weight decay")
     warmup_ratio: Part = setting(0.1, "optimisation", "share of the steps in which the rate rises, in [0, 1)")
@@ -107,21 +110,26 @@ class TrainConfig(AdapterSettings):
     def soka_settings(self)->SoKAConfig:
         "The settings of `soka.peft`, and with them its checks; a plan whose file is gone is left to `check_ready`."
         same = {f.name: getattr(self, f.name) for f in fields(AdapterSettings)}
-        return SoKAConfig(**same, plan=self.plan if isinstance(self.plan, dict) else None, seed=self.seed, target_modules=self.target_modules, soka_dropout=self.dropout, task_type="CAUSAL_LM")
+        return SoKAConfig(**same, plan=self.plan if isinstance(self.plan, dict) else None, seed=self.seed,
+                          target_modules=self.target_modules, soka_dropout=self.dropout, task_type="CAUSAL_LM")
 
 # %% ../../nbs/train/01_config.ipynb #20c1f1f4
 def _check_together(c:TrainConfig)->None:
     "Refuse settings that contradict each other."
     format_prompt("", c.template)
-    if c.method != "soka" and c.r is None and c.budget is None: raise ValueError(f"method {c.method} needs r or budget, got neither")
-    if c.method != "soka" and c.preset is not None: raise ValueError(f"preset is for method soka, got {c.preset!r} with method {c.method}")
-    if c.method != "soka" and c.plan is not None: raise ValueError(f"plan is for method soka, got {c.method}")
-    if c.plan is not None and c.rank_source is not None: raise ValueError(f"give plan or rank_source, not both, got {c.plan!r} and {c.rank_source!r}")
+    if c.method != "soka":
+        if c.r is None and c.budget is None: raise ValueError(f"method {c.method} needs r or budget, got neither")
+        if c.preset is not None: raise ValueError(f"preset is for method soka, got {c.preset!r} with method {c.method}")
+        if c.plan is not None: raise ValueError(f"plan is for method soka, got {c.method}")
+    if c.plan is not None and c.rank_source is not None:
+        raise ValueError(f"give plan or rank_source, not both, got {c.plan!r} and {c.rank_source!r}")
     if c.dynamic_every is not None and (c.method != "soka" or c.source == "weight"):
         raise ValueError(f"dynamic_every needs method soka with a source other than weight, got method {c.method} with source {c.source}")
     if c.method == "pissa" and c.quantize == "int8": raise NotImplementedError("method pissa needs quantize nf4, fp4 or none, got int8")
-    if c.rank_pattern is not None and (c.method == "soka" or c.r is None): raise ValueError(f"rank_pattern needs method lora or pissa with r, got {c.method} with r={c.r}")
-    if c.rank_source == "gradient" and not c.gradient_batches: raise ValueError(f"rank_source gradient needs gradient_batches of at least 1, got {c.gradient_batches}")
+    if c.rank_pattern is not None and (c.method == "soka" or c.r is None):
+        raise ValueError(f"rank_pattern needs method lora or pissa with r, got {c.method} with r={c.r}")
+    if c.rank_source == "gradient" and not c.gradient_batches:
+        raise ValueError(f"rank_source gradient needs gradient_batches of at least 1, got {c.gradient_batches}")
     if c.data == "problems" and c.data_rows is None: raise ValueError("data 'problems' needs data_rows, got null")
     if c.data == "problems" and (rows := max(c.data_rows or 0, c.eval_rows)) > MOST_PROBLEMS:
         raise ValueError(f"data 'problems' needs data_rows and eval_rows of at most {MOST_PROBLEMS:,}, got {rows}")
@@ -145,7 +153,7 @@ def recipe_values(
     if not isinstance(values, dict): raise ValueError(f"a recipe must be keys with values, got {type(values).__name__} in {path}")
     over = values.pop("extends", None)
     if not isinstance(over, str|None): raise TypeError(f"extends must be the path of a recipe, got {shown(over)} in {path}")
-    return {**(recipe_values(path.parent/over, (*seen, path.resolve())) if over else {}), **values}
+    return {**recipe_values(path.parent/over, (*seen, path.resolve())), **values} if over else values
 
 # %% ../../nbs/train/01_config.ipynb #39131cc1
 def read_recipe(
@@ -159,10 +167,8 @@ def read_recipe(
     return _make_config({**values, **overrides})
 
 # %% ../../nbs/train/01_config.ipynb #f59cd35d
-def check_model(
-    name:str,  # setting `model`
-)->None:       # a `FileNotFoundError` if it can be no model
-    "Refuse a folder without a model; whether the hub has a name is for the hub to say."
+def check_model(name:str)->None:   # a `FileNotFoundError` if it can be no model
+    "Refuse as `model` a folder without a model; whether the hub has a name is for the hub to say."
     if name.endswith(".gguf"):
         gguf_head(name)
         return
@@ -179,4 +185,5 @@ def check_files(
 )->None:                              # a `FileNotFoundError` names the first file that is not there
     "Refuse rows from a file that does not exist."
     for s in [source] if isinstance(source, str) else source or ():
-        if Path(s).suffix in (".json", ".jsonl") and not os.path.isfile(s): raise FileNotFoundError(f"{key} must be a file that exists, got {s!r}")
+        if Path(s).suffix in (".json", ".jsonl") and not os.path.isfile(s):
+            raise FileNotFoundError(f"{key} must be a file that exists, got {s!r}")

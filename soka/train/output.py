@@ -5,14 +5,14 @@
 # %% ../../nbs/train/08_output.ipynb #17482067
 from __future__ import annotations
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Literal
 from torch import nn
 from ..settings import check_value, Count, CountOrZero, read_json, shown, to_json
 from .checkpoints import _checkpoints, _PART
-from .config import _make_config, _plan_content, TrainConfig
+from .config import _make_config, TrainConfig
 from .process import _this_process
 from ..weights.fingerprint import compare, compare_weight, fingerprint, parse_fingerprint, readable, weight_fingerprint
 
@@ -49,16 +49,17 @@ def _check_record(record:Any)->None:
         check_value(path, (record[part] if part else record).get(key), kind)
     for e in record["eval"] if record["status"] == "finished" else (): check_value("eval_nll", e.get("eval_nll"), float|None)
 
-def read_record(
-    folder:str|Path,   # output folder of a run
-)->dict[str, Any]|None:
-    "The run's record; None where there is none."
-    path = Path(folder)/"run.json"
+def _read_checked(path:Path, what:str, check:Callable[[Any], None])->Any:
+    "The content of a JSON file that passes a check; None where there is no file."
     if not os.path.lexists(path): return None
-    record = read_json(path, "run.json")
-    try: _check_record(record)
-    except (TypeError, ValueError) as e: raise ValueError(f"run.json must be the record of a run, {str(path)!r} has: {e}") from e
-    return record
+    made = read_json(path, path.name)
+    try: check(made)
+    except (TypeError, ValueError) as e: raise ValueError(f"{path.name} must be the record of a {what}, {str(path)!r} has: {e}") from e
+    return made
+
+def read_record(folder:str|Path)->dict[str, Any]|None:
+    "The record in a run's output folder; None where there is none."
+    return _read_checked(Path(folder)/"run.json", "run", _check_record)
 
 def run_config(
     folder:str|Path,         # output folder of a run
@@ -79,32 +80,23 @@ def _make_output(folder:str|Path)->None:
         probe.unlink()
     except OSError as e: raise ValueError(f"output_dir must be a folder that can be written, got {name!r}: {e.strerror}") from e
 
-# %% ../../nbs/train/08_output.ipynb #aa42f633
 _RUN_FILES = ("adapter", "start", "run.png", _PART)   # what a run writes beside its record and checkpoints
 
 def _leftovers(folder:str|Path)->list[str]:
     "What stands in a folder as a run would write it."
     return [n for n in _RUN_FILES if os.path.lexists(Path(folder)/n)] + [p.name for p in _checkpoints(folder).values()]
 
-def check_output(
-    config:TrainConfig,  # settings
-)->str|None:             # status of the run with these settings that the folder holds: finished, running, interrupted or failed
+def check_output(config:TrainConfig)->str|None:   # status of the run with these settings that the folder holds, one of `_STATUSES`
     "Make `output_dir`, or raise if it cannot be written or belongs to another run."
     _make_output(config.output_dir)
     record = read_record(config.output_dir)
     if record is None:
         if found := _leftovers(name := config.output_dir):
             raise ValueError(f"output_dir must be unused or hold a run with its run.json, got {name!r}, which holds {found[0]} without one")
-        if isinstance(config.plan, str): _plan_content(config.plan)   # not there: this says so
         return None
     if not config.resume: raise ValueError(f"output_dir must be unused with resume off, got {config.output_dir!r}, which holds a run")
     _check_same(record, asdict(config), config.output_dir)
     return record["status"]
-
-def _lost_plan(path:str, old:dict|None, status:str)->dict:
-    "The plan that a finished run recorded, where its file is gone."
-    if old is None or status != "finished": raise FileNotFoundError(f"plan must be a file that exists, got {path!r}")
-    return old
 
 def _check_same_plan(old:dict, new:dict, folder:str)->None:
     for n in {**old, **new}:
@@ -113,15 +105,20 @@ def _check_same_plan(old:dict, new:dict, folder:str)->None:
             raise ValueError(f"output_dir must be unused or hold a run of the same plan, {folder!r} has {differ}")
 
 def _check_same(record:dict, new:dict, folder:str)->None:
-    old, free = {f.name: f.default for f in fields(TrainConfig)} | record["settings"], () if record["status"] == "finished" else _BATCH_SETTINGS
-    if free and (was := rows_per_step(old, record["hardware"]["processes"])) != (now := rows_per_step(new, _this_process().num_processes)):
-        raise ValueError(f"batch_size x gradient_accumulation x processes must stay {was}, as {folder!r} began, got {now}")
-    old = {k: v for k, v in old.items() if k in new}
+    "Refuse settings of another run than the recorded one."
+    old = {f.name: f.default for f in fields(TrainConfig)} | record["settings"]
+    finished = record["status"] == "finished"
+    free = SIDE_SETTINGS + _BATCH_SETTINGS*(not finished)
+    if not finished:
+        was, now = rows_per_step(old, record["hardware"]["processes"]), rows_per_step(new, _this_process().num_processes)
+        if was != now: raise ValueError(f"batch_size x gradient_accumulation x processes must stay {was}, as {folder!r} began, got {now}")
     if isinstance(old["plan"], str): old["plan"] = record["adapter"].get("plan")   # earlier versions kept the file's name
-    if isinstance(new["plan"], str): new = {**new, "plan": _lost_plan(new["plan"], old["plan"], record["status"])}
+    if isinstance(new["plan"], str):   # its file is gone
+        if old["plan"] is None or not finished: raise FileNotFoundError(f"plan must be a file that exists, got {new['plan']!r}")
+        new = {**new, "plan": old["plan"]}
     if isinstance(old["plan"], dict) and isinstance(new["plan"], dict): _check_same_plan(old["plan"], new["plan"], folder)
     for key in new:
-        if key in SIDE_SETTINGS or key in free or old.get(key) == new[key]: continue
+        if key in free or old.get(key) == new[key]: continue
         differ = f"{key} {shown(old.get(key))}, got {shown(new[key])}"
         raise ValueError(f"output_dir must be unused or hold a run of the same settings, {folder!r} has {differ}")
 
@@ -159,8 +156,12 @@ def _check_same_data(old:Mapping[str, Any], new:Mapping[str, Any])->None:
             raise ValueError(f"the tokenizer must be the one that the run began with, got other tokens for the same rows: {here}")
 
 # %% ../../nbs/train/08_output.ipynb #272c9f09
-def write_record(record:dict, folder:str|Path)->None:
-    "Write `run.json` in one piece: a reader never sees half a file."
-    path = Path(folder)/"run.json"
+def write_record(
+    record:Mapping[str, Any],
+    folder:str|Path,        # output folder
+    name:str="run.json",
+)->None:
+    "Write a record in one piece: a reader never sees half a file."
+    path = Path(folder)/name
     path.with_suffix(".tmp").write_text(to_json(record, 1) + "\n", encoding="utf-8")
     os.replace(path.with_suffix(".tmp"), path)

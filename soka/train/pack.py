@@ -4,7 +4,7 @@
 
 # %% ../../nbs/train/11_pack.ipynb #a5f47598
 from __future__ import annotations
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 import torch
 from torch import Tensor
@@ -18,40 +18,28 @@ __all__ = []
 # %% ../../nbs/train/11_pack.ipynb #55037e38
 def _fit_rows(lengths:Sequence[int], length:int)->list[list[int]]:
     "Examples by row, in few rows that are about as long as each other."
-    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
-    def deal(choose:Callable[[list[int], int], int|None])->tuple[list[list[int]], list[int]]:
-        rows: list[list[int]] = []
-        used: list[int] = []
-        for i in order:
-            if (k := choose(used, lengths[i])) is None:
-                k = len(rows)
-                rows.append([])
-                used.append(0)
-            rows[k].append(i)
-            used[k] += lengths[i]
-        return rows, used
-    first, used = deal(lambda used, n: next((k for k, u in enumerate(used) if u + n <= length), None))
-    even, spread = deal(lambda used, n: used.index(min(used)) if len(used) == len(first) else None)
-    return even if max(spread, default=0) <= max(used, default=0) else first
+    def used(row): return sum(lengths[i] for i in row)
+    longest_first = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    rows: list[list[int]] = []
+    for i in longest_first:   # into the first row with room
+        row = next((row for row in rows if used(row) + lengths[i] <= length), None)
+        if row is None: rows.append([i])
+        else: row.append(i)
+    even: list[list[int]] = [[] for _ in rows]
+    for i in longest_first: min(even, key=used).append(i)
+    return even if max(map(used, even), default=0) <= max(map(used, rows), default=0) else rows
 
 # %% ../../nbs/train/11_pack.ipynb #e18c0916
 class _PackedCollator:
     "Puts the examples of a batch into as few rows as it can, for `Trainer(data_collator=...)`."
-    def __init__(
-        self,
-        tokenizer:PreTrainedTokenizerBase,  # pads as in `Collator`
-        length:int,                         # most tokens of a row
-        multiple:int=8,                     # the width is a multiple of this
-    )->None:
+    def __init__(self, tokenizer:PreTrainedTokenizerBase, length:int, multiple:int=8)->None:
+        "Rows have at most `length` tokens, and their width is a multiple of `multiple`; padding is `Collator`'s."
         if length < 1: raise ValueError(f"length must be at least 1, got {length}")
         self.fill = {k: v for k, v in Collator(tokenizer, multiple).fill.items() if k != "attention_mask"}
         self.length, self.multiple = length, multiple
 
-    def __call__(
-        self,
-        examples:Sequence[Mapping],  # rows of an encoded data set
-    )->dict[str, Tensor]:            # each of shape (rows, width), int64
-        "One batch: input_ids, labels, position_ids."
+    def __call__(self, examples:Sequence[Mapping])->dict[str, Tensor]:
+        "One batch of encoded rows: input_ids, labels, position_ids, each of shape (rows, width), int64."
         sizes = [len(e["input_ids"]) for e in examples]
         rows = _fit_rows(sizes, self.length)
         full = max(sum(sizes[i] for i in row) for row in rows)
@@ -63,18 +51,19 @@ class _PackedCollator:
         return {k: torch.tensor([line(row, k) for row in rows]) for k in (*self.fill, "position_ids")}
 
 # %% ../../nbs/train/11_pack.ipynb #5b55023c
-def _leak(model:Any)->float:
+def _influence(model:Any)->float:
     "How far the second example's logits move when the first example of its row changes, as a share of their size."
     n = 6
-    device, most = next(model.parameters()).device, model.get_input_embeddings().weight.shape[0] - 1
-    ids = torch.tensor([[min(k, most) for k in range(3, 3 + 2*n)], [*[most]*n, *(min(k, most) for k in range(3 + n, 3 + 2*n))]], device=device)
+    device, last = next(model.parameters()).device, model.get_input_embeddings().weight.shape[0] - 1
+    ids = torch.arange(3, 3 + 2*n, device=device).clamp(max=last)
+    changed = torch.cat([torch.full_like(ids[:n], last), ids[n:]])
     places = torch.arange(n, device=device).repeat(2)[None]
-    with evaluating(model): one, two = (model(input_ids=x[None], position_ids=places).logits[0, n:].float() for x in ids)
+    with evaluating(model): one, two = (model(input_ids=x[None], position_ids=places).logits[0, n:].float() for x in (ids, changed))
     return float((one - two).norm()/one.norm())
 
 def _check_packing(model:Any)->None:
     "Refuse packing where attention crosses examples."
-    if (moved := _leak(model)) < 1e-3: return
+    if (moved := _influence(model)) < 1e-3: return
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     raise ValueError("packing needs attention that keeps the examples of a row apart, "
                      f"got {inner.config._attn_implementation}, whose logits move by {moved:.1%}; set packing to false")

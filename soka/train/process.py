@@ -24,18 +24,21 @@ __all__ = ['main_process']
 # %% ../../nbs/train/02_process.ipynb #9f8d229c
 def _this_process()->PartialState:
     "Accelerate's view of this process: its device, and the processes beside it."
-    several = int(os.environ.get("WORLD_SIZE", 1)) > 1   # the others wait while the first decomposes, longer than NCCL's ten minutes
-    return PartialState(cpu=not torch.accelerator.is_available(), **({"timeout": timedelta(hours=2)} if several else {}))   # unless told, it overlooks other processes on a CPU
+    told: dict[str, Any] = {"cpu": not torch.accelerator.is_available()}   # else it overlooks other processes on a CPU
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1: told["timeout"] = timedelta(hours=2)   # NCCL's ten minutes end while one decomposes
+    return PartialState(**told)
 
 # %% ../../nbs/train/02_process.ipynb #b2387898
 def _made_once(make:Callable[[], PeftModel], read:Callable[[SoKAConfig, dict[str, Tensor]], PeftModel])->PeftModel:
     "A start, made by the first process and read by the others."
     here = _this_process()
     if here.num_processes == 1: return make()
-    model = make() if here.is_main_process else None
-    sent: list[Any] = [(with_record(model.peft_config["default"]), get_peft_model_state_dict(model, save_embedding_layers=False)) if model else None]
+    sent: list[Any] = [None]
+    if here.is_main_process:
+        model = make()
+        sent = [(with_record(model.peft_config["default"]), get_peft_model_state_dict(model, save_embedding_layers=False))]
     broadcast_object_list(sent)
-    return read(*sent[0]) if model is None else model
+    return model if here.is_main_process else read(*sent[0])
 
 def _one_start(make:Callable[[], PeftModel], base:Any)->PeftModel:
     "SoKA's start on a base that is as it was loaded."

@@ -4,16 +4,11 @@
 
 # %% ../../nbs/train/07_record.ipynb #19a3917f
 from __future__ import annotations
-import math
-import platform
-import re
-import subprocess
-import sys
+import math, platform, re, subprocess, sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, TYPE_CHECKING
+from typing import Any
 import soka
 import torch
 from peft import PeftModel
@@ -22,29 +17,22 @@ from transformers import Trainer
 from ..adapter.config import with_record
 from ..adapter.targets import base_parameters
 from ..data.encode import DataReport
+from ..evaluate.harness import versions
 from ..settings import shown
 from .config import TrainConfig
 from .process import _this_process
 from ..weights.fingerprint import readable
 from ..weights.loading import compute_dtype
 from ..weights.quant import features
-if TYPE_CHECKING: from soka.train.trainer import _RunLog
 
 # %% auto #0
-__all__ = ['versions', 'commit', 'hardware']
-
-# %% ../../nbs/train/07_record.ipynb #94553ec1
-def versions()->dict[str, str|None]:
-    "Versions of what decides a result."
-    def one(name):
-        try: return version(name)
-        except PackageNotFoundError: return None
-    return {"python": platform.python_version(), "soka": soka.__version__, **{n: one(n) for n in ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "datasets")}}
+__all__ = ['commit', 'hardware']
 
 # %% ../../nbs/train/07_record.ipynb #c39bdb3a
 def commit()->str|None:
     "Commit of the checkout that soka is imported from, with `+` if files were changed; None outside a checkout."
-    def git(*args): return subprocess.run(["git", *args], cwd=Path(soka.__file__).parent, capture_output=True, text=True, check=True).stdout.strip()
+    folder = Path(soka.__file__).parent
+    def git(*args): return subprocess.run(["git", *args], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
     try: return git("rev-parse", "HEAD") + "+"*bool(git("status", "--porcelain", "--untracked-files=no"))
     except (OSError, subprocess.CalledProcessError): return None
 
@@ -76,14 +64,15 @@ def _layer_ranks(model:PeftModel)->dict[str, int]:
 def _linear_work(base:Any)->tuple[dict[str, int], dict[str, int]]:
     "The weights that activations are multiplied by, without the output layer's."
     head = base.get_output_embeddings()
-    layers = {n: m for n,m in base.named_modules() if m is not head and isinstance(getattr(m, "weight", None), Tensor) and readable(m)}
-    linear = {n: math.prod(features(m)) for n,m in layers.items()}
+    def counted(m): return m is not head and isinstance(getattr(m, "weight", None), Tensor) and readable(m)
+    linear = {n: math.prod(features(m)) for n,m in base.named_modules() if counted(m)}
     return linear, {n: p.numel() for n,p in base.named_parameters() if p.dim() == 3 and "conv" not in n}
 
 def _left_out(work:tuple[Mapping[str, int], Mapping[str, int]], adapted:Iterable[str], targets:Any)->str:
     "A line on targets that leave more than half of the linear work as it is."
     (linear, stacks), names = work, set(adapted)
-    may = {**linear, **stacks} if targets == "all-linear" else stacks   # a list of names asks for those alone, and no name reaches a stack
+    # a list of names asks for those alone, and no name reaches a stack
+    may = {**linear, **stacks} if targets == "all-linear" else stacks
     rest = {n: k for n,k in may.items() if not names & {n, n.rpartition(".")[0]}}
     total, left = sum(linear.values()) + sum(stacks.values()), sum(rest.values())
     if 2*left <= total: return ""
@@ -103,19 +92,20 @@ def _data_record(reports:Sequence[DataReport|None])->dict[str, dict]:
 
 def _start_record(config:TrainConfig, model:PeftModel, reports:Sequence[DataReport|None])->dict[str, Any]:
     "What is known before the first step."
-    return {"status": "running", "settings": asdict(config), "dtype": str(compute_dtype(config.dtype)).removeprefix("torch."), "versions": versions(),
-            "commit": commit(), "hardware": hardware(), "data": _data_record(reports), "adapter": _describe_adapter(model, config)}
+    dtype = str(compute_dtype(config.dtype)).removeprefix("torch.")
+    return {"status": "running", "settings": asdict(config), "dtype": dtype, "versions": versions(), "commit": commit(),
+            "hardware": hardware(), "data": _data_record(reports), "adapter": _describe_adapter(model, config)}
 
 def _total_speed(sessions:Sequence[Mapping[str, Any]])->dict[str, Any]:
     "Tokens, seconds and memory of all sessions of a run."
-    add = {k: sum(s[k] for s in sessions) for k in ("tokens", "train_seconds", "wall_seconds")}
+    tokens, seconds, wall = (sum(s[k] for s in sessions) for k in ("tokens", "train_seconds", "wall_seconds"))
     memory = [s["peak_memory_bytes"] for s in sessions if s["peak_memory_bytes"]]
-    return {"tokens": add["tokens"], "train_seconds": add["train_seconds"], "tokens_per_second": add["tokens"]/add["train_seconds"] if add["tokens"] else None,
-            "wall_seconds": add["wall_seconds"], "peak_memory_bytes": max(memory, default=None)}
+    return {"tokens": tokens, "train_seconds": seconds, "tokens_per_second": tokens/seconds if tokens else None,
+            "wall_seconds": wall, "peak_memory_bytes": max(memory, default=None)}
 
-def _end_record(record:dict, trainer:Trainer, log:_RunLog, status:str="finished")->dict[str, Any]:
+def _end_record(record:dict, trainer:Trainer, log:Any, status:str="finished")->dict[str, Any]:
     "The same, with what was measured."
     history, sessions = trainer.state.log_history, log.sessions(trainer.state)
-    pick = lambda key, *names: [{k: e[k] for k in ("step", *names) if k in e} for e in history if key in e]
+    def entries(*keys): return [{k: e[k] for k in ("step", *keys) if k in e} for e in history if keys[0] in e]
     return {**record, "status": status, "steps": trainer.state.global_step, "speed": _total_speed(sessions), "sessions": sessions,
-            "log": pick("loss", "loss", "grad_norm", "learning_rate"), "eval": pick("eval_nll", "eval_nll")}
+            "log": entries("loss", "grad_norm", "learning_rate"), "eval": entries("eval_nll")}

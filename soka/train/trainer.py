@@ -26,38 +26,29 @@ from ..weights.loading import compute_dtype
 __all__ = []
 
 # %% ../../nbs/train/06_trainer.ipynb #5eaae456
-def _schedule_arguments(c:TrainConfig)->dict[str, Any]:
-    "Optimiser, schedule and batches."
-    # transformers 5 has no warmup_ratio: there a warmup_steps below 1 is the ratio
-    warmup = "warmup_ratio" if "warmup_ratio" in TrainingArguments.__dataclass_fields__ else "warmup_steps"
-    made = dict(num_train_epochs=c.epochs, max_steps=c.max_steps or -1, per_device_train_batch_size=c.batch_size, per_device_eval_batch_size=c.batch_size,
-                gradient_accumulation_steps=c.gradient_accumulation, learning_rate=c.learning_rate, weight_decay=c.weight_decay,
-                adam_beta1=c.adam_beta1, adam_beta2=c.adam_beta2, lr_scheduler_type=c.lr_scheduler, max_grad_norm=c.max_grad_norm, seed=c.seed)
-    if c.gradient_checkpointing: made |= dict(gradient_checkpointing=True, gradient_checkpointing_kwargs={"use_reentrant": False})
-    return made | {warmup: c.warmup_ratio}
-
-def _report_arguments(c:TrainConfig, fresh:bool)->dict[str, Any]:
-    "Logs, evaluations and checkpoints."
-    evaluate = c.eval_rows > 0
-    return dict(output_dir=c.output_dir, logging_steps=c.logging_steps, eval_strategy="steps" if evaluate else "no", eval_steps=c.eval_steps,
-                eval_on_start=evaluate and fresh, save_strategy="steps", save_steps=c.save_steps, save_total_limit=c.save_total_limit,
-                report_to=["tensorboard"] if c.tensorboard else [], disable_tqdm=True, include_num_input_tokens_seen="all" if c.packing else "non_padding")
-
-def _training_arguments(config:TrainConfig, fresh:bool=True)->TrainingArguments:
+def _training_arguments(c:TrainConfig, fresh:bool=True)->TrainingArguments:
     "The settings in `Trainer`'s words."
-    dtype, device = compute_dtype(config.dtype), _this_process().device.type
-    args = TrainingArguments(**_schedule_arguments(config), **_report_arguments(config, fresh), bf16=dtype == torch.bfloat16, fp16=dtype == torch.float16,
-                             use_cpu=device == "cpu", dataloader_pin_memory=device == "cuda", label_names=["labels"], ddp_find_unused_parameters=False,
-                             logging_nan_inf_filter=False)   # such a loss ends the run
+    same = ("learning_rate", "weight_decay", "adam_beta1", "adam_beta2", "max_grad_norm", "seed", "output_dir",
+            "logging_steps", "eval_steps", "save_steps", "save_total_limit")
+    # transformers 5 has no warmup_ratio: there a warmup_steps below 1 is the ratio
+    more: dict[str, Any] = {"warmup_ratio" if "warmup_ratio" in TrainingArguments.__dataclass_fields__ else "warmup_steps": c.warmup_ratio}
+    if c.gradient_checkpointing: more |= dict(gradient_checkpointing=True, gradient_checkpointing_kwargs={"use_reentrant": False})
+    dtype, device, evaluate = compute_dtype(c.dtype), _this_process().device.type, c.eval_rows > 0
+    args = TrainingArguments(
+        **{k: getattr(c, k) for k in same}, **more, num_train_epochs=c.epochs, max_steps=c.max_steps or -1,
+        lr_scheduler_type=c.lr_scheduler, per_device_train_batch_size=c.batch_size, per_device_eval_batch_size=c.batch_size,
+        gradient_accumulation_steps=c.gradient_accumulation, eval_strategy="steps" if evaluate else "no", eval_on_start=evaluate and fresh,
+        save_strategy="steps", bf16=dtype == torch.bfloat16, fp16=dtype == torch.float16,
+        use_cpu=device == "cpu", dataloader_pin_memory=device == "cuda",
+        report_to=["tensorboard"] if c.tensorboard else [], disable_tqdm=True, label_names=["labels"], ddp_find_unused_parameters=False,
+        include_num_input_tokens_seen="all" if c.packing else "non_padding",
+        logging_nan_inf_filter=False)   # such a loss ends the run
     args._n_gpu = min(args.n_gpu, 1)   # several GPUs are torchrun's; Trainer's DataParallel cannot copy a quantized base
     return args
 
 # %% ../../nbs/train/06_trainer.ipynb #a37a462b
-def _to_nll(
-    logits:Any,     # scores, (B, T, vocabulary), or a tuple that starts with them
-    labels:Tensor,  # (B, T)
-)->Tensor:          # (B, 2)
-    "What `Trainer` keeps of an evaluation batch."
+def _to_nll(logits:Any, labels:Tensor)->Tensor:   # (B, 2)
+    "What `Trainer` keeps of an evaluation batch; `logits` may be a tuple that starts with the scores."
     return token_nll(logits[0] if isinstance(logits, tuple) else logits, labels)
 
 def _nll_metric(prediction:Any)->dict[str, float]:
@@ -83,7 +74,8 @@ class _RunLog(TrainerCallback):
 
     def on_train_begin(self, args:Any, state:Any, control:Any, **kw:Any)->None:
         self.began, self.first, self.counted = time.perf_counter(), state.global_step, state.num_input_tokens_seen
-        self.bar = tqdm(total=state.max_steps, initial=state.global_step, unit="step", disable=None if state.is_world_process_zero else True)
+        hidden = None if state.is_world_process_zero else True   # None: shown on a terminal
+        self.bar = tqdm(total=state.max_steps, initial=state.global_step, unit="step", disable=hidden)
         if torch.cuda.is_available(): torch.cuda.reset_peak_memory_stats()
 
     def on_step_end(self, args:Any, state:Any, control:Any, **kw:Any)->None: self.bar.update(1)
@@ -98,8 +90,9 @@ class _RunLog(TrainerCallback):
     def sessions(self, state:Any)->list[dict[str, Any]]:
         "What each process has trained until now, this one last."
         now = time.perf_counter()
-        here = {"steps": [self.first, state.global_step], "tokens": state.num_input_tokens_seen - self.counted, "train_seconds": (self.ended or now) - self.began,
-                "wall_seconds": now - self.started, "peak_memory_bytes": _peak_memory(), **self.about}
+        here = {"steps": [self.first, state.global_step], "tokens": state.num_input_tokens_seen - self.counted,
+                "train_seconds": (self.ended or now) - self.began, "wall_seconds": now - self.started,
+                "peak_memory_bytes": _peak_memory(), **self.about}
         return [*self.earlier, here]
 
     def on_log(self, args:Any, state:Any, control:Any, logs:Any=None, **kw:Any)->None:
@@ -109,16 +102,17 @@ def _make_trainer(config:TrainConfig, model:PeftModel, tokenizer:PreTrainedToken
                   fresh:bool=True)->_SafeTrainer:
     "A `Trainer` that measures the likelihood per answer token and logs lines."
     if config.packing: _check_packing(model)
-    trainer = _SafeTrainer(model=model, args=_training_arguments(config, fresh), train_dataset=sets[0], eval_dataset=sets[1], data_collator=Collator(tokenizer),
-                      compute_metrics=_nll_metric, preprocess_logits_for_metrics=_to_nll)
+    trainer = _SafeTrainer(model=model, args=_training_arguments(config, fresh), train_dataset=sets[0], eval_dataset=sets[1],
+                           data_collator=Collator(tokenizer), compute_metrics=_nll_metric, preprocess_logits_for_metrics=_to_nll)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(log := _RunLog())
     trainer.add_callback(_Watch(tqdm.write))
     trainer.note = lambda: {"sessions": log.sessions(trainer.state)}
     if config.packing: _pack_training(trainer, _PackedCollator(tokenizer, config.max_length))
-    if config.dynamic_every: trainer.add_callback(_DynamicRank(config.dynamic_every, tolerance=config.dynamic_tolerance, seed=config.seed))
+    if config.dynamic_every:
+        trainer.add_callback(_DynamicRank(config.dynamic_every, tolerance=config.dynamic_tolerance, seed=config.seed))
     return trainer
 
-def _run_log(trainer:Trainer)->_RunLog:
-    "The log among a trainer's callbacks."
-    return next(c for c in trainer.callback_handler.callbacks if isinstance(c, _RunLog))
+def _callback(trainer:Trainer, kind:type)->Any:
+    "The first of a trainer's callbacks that is of a kind, or None."
+    return next((c for c in trainer.callback_handler.callbacks if isinstance(c, kind)), None)
