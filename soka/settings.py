@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['Count', 'CountOrZero', 'Seed', 'Positive', 'NotNegative', 'Part', 'Share', 'Line', 'Name', 'Names', 'ModulesOrNone',
-           'Modules', 'Words', 'Shape', 'check_regex', 'shown', 'check_value', 'kinds', 'check_fields', 'check_names',
-           'make', 'setting', 'parse_yaml', 'read_text', 'read_yaml', 'parse_json', 'read_json', 'to_json']
+           'Modules', 'Words', 'Shape', 'check_regex', 'shown', 'check_value', 'kinds', 'check_fields', 'check_choice',
+           'check_names', 'make', 'setting', 'parse_yaml', 'read_text', 'read_yaml', 'parse_json', 'read_json',
+           'to_json']
 
 # %% ../nbs/settings.ipynb #512ea89a
 import json
@@ -13,7 +14,7 @@ import math
 import os
 import re
 import reprlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import field, fields, MISSING
 from difflib import get_close_matches
 from functools import lru_cache
@@ -118,6 +119,14 @@ def check_fields(
         setattr(settings, name, check_value(name, getattr(settings, name), kind, wrong))
 
 # %% ../nbs/settings.ipynb #ac708871
+def check_choice(
+    name:str,               # of the argument
+    value:Any,              # what was given
+    known:Collection[str],  # what is allowed
+)->None:                    # a `ValueError` names both
+    "Refuse a value that is not one of `known`."
+    if value not in known: raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, got {value!r}")
+
 def check_names(
     given:Iterable[Any],   # names
     known:Iterable[str],

@@ -94,5 +94,5 @@ def choose_shape(
     if len(found) == 1: return found[0]
     W = W.detach().to(torch.promote_types(W.dtype, torch.float32))
     W = W/_unit_scale(W)
-    held = [sketched(W, s, terms*unit, seed) for s in found]
-    return next(s for s,e in zip(found, held) if e >= 0.95*max(held))
+    energies = [sketched(W, s, terms*unit, seed) for s in found]
+    return next(s for s, e in zip(found, energies) if e >= 0.95*max(energies))

@@ -4,12 +4,11 @@
 
 # %% ../../nbs/method/09_plan.ipynb #03d1dd78
 from __future__ import annotations
-import json
 import os
 from pathlib import Path
 from typing import NamedTuple
 from .shape import check_shape, KronShape
-from ..settings import shown
+from ..settings import read_json, shown
 
 # %% auto #0
 __all__ = ['LayerPlan', 'read_plan', 'write_plan', 'read_plan_file', 'check_plan']
@@ -46,11 +45,9 @@ def read_plan_file(
     path:str|os.PathLike,   # JSON file
 )->dict[str, list[int]]:    # [m1, n1, m2, n2, r] by layer name
     "The plan that `soka plan` wrote."
-    if not Path(path).is_file(): raise FileNotFoundError(f"plan must be a file that exists, got {str(path)!r}")
-    try: plan = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as e: raise ValueError(f"plan must be JSON, {str(path)!r} has: {e}") from e
-    if not isinstance(plan, dict): raise ValueError(f"plan must be layer names with [m1, n1, m2, n2, r], got {type(plan).__name__} in {str(path)!r}")
-    return plan
+    plan = read_json(Path(path), "plan")
+    if isinstance(plan, dict): return plan
+    raise ValueError(f"plan must be layer names with [m1, n1, m2, n2, r], got {type(plan).__name__} in {str(path)!r}")
 
 # %% ../../nbs/method/09_plan.ipynb #ea8e7fdd
 def check_plan(
