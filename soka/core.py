@@ -60,8 +60,8 @@ class SoKALinear(nn.Module):
         check_choice("mode", mode, MODES)
         given = {"gradient": gradient, "update": update}
         for name, M in given.items():
-            if (source == name) != (M is not None):
-                raise ValueError(f"{name} must be given for source={name!r} and for no other, got source={source!r} with {type(M).__name__}")
+            rule = f"{name} must be given for source={name!r} and for no other"
+            if (source == name) != (M is not None): raise ValueError(f"{rule}, got source={source!r} with {type(M).__name__}")
         M = given.get(source)
         if M is None: M = dense_weight(linear)
         if M.shape != features(linear): raise ValueError(f"{source} must have the weight's shape {features(linear)}, got {tuple(M.shape)}")

@@ -181,25 +181,18 @@ class _KronFunction(torch.autograd.Function):
 
 # %% ../../nbs/method/06_apply.ipynb #02352248
 def _run(x, *args):
-    "`_forward`, with a backward pass of its own where one may come."
-    return _KronFunction.apply(x, *args) if torch.is_grad_enabled() else _forward(x, *args)
-
-def _autocast(x, *args):
-    "`_run` in the dtype of `x`, or in autocast's where that is on."
-    kind = x.device.type
-    if not (torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)): return _run(x, *args)
+    "`_forward` in the dtype of `x`, or in autocast's where that is on, with a backward pass of its own where one may come."
+    kind, run = x.device.type, _KronFunction.apply if torch.is_grad_enabled() else _forward
+    if not (torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)): return run(x, *args)
     if x.dtype != torch.float64: x = x.to(torch.get_autocast_dtype(kind))
-    with torch.autocast(kind, enabled=False): return _run(x, *args)
-
-def _check_apply(x, U, V, order):
-    _check_factors(U, V)
-    _check_order(order)
-    if not len(U): raise ValueError("U and V must have at least one term, got 0")
-    n = U.shape[2]*V.shape[2]
-    if x.ndim == 0 or x.shape[-1] != n: raise ValueError(f"last dimension of x must be n1*n2 = {n}, got shape {tuple(x.shape)}")
+    with torch.autocast(kind, enabled=False): return run(x, *args)
 
 def _check_change(x, dU, dV, U0, V0, order, base):
-    _check_apply(x, dU, dV, order)
+    _check_factors(dU, dV)
+    _check_order(order)
+    if not len(dU): raise ValueError("U and V must have at least one term, got 0")
+    n = dU.shape[2]*dV.shape[2]
+    if x.ndim == 0 or x.shape[-1] != n: raise ValueError(f"last dimension of x must be n1*n2 = {n}, got shape {tuple(x.shape)}")
     if U0 is not None and U0.shape != dU.shape: raise ValueError(f"U0 must have dU's shape {tuple(dU.shape)}, got {tuple(U0.shape)}")
     if V0 is not None and V0.shape != dV.shape: raise ValueError(f"V0 must have dV's shape {tuple(dV.shape)}, got {tuple(V0.shape)}")
     want = *x.shape[:-1], dU.shape[1]*dV.shape[1]
@@ -212,8 +205,7 @@ def kron_linear(
     order:str|None=None,  # "V" or "U" first; None takes the one with fewer multiply-adds
 )->Tensor:                # shape (..., m1*m2), in the dtype of `x` (under autocast: in autocast's)
     "`x @ sum_k kron(U_k, V_k).T` without building the sum."
-    _check_apply(x, U, V, order)
-    return _autocast(x, U, V, None, None, None, False, order)
+    return kron_change(x, U, V, order=order)
 
 def kron_change(
     x:Tensor,             # input, shape (..., n1*n2)
@@ -229,4 +221,4 @@ def kron_change(
 )->Tensor:                # shape (..., m1*m2), in the dtype of `x` (under autocast: in autocast's)
     "`x` times `sum_k kron(U0+dU, V0+dV)`, minus `sum_k kron(U0, V0)` if `delta`; `U0` and `V0` get no gradients."
     if check: _check_change(x, dU, dV, U0, V0, order, base)
-    return _autocast(x, dU, dV, U0, V0, base, delta, order)
+    return _run(x, dU, dV, U0, V0, base, delta, order)

@@ -80,10 +80,8 @@ def term_tensors(
     U, V = (r, m1*n1), (r, m2*n2)
     return dict(U=(U, True), V=(V, True)) | (dict(U0=(U, False), V0=(V, False)) if start else {})
 
-def from_changes(
-    old:Mapping[str, Tensor],   # dU and dV (r, m, n), and where they were saved U and V; S is not needed
-)->dict[str, Tensor]:           # by name in `KronTerms`
-    "A layer's terms out of what earlier versions saved: a change, and the start that it was added to."
+def from_changes(old:Mapping[str, Tensor])->dict[str, Tensor]:
+    "A layer's terms by name out of what earlier versions saved: a change dU and dV (r, m, n), and U and V that it was added to."
     f = {k: t.flatten(1) for k, t in old.items() if k != "S"}
     if "U" in f: return dict(U=f["dU"], V=f["dV"], U0=f["U"], V0=f["V"])
     return dict(U=f["dU"], V=f["dV"] + f["V"] if "V" in f else f["dV"])

@@ -85,19 +85,15 @@ def _factor_kernel(g, x, U, V, gU, gV, T, r, m1, n1, m2, n2, x1, x2, g1, g2, uk,
 INTERPRETED = HAS_TRITON and not any(isinstance(f, triton.JITFunction) for f in (_load, tl.zeros))
 
 # %% ../../nbs/method/10_kernels.ipynb #6ff0bece
-def tile_of(
-    shape:tuple[int, ...],  # (m1, n1, m2, n2)
-)->KronShape:               # the same with every side padded
-    "Sides of the tiles: the next power of two, at least 16."
+def tile_of(shape:tuple[int, ...])->KronShape:
+    "Sides of the tiles of (m1, n1, m2, n2): the next power of two, at least 16."
     return KronShape(*(max(16, 1 << (d - 1).bit_length()) for d in shape))
 
 # %% ../../nbs/method/10_kernels.ipynb #17eda54d
 _MAX_SIDE, _MAX_WASTE, _SHARED_BOUND = 128, 4, 90*1024  # side of a tile; padded over true multiply-adds; bytes per program
 
-def tile_fits(
-    shape:tuple[int, ...],  # (m1, n1, m2, n2)
-)->bool:
-    "Do the tiles of `shape` stay within `_SHARED_BOUND`, and is little of them padding?"
+def tile_fits(shape:tuple[int, ...])->bool:
+    "Do the tiles of (m1, n1, m2, n2) stay within `_SHARED_BOUND`, and is little of them padding?"
     s, tile = KronShape(*shape), tile_of(shape)
     areas = tile.m1*tile.n1, tile.m2*tile.n2, tile.in_features, tile.out_features
     small = max(tile) <= _MAX_SIDE and sum(a == _MAX_SIDE**2 for a in areas) <= 1
@@ -106,8 +102,8 @@ def tile_fits(
 # %% ../../nbs/method/10_kernels.ipynb #ba46981a
 @torch.compiler.assume_constant_result
 @lru_cache
-def _lowest_capability()->tuple[int, int]:  # (0, 0) without an NVIDIA GPU
-    "Lowest compute capability among the visible GPUs."
+def _lowest_capability()->tuple[int, int]:
+    "Lowest compute capability among the visible GPUs; (0, 0) without one of NVIDIA."
     if torch.version.hip or not torch.cuda.is_available(): return 0, 0
     return min(torch.cuda.get_device_capability(i) for i in range(torch.cuda.device_count()))
 

@@ -62,20 +62,16 @@ def elbow_rank(
     return int(below.argmax()) if below.max() > 1e-9 else len(S)
 
 # %% ../../nbs/method/03_rank.ipynb #9e649e9b
-def marchenko_pastur_median(
-    beta:float,  # rows over columns of the noise, the smaller over the larger, in (0, 1]
-)->float:        # of the squared singular values of noise, variance 1/columns an entry
-    "Median of the Marchenko-Pastur distribution."
+def marchenko_pastur_median(beta:float)->float:
+    "Median squared singular value of noise with variance 1/columns; `beta` is its smaller side over the larger, in (0, 1]."
     steps = 20_000   # of the integration
     th = (torch.arange(steps, dtype=torch.float64) + 0.5)*(pi/steps)
     t = 1 + beta + 2*sqrt(beta)*th.cos()               # from the upper edge down
     mass = (th.sin().square()/t).cumsum(0)
     return float(t[int((mass < mass[-1]/2).sum())])
 
-def gavish_donoho_factor(
-    beta:float,  # the smaller over the larger side of the matrix, in (0, 1]
-)->float:        # omega(beta): threshold in units of the median singular value
-    "Optimal hard threshold for singular values in unknown noise (Gavish & Donoho 2014)."
+def gavish_donoho_factor(beta:float)->float:
+    "omega(beta): optimal threshold in units of the median singular value, in unknown noise (Gavish & Donoho 2014)."
     if not 0 < beta <= 1: raise ValueError(f"beta must be in (0, 1], got {beta}")
     known = sqrt(2*(beta + 1) + 8*beta/(beta + 1 + sqrt(beta**2 + 14*beta + 1)))
     return known/sqrt(marchenko_pastur_median(beta))

@@ -17,10 +17,8 @@ from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
 __all__ = ['WAITING', 'orthonormal_rows', 'write', 'arm', 'average', 'turn', 'start']
 
 # %% ../../nbs/method/08_start.ipynb #bde36866
-def orthonormal_rows(
-    Y:Tensor,   # shape (r, n), r <= n, finite and not zero
-)->Tensor:      # same shape, float64 on the CPU: the same in every process
-    "Orthonormal rows that span what the rows of `Y` span."
+def orthonormal_rows(Y:Tensor)->Tensor:
+    "Orthonormal rows that span what those of `Y` (r, n) span, r <= n; in float64 on the CPU: the same in every process."
     Y = Y.detach().cpu().double()
     return torch.linalg.qr((Y/Y.abs().max()).T).Q.T
 
