@@ -211,7 +211,7 @@ def main(argv=None):
         print(f"{name}: {time.perf_counter() - t:.0f} s", flush=True)
 
 if __name__ == "__main__":
-    kron.KERNELS = True     # they are asked for
+    kron._KERNELS = True    # they are asked for
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
     if "--tiny" in sys.argv: torch.set_num_threads(1)

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from typing import Any, cast
 import torch
 from torch import nn, Tensor
-from .method.change import check_choice, decompose, from_changes, KronTerms, MODES, SOURCES
+from .method.change import decompose, from_changes, KronTerms, MODES, SOURCES
 from .method.kpsvd import KPSVD
 from .method.shape import check_shape
-from .weights.quant import (dense_weight, features, keep_cpu_weights, restore_weight, set_dense_weight, warn_of_cost, weight_state, write_cost)
+from .settings import check_choice
+from .weights.quant import dense_weight, features, keep_cpu_weights, restore_weight, set_dense_weight
+from .weights.quant import warn_of_cost, weight_state, write_cost
 _all_ = ["KronTerms", "decompose"]
 
 # %% auto #0
@@ -25,7 +27,7 @@ class SoKALinear(nn.Module):
         base:nn.Module,         # layer to freeze and wrap: nn.Linear, Conv1D, Linear4bit or Linear8bitLt
         start:KPSVD|KronTerms,  # terms the adapter starts from, or terms made by hand
         *,
-        source:str="weight",    # "weight": start from the terms, "gradient": from their right factors, "update": be their sum, "zero": at random
+        source:str="weight",    # "weight": from the terms, "gradient": from their right factors, "update": be their sum, "zero": at random
         mode:str="delta",       # "delta": base untouched, "residual": base keeps what the start does not hold
         seed:int=0,             # for what is drawn at random
     ):
@@ -58,12 +60,12 @@ class SoKALinear(nn.Module):
         check_choice("mode", mode, MODES)
         given = {"gradient": gradient, "update": update}
         for name, M in given.items():
-            if (source == name) != (M is not None):
-                raise ValueError(f"{name} must be given for source={name!r} and for no other, got source={source!r} with {type(M).__name__}")
-        found = given.get(source)
-        W = dense_weight(linear) if found is None else found
-        if W.shape != features(linear): raise ValueError(f"{source} must have the weight's shape {features(linear)}, got {tuple(W.shape)}")
-        return cls(linear, decompose(W, r=r, shape=shape, seed=seed, **kw), source=source, mode=mode, seed=seed)
+            rule = f"{name} must be given for source={name!r} and for no other"
+            if (source == name) != (M is not None): raise ValueError(f"{rule}, got source={source!r} with {type(M).__name__}")
+        M = given.get(source)
+        if M is None: M = dense_weight(linear)
+        if M.shape != features(linear): raise ValueError(f"{source} must have the weight's shape {features(linear)}, got {tuple(M.shape)}")
+        return cls(linear, decompose(M, r=r, shape=shape, seed=seed, **kw), source=source, mode=mode, seed=seed)
 
     @classmethod
     def empty(
@@ -74,10 +76,11 @@ class SoKALinear(nn.Module):
         source:str="weight",        # "weight", "gradient", "update" or "zero"
         mode:str="delta",           # "delta" for an adapter on the original base
     )->SoKALinear:
-        "A layer whose change is zero and whose base is as it is, to load a state or to train; with source \"gradient\" it waits for its start."
+        "A layer whose change is zero, on a base left as it is, to load a state or to train; it waits for a start from the gradient."
         term, w = check_shape(shape, *features(linear)), cast(Tensor, linear.weight)
         if not 1 <= r <= term.max_rank: raise ValueError(f"r must be in 1..{term.max_rank} for shape {tuple(term)}, got {r}")
-        terms = KronTerms(term, r, start=source == "weight", dtype=torch.float64 if w.dtype == torch.float64 else torch.float32, device=w.device)
+        dtype = torch.float64 if w.dtype == torch.float64 else torch.float32
+        terms = KronTerms(term, r, start=source == "weight", dtype=dtype, device=w.device)
         if source == "gradient": terms.wait()
         return cls(linear, terms, source=source, mode=mode)
 
@@ -92,11 +95,12 @@ class SoKALinear(nn.Module):
     def merge(self)->None:
         "Add the change to the base's weight; a quantized base is quantized again, which costs accuracy."
         if self.merged: return
-        kept = weight_state(self.base)
+        before = weight_state(self.base)
         wanted = dense_weight(self.base) + self.added_weight()
         set_dense_weight(self.base, wanted)   # refuses what is not finite
-        if kept is not None: warn_of_cost([write_cost(wanted, dense_weight(self.base), self.terms.change())], "a float base merges without it")
-        self.merged, self._unmerged = True, kept
+        if before is not None:
+            warn_of_cost([write_cost(wanted, dense_weight(self.base), self.terms.change())], "a float base merges without it")
+        self.merged, self._unmerged = True, before
 
     def unmerge(self)->None:
         "Take the change out again: exactly on a quantized base, up to rounding on a float one."
@@ -115,7 +119,7 @@ class SoKALinear(nn.Module):
     def _load_from_state_dict(self, state_dict:Any, prefix:str, *args:Any)->None:
         self._check_unmerged()
         old = {k: state_dict.pop(f"{prefix}soka_{k}") for k in ("dU", "dV", "U", "V", "S") if f"{prefix}soka_{k}" in state_dict}
-        state_dict.update({f"{prefix}terms.{k}": t for k, t in (from_changes(old) if old else {}).items()})
+        if old: state_dict.update({f"{prefix}terms.{k}": t for k, t in from_changes(old).items()})
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self)->str: return f"source={self.source!r}, mode={self.mode!r}"

@@ -37,15 +37,12 @@ def plot_ranks(
 
 def _plotted(v:float|None)->float: return math.nan if v is None else v
 
-def plot_run(
-    record:Mapping[str, Any],  # from `run.json`
-)->Figure:
-    "Loss, gradient norm and ranks of a run."
+def plot_run(record:Mapping[str, Any])->Figure:
+    "Loss, gradient norm and ranks of a run, from its `run.json`."
     fig = Figure(figsize=(11, 3), dpi=80, layout="constrained")
     loss, norm, ranks = fig.subplots(1, 3, width_ratios=(3, 2.4, 3))
-    steps = [e["step"] for e in record["log"]]
+    steps, evals = [e["step"] for e in record["log"]], record["eval"]
     loss.plot(steps, [e["loss"] for e in record["log"]], label="training loss")
-    evals = record["eval"]
     if evals: loss.plot([e["step"] for e in evals], [_plotted(e["eval_nll"]) for e in evals], "o-", label="held-out NLL")
     loss.set(xlabel="step", ylabel="nats per answer token", title="loss")
     loss.legend()

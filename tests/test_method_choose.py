@@ -2,6 +2,16 @@
 
 from soka.method.choose import *
 
+# %% ../nbs/method/04_choose.ipynb #a3019b1d
+from soka.method.kpsvd import kpsvd
+from soka.method.rank import Spectrum
+
+def spectra(W, shapes, params):
+    "Leading spectrum of `W` at each shape, cut where `params` parameters are spent."
+    found = [kpsvd(W, s, max(1, min(params//s.params, s.max_rank))) for s in shapes]
+    return [Spectrum(k.shape, k.S, k.total) for k in found]
+
+
 # %% ../nbs/method/04_choose.ipynb #0d137c29
 def test_planted_shape_is_chosen():
     import torch

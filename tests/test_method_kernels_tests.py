@@ -3,8 +3,7 @@
 import pytest
 
 # %% ../nbs/method/10_kernels_tests.ipynb #3a1ae41a
-from soka.method.kernels import (_Compiled, compiled, fits, fused_factor_grads, fused_forward, fused_input_grad, HAS_TRITON, INTERPRETED, _SHARED_BOUND,
-    tile_fits)
+from soka.method.kernels import fits, fused_factor_grads, fused_forward, fused_input_grad, HAS_TRITON, INTERPRETED, _SHARED_BOUND, tile_fits
 
 
 # %% ../nbs/method/10_kernels_tests.ipynb #97a45c47
@@ -68,6 +67,10 @@ def results(inputs, delta):
 import os
 import subprocess
 import sys
+from pathlib import Path
+import soka
+sys.path.append(str(Path(soka.__file__).parents[1]/"bench"))
+from compiled import Compiled, compiled
 
 def child(code, *args, **env):
     "What `code` prints in a process of its own."
@@ -115,10 +118,9 @@ def per_token(*args):
 import json
 
 def compile_all(*jobs):
-    "`compiled` for each job in a process of its own, where Triton compiles; none without Triton."
+    "What `compiled` says of each job in a process of its own, where Triton compiles; none without Triton."
     if not HAS_TRITON: return []
-    code = "import json, sys, torch; from soka.method.kernels import compiled\nfor j in json.loads(sys.argv[1]): print(json.dumps(compiled(*j[:3], getattr(torch, j[3]), j[4])))"
-    return [_Compiled(*json.loads(line)) for line in child(code, json.dumps(jobs), TRITON_INTERPRET="0")]
+    return [Compiled(*json.loads(line)) for line in child("import compiled; compiled.main()", json.dumps(jobs), TRITON_INTERPRET="0")]
 
 
 # %% ../nbs/method/10_kernels_tests.ipynb #3fefae76
@@ -295,7 +297,7 @@ def test_bad_input_is_refused():
     refused(ValueError, "kernel must be one of 'forward', 'input_grad', 'factor_grads', got 'backward'", compiled, "backward", (16,)*4)
     with patch.object(kernels, "HAS_TRITON", False):
         refused(NotImplementedError, "fused kernels need Triton", kernels.fused_forward, x, U, V)
-        refused(NotImplementedError, "compiling needs Triton without TRITON_INTERPRET", kernels.compiled, "forward", (16,)*4)
+        refused(NotImplementedError, "compiling needs Triton without TRITON_INTERPRET", compiled, "forward", (16,)*4)
 
 
 # %% ../nbs/method/10_kernels_tests.ipynb #8585104e

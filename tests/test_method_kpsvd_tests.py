@@ -3,7 +3,7 @@
 import pytest
 
 # %% ../nbs/method/02_kpsvd_tests.ipynb #c1f03b27
-from soka.method.kpsvd import _check_matrix, _grow_kpsvd, kpsvd, reconstruct
+from soka.method.kpsvd import _check_matrix, kpsvd, reconstruct
 
 
 # %% ../nbs/method/02_kpsvd_tests.ipynb #4bafc1e1
@@ -83,38 +83,14 @@ def test_randomized_captures_99_percent():
                 assert 0.99*best[r - 1] <= kpsvd(W, shape, r, method="randomized").S.square().sum() <= 1.0001*best[r - 1]
 
 
-# %% ../nbs/method/02_kpsvd_tests.ipynb #9fc03f5f
-def test_grown_rank_is_the_exact_rank_or_one_more():
-    import torch
-    def share(f): return lambda S, total: int((S.double().square().cumsum(0) < f*total).sum()) + 1
-    gen = torch.Generator().manual_seed(7)
-    W = torch.randn(256, 256, generator=gen) @ torch.diag(torch.arange(1., 257)**-0.5)
-    for s in (1, 8):
-        shape = (256//s, s, s, 256//s)
-        exact = kpsvd(W, shape)
-        for f in (0.1, 0.3, 0.5):
-            k, r = _grow_kpsvd(W, shape, share(f)), share(f)(exact.S, exact.total)
-            assert r <= len(k.S) <= r + 1 and f - 0.005 <= k.energy
-
-
-# %% ../nbs/method/02_kpsvd_tests.ipynb #91dfaece
-def test_growth_ends_at_r_max_and_at_all_terms():
-    import torch
-    W = torch.randn(60, 70, generator=torch.Generator().manual_seed(7))
-    assert len(_grow_kpsvd(W, (6, 7, 10, 10), lambda S, total: 9, r_max=3).S) == 3
-    k = _grow_kpsvd(W, (6, 7, 10, 10), lambda S, total: 10**6, block=5)
-    assert len(k.S) == 42 and (reconstruct(k) - W).norm() < 1e-5*W.norm()
-
-
 # %% ../nbs/method/02_kpsvd_tests.ipynb #1d68ed9b
 def test_same_seed_same_bits():
     import torch
     W = torch.randn(128, 96, generator=torch.Generator().manual_seed(8))
     state = torch.get_rng_state()
     a, b, c = (kpsvd(W, (16, 8, 8, 12), 5, method="randomized", seed=s) for s in (1, 1, 2))
-    g, h = (_grow_kpsvd(W, (16, 8, 8, 12), lambda S, total: 5, seed=1) for _ in range(2))
     assert torch.equal(state, torch.get_rng_state())   # the caller's random numbers are left alone
-    assert all(torch.equal(x, y) for x, y in zip(a[:3] + g[:3], b[:3] + h[:3]))
+    assert all(torch.equal(x, y) for x, y in zip(a[:3], b[:3]))
     assert (a.S - c.S).abs().max() < 0.02*a.S[0]
 
 
@@ -126,7 +102,7 @@ def test_surplus_terms_are_orthonormal_and_tiny():
     for rank in (0, 1, 3):
         U, V = torch.randn(rank, 12, 10, generator=gen), torch.randn(rank, 8, 9, generator=gen)
         W = torch.einsum("kab,kcd->acbd", U, V).reshape(96, 90)
-        for k in (kpsvd(W, shape, 30, method="randomized"), _grow_kpsvd(W, shape, lambda S, total: 72, block=5), kpsvd(W, shape)):
+        for k in (kpsvd(W, shape, 30, method="randomized"), kpsvd(W, shape)):
             assert orthonormal_rows(k.U) and orthonormal_rows(k.V)
             assert k.S[rank] <= 1e-5*k.S[0] and abs(k.energy - 1) < 1e-5
             assert (reconstruct(k) - W).norm() <= 1e-5*W.norm()
@@ -136,10 +112,9 @@ def test_surplus_terms_are_orthonormal_and_tiny():
 def test_scale_only_scales():
     import torch
     W = torch.randn(96, 90, generator=torch.Generator().manual_seed(10))
-    def grown(W, *a, **kw): return _grow_kpsvd(W, (12, 10, 8, 9), lambda S, total: 1 + int((S > 0.9*S[0]).sum()))
     def exact(W): return kpsvd(W, (12, 10, 8, 9), 6, method="exact")
     def randomized(W): return kpsvd(W, (12, 10, 8, 9), 6, method="randomized")
-    for how in (exact, randomized, grown):
+    for how in (exact, randomized):
         for dtype, powers in ((torch.float32, (-110, -90, 40, 59, 100, 118)), (torch.float64, (-480, -200, 300, 480))):
             one = how(W.to(dtype))
             for p in powers:
@@ -180,10 +155,8 @@ def test_refuses_bad_matrices():
                             (W2, ValueError, "2 NaN or infinite of 24")):
         with pytest.raises(kind, match=says): _check_matrix(bad)
         with pytest.raises(kind, match=says): kpsvd(bad, (3, 2, 2, 2))
-        with pytest.raises(kind, match=says): _grow_kpsvd(bad, (3, 2, 2, 2), lambda S, total: 1)
     for bad, says in ((W*3.4e38, "to 3.403e.38, or of 0, got 1.666e.39"), (W.double()*1e200, r"to 1e\+150, or of 0, got 4.899e\+200"), (W.double()*1e-200, r"to 1e\+150, or of 0, got 4.899e-200")):
         with pytest.raises(ValueError, match=f"W must have a Frobenius norm from 1e-150 {says}"): kpsvd(bad, (3, 2, 2, 2))
-        with pytest.raises(ValueError, match="W must have a Frobenius norm"): _grow_kpsvd(bad, (3, 2, 2, 2), lambda S, total: 1)
 
 
 # %% ../nbs/method/02_kpsvd_tests.ipynb #dbdb6296
@@ -197,12 +170,3 @@ def test_refuses_bad_shapes_ranks_and_methods():
     with pytest.raises(ValueError, match="method must be one of .* got 'fast'"): kpsvd(W, shape, method="fast")
     for r in (-1, 5):
         with pytest.raises(ValueError, match=f"r must be in 0..4, got {r}"): reconstruct(kpsvd(W, shape), r)
-
-
-# %% ../nbs/method/02_kpsvd_tests.ipynb #daeb9753
-def test_refuses_bad_growth():
-    import pytest, torch
-    W, shape = torch.ones(6, 4), (3, 2, 2, 2)
-    with pytest.raises(ValueError, match="block must be at least 1, got 0"): _grow_kpsvd(W, shape, lambda S, total: 1, block=0)
-    with pytest.raises(ValueError, match="r_max must be at least 1, got 0"): _grow_kpsvd(W, shape, lambda S, total: 1, r_max=0)
-    with pytest.raises(ValueError, match="at least 1 term, got 0"): _grow_kpsvd(W, shape, lambda S, total: 0)

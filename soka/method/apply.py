@@ -15,10 +15,8 @@ from .shape import _check_factors, _check_order, KronShape
 # %% ../../nbs/method/06_apply.ipynb #b5353571
 _SMALL = 16  # columns
 
-def _left_mul(
-    A,  # (a, b)
-    X,  # (T, b, c)
-):      # (T, a, c): A times each matrix of X
+def _left_mul(A, X):
+    "`A` (a, b) times each matrix of `X` (T, b, c)."
     T, b, c = X.shape
     if c >= _SMALL: return A.expand(T, *A.shape).bmm(X)  # not A @ X: that copies X if A requires a gradient
     return (X.transpose(1, 2).reshape(T*c, b) @ A.T).reshape(T, c, len(A)).transpose(1, 2)
@@ -49,19 +47,16 @@ def _u_first(x, U, V):
     return (Z @ B).reshape(-1, m1*m2)
 
 # %% ../../nbs/method/06_apply.ipynb #458692f2
-def _shape_of(U, V):
-    return KronShape(*U.shape[1:], *V.shape[1:])
+def _shape_of(U, V): return KronShape(*U.shape[1:], *V.shape[1:])
 
 def _pieces(shape, r, order):
     "Pieces to cut the tokens into: then an intermediate holds at most as many numbers as input and output, plus one token's."
     if torch.compiler.is_compiling(): return 1   # a compiler plans memory itself, and must not fix the number of tokens
     return -(-r*shape.intermediate(order) // (shape.in_features + shape.out_features))
 
-def _cut(X, k):
-    return (X,) if k == 1 else X.chunk(k)
+def _cut(X, k): return (X,) if k == 1 else X.chunk(k)
 
-def _join(parts):
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+def _join(parts): return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 def _apply(x, U, V, order):
     "`x` (T, n1*n2) -> (T, m1*m2), a piece of the tokens at a time."
@@ -69,10 +64,8 @@ def _apply(x, U, V, order):
     return _join([run(p, U, V) for p in _cut(x, _pieces(_shape_of(U, V), len(U), order))])
 
 # %% ../../nbs/method/06_apply.ipynb #18c42eab
-def _left_grad(
-    G,  # (T, a, c)
-    X,  # (T, b, c)
-):      # (a, b): sum over t of G[t] @ X[t].T, as one product
+def _left_grad(G, X):
+    "Sum over t of `G[t] @ X[t].T` for `G` (T, a, c) and `X` (T, b, c), as one product."
     return G.transpose(0, 1).reshape(G.shape[1], -1) @ X.transpose(1, 2).reshape(-1, X.shape[1])
 
 def _fold(F, r):
@@ -96,14 +89,16 @@ def _u_grads(g, x, U, V, r, need_x, need_U, need_V):
     (terms, m1, n1), (_, m2, n2) = U.shape, V.shape
     A, B = _u_matrices(U, V)
     g, x, gx, gU, gV = g.reshape(-1, m2), x.reshape(-1, n1, n2), None, None, None
-    if need_V: gV = (g.T @ _left_mul(_u_matrices(_fold(U, r), V[:r])[0], x).reshape(-1, r*n2)).reshape(m2, r, n2).transpose(0, 1)
+    if need_V:
+        A_folded, _ = _u_matrices(_fold(U, r), V[:r])
+        gV = (g.T @ _left_mul(A_folded, x).reshape(-1, r*n2)).reshape(m2, r, n2).transpose(0, 1)
     if need_x or need_U: gZ = (g @ B.T).reshape(-1, m1, terms, n2)
     if need_U: gU = _left_grad(gZ[:, :, :r].reshape(-1, m1*r, n2), x).reshape(m1, r, n1).transpose(0, 1)
     if need_x: gx = _left_mul(A.T, gZ.reshape(-1, m1*terms, n2)).reshape(-1, n1*n2)
     return gx, gU, gV
 
 # %% ../../nbs/method/06_apply.ipynb #2ee363da
-def _plus(total, part, dtype):
+def _sum(total, part, dtype):
     "Running sum in `dtype`; a gradient that is not needed stays None."
     if part is None: return None
     return part.to(dtype) if total is None else total + part
@@ -111,12 +106,12 @@ def _plus(total, part, dtype):
 def _grads(g, x, U, V, r, order, need, dtypes):
     "Gradients of `x`, `U` and `V`, each only if in `need`, a piece of the tokens at a time."
     run, k = (_v_grads if order == "V" else _u_grads), _pieces(_shape_of(U, V), len(U), order)
-    parts, gU, gV = [], None, None
-    for gp, xp in zip(_cut(g, k), _cut(x, k)):
-        gx, u, v = run(gp, xp, U, V, r, *need)
-        parts.append(gx)
-        gU, gV = _plus(gU, u, dtypes[0]), _plus(gV, v, dtypes[1])
-    return _join(parts) if need[0] else None, gU, gV
+    gx, gU, gV = [], None, None
+    for g_piece, x_piece in zip(_cut(g, k), _cut(x, k)):
+        of_x, of_U, of_V = run(g_piece, x_piece, U, V, r, *need)
+        gx.append(of_x)
+        gU, gV = _sum(gU, of_U, dtypes[0]), _sum(gV, of_V, dtypes[1])
+    return _join(gx) if need[0] else None, gU, gV
 
 # %% ../../nbs/method/06_apply.ipynb #d164f5ab
 def _stack(dU, dV, U0, V0, delta):
@@ -186,29 +181,22 @@ class _KronFunction(torch.autograd.Function):
 
 # %% ../../nbs/method/06_apply.ipynb #02352248
 def _run(x, *args):
-    "`_forward`, with a backward pass of its own where one may come."
-    return _KronFunction.apply(x, *args) if torch.is_grad_enabled() else _forward(x, *args)
-
-def _autocast(x, *args):
-    "`_run` in the dtype of `x`, or in autocast's where that is on."
-    kind = x.device.type
-    if not (torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)): return _run(x, *args)
+    "`_forward` in the dtype of `x`, or in autocast's where that is on, with a backward pass of its own where one may come."
+    kind, run = x.device.type, _KronFunction.apply if torch.is_grad_enabled() else _forward
+    if not (torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)): return run(x, *args)
     if x.dtype != torch.float64: x = x.to(torch.get_autocast_dtype(kind))
-    with torch.autocast(kind, enabled=False): return _run(x, *args)
-
-def _check_apply(x, U, V, order):
-    _check_factors(U, V)
-    _check_order(order)
-    if not len(U): raise ValueError("U and V must have at least one term, got 0")
-    n = U.shape[2]*V.shape[2]
-    if x.ndim == 0 or x.shape[-1] != n: raise ValueError(f"last dimension of x must be n1*n2 = {n}, got shape {tuple(x.shape)}")
+    with torch.autocast(kind, enabled=False): return run(x, *args)
 
 def _check_change(x, dU, dV, U0, V0, order, base):
-    _check_apply(x, dU, dV, order)
+    _check_factors(dU, dV)
+    _check_order(order)
+    if not len(dU): raise ValueError("U and V must have at least one term, got 0")
+    n = dU.shape[2]*dV.shape[2]
+    if x.ndim == 0 or x.shape[-1] != n: raise ValueError(f"last dimension of x must be n1*n2 = {n}, got shape {tuple(x.shape)}")
     if U0 is not None and U0.shape != dU.shape: raise ValueError(f"U0 must have dU's shape {tuple(dU.shape)}, got {tuple(U0.shape)}")
     if V0 is not None and V0.shape != dV.shape: raise ValueError(f"V0 must have dV's shape {tuple(dV.shape)}, got {tuple(V0.shape)}")
-    if base is not None and base.shape != (want := (*x.shape[:-1], dU.shape[1]*dV.shape[1])):
-        raise ValueError(f"base must have shape {want}, got {tuple(base.shape)}")
+    want = *x.shape[:-1], dU.shape[1]*dV.shape[1]
+    if base is not None and base.shape != want: raise ValueError(f"base must have shape {want}, got {tuple(base.shape)}")
 
 def kron_linear(
     x:Tensor,             # input, shape (..., n1*n2)
@@ -217,8 +205,7 @@ def kron_linear(
     order:str|None=None,  # "V" or "U" first; None takes the one with fewer multiply-adds
 )->Tensor:                # shape (..., m1*m2), in the dtype of `x` (under autocast: in autocast's)
     "`x @ sum_k kron(U_k, V_k).T` without building the sum."
-    _check_apply(x, U, V, order)
-    return _autocast(x, U, V, None, None, None, False, order)
+    return kron_change(x, U, V, order=order)
 
 def kron_change(
     x:Tensor,             # input, shape (..., n1*n2)
@@ -234,4 +221,4 @@ def kron_change(
 )->Tensor:                # shape (..., m1*m2), in the dtype of `x` (under autocast: in autocast's)
     "`x` times `sum_k kron(U0+dU, V0+dV)`, minus `sum_k kron(U0, V0)` if `delta`; `U0` and `V0` get no gradients."
     if check: _check_change(x, dU, dV, U0, V0, order, base)
-    return _autocast(x, dU, dV, U0, V0, base, delta, order)
+    return _run(x, dU, dV, U0, V0, base, delta, order)

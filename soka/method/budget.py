@@ -8,7 +8,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappop, heappush, heapreplace
+from itertools import chain
 from math import ceil, floor, inf, isfinite, sqrt
 import torch
 from .rank import Spectrum
@@ -17,6 +18,9 @@ from .rank import Spectrum
 __all__ = ['parse_budget', 'gain', 'allocate', 'deal']
 
 # %% ../../nbs/method/05_budget.ipynb #65fe5b50
+# every number of digits is bounded: 1e999999999% has a billion
+_BUDGET = re.compile(r"-?(\d{1,18}|(\d{1,9}(\.\d{0,12})?|\.\d{1,12})(e-\d{1,2})?%)", re.ASCII)
+
 def parse_budget(
     budget:int|str,      # parameters as 990_000 or "990000", or a percentage as "0.015%"
     total_params:int,    # parameters of the model, what a percentage is of
@@ -25,7 +29,7 @@ def parse_budget(
     if isinstance(budget, bool) or not isinstance(budget, (int, str)):
         raise TypeError(f"budget must be an int or a str, got {type(budget).__name__}")
     text = str(budget).strip() if isinstance(budget, str) or abs(budget) < 10**18 else "a number of more than 18 digits"
-    if not re.fullmatch(r"-?(\d{1,18}|(\d{1,9}(\.\d{0,12})?|\.\d{1,12})(e-\d{1,2})?%)", text.replace("_", ""), re.ASCII):   # bounded: 1e999999999% has a billion digits
+    if not _BUDGET.fullmatch(text.replace("_", "")):
         raise ValueError(f"budget must be a number of parameters or a percentage, got {text[:80]!r}")
     n = Fraction(text[:-1])*total_params/100 if text.endswith("%") else int(text.replace("_", ""))
     if text.endswith("%") and n > total_params: raise ValueError(f"budget must be at most 100%, got {budget!r}")
@@ -154,7 +158,7 @@ def _placed(kinds:dict[tuple[str, int], list[str]], more:dict[tuple[str, int], i
         heap = [(turns.key(n, part), n) for n in kinds[k]]
         heapify(heap)
         for _ in range(more[k]):
-            while (now := turns.key(heap[0][1], part)) != heap[0][0]: heappush(heap, (now, heappop(heap)[1]))   # its block has got a term since
+            while (now := turns.key(heap[0][1], part)) != heap[0][0]: heapreplace(heap, (now, heap[0][1]))   # its block has got a term
             turns.give(n := heappop(heap)[1])
             chosen.append(n)
     return chosen
@@ -174,7 +178,7 @@ def deal(
         have = Counter(_blocks_of(n)[0] for n in names)
         return all(floor(part*s) <= have[b] <= ceil(part*s) for b,s in size.items())
     ways = _rounded({k: len(v) for k,v in kinds.items()}, part, budget - sum(r*costs[n] for n,r in ranks.items()))
-    tried = [_placed(kinds, more, part) for more in [next(ways)]]
-    while not even(tried[-1]) and (more := next(ways, None)): tried.append(_placed(kinds, more, part))
-    for n in tried[-1] if even(tried[-1]) else tried[0]: ranks[n] += 1
+    placements = (_placed(kinds, more, part) for more in ways)
+    first = next(placements)
+    for n in next(filter(even, chain([first], placements)), first): ranks[n] += 1
     return ranks

@@ -11,38 +11,12 @@ from torch import nn, Tensor
 from .apply import kron_change
 from .choose import choose_shape
 from .kpsvd import _check_matrix, KPSVD, kpsvd, leading
-from .rank import _CRITERIA, select_rank
+from .rank import _check_rank_settings, select_rank
 from .shape import kron_sum, KronShape
 from .start import arm, _check_trained, write
 
 # %% auto #0
-__all__ = ['SOURCES', 'MODES', 'check_choice', 'decompose', 'start_factors', 'term_tensors', 'from_changes', 'KronTerms']
-
-# %% ../../nbs/method/07_change.ipynb #7107d557
-SOURCES = ("weight", "gradient", "update", "zero")
-MODES = ("delta", "residual")
-
-def check_choice(
-    name:str,             # of the argument
-    value:Any,            # what was given
-    known:Sequence[str],  # what is allowed
-)->None:                  # a `ValueError` names both
-    "Refuse a value that is not one of `known`."
-    if value not in known: raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, got {value!r}")
-
-def _check_rank_choice(
-    r:int|None,     # number of terms, at least 1, or None
-    energy:float,   # in (0, 1]
-    criterion:str,  # one of `_CRITERIA`
-    r_min:int,      # at least 1
-    r_max:int,      # at least `r_min`
-)->None:            # a `ValueError` says what is wrong
-    "Refuse settings from which no rank can be chosen."
-    check_choice("criterion", criterion, _CRITERIA)
-    if r is not None and r < 1: raise ValueError(f"r must be at least 1, got {r}")
-    if not 0 < energy <= 1: raise ValueError(f"energy must be in (0, 1], got {energy}")
-    if r_min < 1: raise ValueError(f"r_min must be at least 1, got {r_min}")
-    if r_max < r_min: raise ValueError(f"r_max must be at least r_min = {r_min}, got {r_max}")
+__all__ = ['SOURCES', 'MODES', 'decompose', 'start_factors', 'term_tensors', 'from_changes', 'KronTerms']
 
 # %% ../../nbs/method/07_change.ipynb #5860c5e1
 def decompose(
@@ -60,43 +34,39 @@ def decompose(
 )->KPSVD:                         # with as many terms as chosen
     "KPSVD of a weight at the shape and rank that its spectrum, or the caller, chooses."
     _check_matrix(W)
-    _check_rank_choice(r, energy, criterion, r_min, r_max)
+    _check_rank_settings(energy, criterion, r_min, r_max)
+    if r is not None and r < 1: raise ValueError(f"r must be at least 1, got {r}")
     term = choose_shape(W, shape, min(r or r_max, 8), max_madds, seed)   # 8 rank-1 terms tell shapes apart as well as more do
-    k = kpsvd(W, term, r if r is not None else None if criterion == "gavish-donoho" else min(4*r_max, term.max_rank), seed=seed)
+    window = term.max_rank if criterion == "gavish-donoho" else min(4*r_max, term.max_rank)
+    k = kpsvd(W, term, window if r is None else r, seed=seed)
     if total is not None: k = k._replace(total=max(k.total, total))
     if r is not None: return k
-    r = select_rank(k.S, k.total, energy=energy, criterion=criterion, r_min=r_min, r_max=r_max,
-                    size=(term.m1*term.n1, term.m2*term.n2))
-    return leading(k, r)
+    size = term.m1*term.n1, term.m2*term.n2
+    return leading(k, select_rank(k.S, k.total, energy=energy, criterion=criterion, r_min=r_min, r_max=r_max, size=size))
 
 # %% ../../nbs/method/07_change.ipynb #4c7cac0f
+SOURCES = ("weight", "gradient", "update", "zero")
+MODES = ("delta", "residual")
+
 def start_factors(
     k:KPSVD,                  # leading terms of the weight, the gradient, or the update
-    source:str="weight",      # "weight": a frozen start, "gradient": right factors beside zero, "update": the sum itself, "zero": none of `k`
+    source:str="weight",      # "weight": a frozen start, "gradient": right factors beside zero, "update": the sum, "zero": none of `k`
     seed:int=0,               # for "zero", drawn on the CPU: the same on every device
 )->dict[str, Tensor]:         # by name in `KronTerms`, each a term a row; what is not there is zero
     "What training starts from."
-    if source in ("weight", "update") and not k.total: raise ValueError(f"matrix must not be zero for source={source!r} (source='zero' needs none), got all zeros")
+    if source in ("weight", "update") and not k.total:
+        raise ValueError(f"matrix must not be zero for source={source!r} (source='zero' needs none), got all zeros")
     U, S, V = k.U.flatten(1), k.S[:, None], k.V.flatten(1)
     if source == "weight": return dict(U0=U*S.sqrt(), V0=V*S.sqrt())   # both equally large, their gradients alike
+    if source == "update": return dict(U=U*S, V=V)
     if source == "zero": V = torch.randn(V.shape, generator=torch.Generator().manual_seed(seed), device="cpu").to(V)/k.shape.n2**0.5
-    return dict(U=U*S, V=V) if source == "update" else dict(V=V)
+    return dict(V=V)
 
 # %% ../../nbs/method/07_change.ipynb #af6ab636
-def _change_weight(
-    U:Tensor,               # trained left factors, shape (r, m1, n1)
-    V:Tensor,               # trained right factors, shape (r, m2, n2)
-    U0:Tensor|None=None,    # start of the left factors; None stands for zero
-    V0:Tensor|None=None,    # start of the right factors; None stands for zero
-)->Tensor:                  # shape (m1*m2, n1*n2)
+def _change_weight(U:Tensor, V:Tensor, U0:Tensor|None=None, V0:Tensor|None=None)->Tensor:
     "Dense `sum_k kron(U0+U, V0+V) - kron(U0, V0)`, summed without cancellation."
     W = kron_sum(U, None, V if V0 is None else V0 + V)
     return W if U0 is None else W + kron_sum(U0, None, V)
-
-# %% ../../nbs/method/07_change.ipynb #dded4d2a
-def _wide(f:Tensor)->Tensor:
-    "A factor in the dtype that dense weights are summed in."
-    return f.to(torch.promote_types(f.dtype, torch.float32))
 
 # %% ../../nbs/method/07_change.ipynb #d2386d13
 def term_tensors(
@@ -110,15 +80,17 @@ def term_tensors(
     U, V = (r, m1*n1), (r, m2*n2)
     return dict(U=(U, True), V=(V, True)) | (dict(U0=(U, False), V0=(V, False)) if start else {})
 
-def from_changes(
-    old:Mapping[str, Tensor],   # dU and dV (r, m, n), and where they were saved U and V; S is not needed
-)->dict[str, Tensor]:           # by name in `KronTerms`
-    "A layer's terms out of what earlier versions saved: a change, and the start that it was added to."
+def from_changes(old:Mapping[str, Tensor])->dict[str, Tensor]:
+    "A layer's terms by name out of what earlier versions saved: a change dU and dV (r, m, n), and U and V that it was added to."
     f = {k: t.flatten(1) for k, t in old.items() if k != "S"}
     if "U" in f: return dict(U=f["dU"], V=f["dV"], U0=f["U"], V0=f["V"])
     return dict(U=f["dU"], V=f["dV"] + f["V"] if "V" in f else f["dV"])
 
 _FEW = 8   # tokens
+
+def _wide(f:Tensor)->Tensor:
+    "A factor in the dtype that dense weights are summed in."
+    return f.to(torch.promote_types(f.dtype, torch.float32))
 
 class KronTerms(nn.Module):
     "A short sum of Kronecker products: two trained factors, beside a frozen start where that is not zero."
@@ -157,7 +129,7 @@ class KronTerms(nn.Module):
     @torch.no_grad()
     def fill(self, values:Mapping[str, Tensor])->None:
         "Write tensors by name; those that are not named become zero."
-        for n in term_tensors(self.shape, self.r, start=self.U0 is not None): getattr(self, n).copy_(values.get(n, torch.zeros((), device=self.U.device)))
+        for n in term_tensors(self.shape, self.r, start=self.U0 is not None): write(getattr(self, n), values.get(n))
 
     @torch.no_grad()
     def wait(self)->None:
@@ -170,7 +142,8 @@ class KronTerms(nn.Module):
 
     def reset_parameters(self)->None:
         "Back to the start: what is frozen stays, else the layer waits again."
-        self.wait() if self.U0 is None else self.fill(dict(U0=self.U0, V0=cast(Tensor, self.V0)))
+        if self.U0 is None: self.wait()
+        else: self.fill(dict(U0=self.U0, V0=cast(Tensor, self.V0)))
 
     def stacks(self)->tuple[Tensor, Tensor, Tensor|None, Tensor|None]:
         "U, V, U0 and V0 as (r, m1, n1) and (r, m2, n2)."
@@ -208,7 +181,8 @@ class KronTerms(nn.Module):
     def start_weight(self)->Tensor:
         "Dense `sum_k kron(U0, V0)`, shape (out_features, in_features); zeros where there is no start."
         _, V, U0, V0 = self.stacks()
-        return _wide(V).new_zeros(self.shape.out_features, self.shape.in_features) if U0 is None or V0 is None else kron_sum(_wide(U0), None, _wide(V0))
+        if U0 is None or V0 is None: return _wide(V).new_zeros(self.shape.out_features, self.shape.in_features)
+        return kron_sum(_wide(U0), None, _wide(V0))
 
     def __setstate__(self, state:dict)->None:
         super().__setstate__(state)      # copies and pickles wait as the original does
@@ -221,7 +195,8 @@ class KronTerms(nn.Module):
     def _load_from_state_dict(self, state_dict:Any, prefix:str, *args:Any)->None:
         have = {n for n in term_tensors(self.shape, self.r, start=self.U0 is not None) if prefix + n in state_dict}
         if {"U", "V"} & have and self.U0 is not None and not {"U0", "V0"} <= have:
-            raise ValueError(f"a state must hold the frozen start beside the factors that were trained with it, got {sorted(have)} in {prefix!r}")
+            rule = "a state must hold the frozen start beside the factors that were trained with it"
+            raise ValueError(f"{rule}, got {sorted(have)} in {prefix!r}")
         super()._load_from_state_dict(state_dict, prefix, *args)
         arm(self)
 

@@ -8,26 +8,11 @@ import re
 from collections.abc import Sequence
 import torch
 from torch import Tensor
-from .rank import Spectrum
-from .kpsvd import _basis_values, _check_matrix, kpsvd, _unit_scale
+from .kpsvd import _basis_values, _check_matrix, _unit_scale
 from .shape import balanced_shape, candidate_shapes, check_shape, KronShape, rearrange
 
 # %% auto #0
-__all__ = ['spectra', 'affordable', 'listed_shapes', 'sketched', 'choose_shape']
-
-# %% ../../nbs/method/04_choose.ipynb #a3019b1d
-def spectra(
-    W:Tensor,                    # matrix, shape (m1*m2, n1*n2)
-    shapes:Sequence[KronShape],  # candidates
-    params:int,                  # parameters to spend: each spectrum is as long as they pay for, at least 1 value
-    seed:int=0,                  # of the randomized method
-)->list[Spectrum]:               # one a shape, in order
-    "Leading spectrum of `W` at each shape, cut where `params` parameters are spent."
-    if not params >= 1: raise ValueError(f"params must be at least 1, got {params}")
-    def one(s):
-        k = kpsvd(W, s, max(1, min(params//s.params, s.max_rank)), seed=seed)
-        return Spectrum(s, k.S, k.total)
-    return [one(s) for s in shapes]
+__all__ = ['affordable', 'listed_shapes', 'sketched', 'choose_shape']
 
 # %% ../../nbs/method/04_choose.ipynb #a5c952a1
 def affordable(
@@ -94,5 +79,5 @@ def choose_shape(
     if len(found) == 1: return found[0]
     W = W.detach().to(torch.promote_types(W.dtype, torch.float32))
     W = W/_unit_scale(W)
-    held = [sketched(W, s, terms*unit, seed) for s in found]
-    return next(s for s,e in zip(found, held) if e >= 0.95*max(held))
+    energies = [sketched(W, s, terms*unit, seed) for s in found]
+    return next(s for s, e in zip(found, energies) if e >= 0.95*max(energies))

@@ -4,12 +4,13 @@
 
 # %% ../../nbs/method/02_kpsvd.ipynb #1f889a60
 from __future__ import annotations
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from math import frexp, ldexp
 from typing import NamedTuple
 import torch
 from torch import Tensor
 from .shape import check_shape, kron_sum, KronShape, rearrange
+from ..settings import check_choice
 
 # %% auto #0
 __all__ = ['KPSVD', 'leading', 'as_kpsvd', 'reconstruct', 'orthonormal', 'krylov_svd', 'kpsvd']
@@ -36,18 +37,6 @@ def leading(
     return k._replace(U=k.U[:r].clone(), S=k.S[:r].clone(), V=k.V[:r].clone())
 
 # %% ../../nbs/method/02_kpsvd.ipynb #ad5bcc06
-def _fix_signs(
-    U:Tensor,               # left singular vectors in columns, shape (m1*n1, r)
-    Vh:Tensor,              # right singular vectors in rows, shape (r, m2*n2)
-)->tuple[Tensor, Tensor]:   # the same shapes
-    "The pair with the largest-magnitude entry of each left vector made positive."
-    s = U.gather(0, U.abs().argmax(0, keepdim=True)).sign()  # (1, r)
-    return U*s, Vh*s.T
-
-def _at_least(total:float, S:Tensor)->float:
-    "No less than the values hold: where they are subnormal numbers, rounding them adds to it."
-    return max(total, float(S.double().square().sum()))
-
 def as_kpsvd(
     U:Tensor,         # left singular vectors in columns, shape (m1*n1, r)
     S:Tensor,         # singular values, shape (r,)
@@ -56,9 +45,10 @@ def as_kpsvd(
     total:float,      # squared Frobenius norm of the whole matrix
 )->KPSVD:             # signs fixed
     "Singular vectors folded into Kronecker factors."
-    U, Vh = _fix_signs(U, Vh)
-    m1,n1,m2,n2 = shape
-    return KPSVD(U.T.reshape(-1, m1, n1), S, Vh.reshape(-1, m2, n2), shape, _at_least(total, S))
+    signs = U.gather(0, U.abs().argmax(0, keepdim=True)).sign().T   # (r, 1), of each left vector's largest entry
+    m1, n1, m2, n2 = shape
+    total = max(total, float(S.double().square().sum()))   # rounding subnormal values adds to their energy
+    return KPSVD((U.T*signs).reshape(-1, m1, n1), S, (Vh*signs).reshape(-1, m2, n2), shape, total)
 
 # %% ../../nbs/method/02_kpsvd.ipynb #ec2b9888
 def reconstruct(
@@ -84,20 +74,15 @@ def _unit_scale(W:Tensor)->float:
     "The power of two by which the largest entry is divided to lie near 1, exactly: no product of entries leaves the range of floats then."
     return ldexp(1., max(frexp(float(W.abs().max()))[1] - 1, -125 if W.dtype == torch.float32 else -1021)) if bool(W.any()) else 1.
 
-def _working_copy(
-    W:Tensor,                                  # weight, shape (m1*m2, n1*n2), any floating dtype
-    shape:tuple[int, int, int, int],           # (m1, n1, m2, n2)
-)->tuple[Tensor, KronShape, float, float]:     # R (m1*n1, m2*n2), scaled; the checked shape; squared Frobenius norm of W; the scale
-    "What every decomposition starts from: `W` rearranged and scaled, in float32 or better."
-    _check_matrix(W)
-    term = check_shape(shape, *W.shape)
+def _working_copy(W:Tensor, term:KronShape)->tuple[Tensor, float, float]:
+    "`W` rearranged and divided by a scale, in float32 or better; the scale; the squared norm of `W`."
     R = rearrange(W.detach().to(torch.promote_types(W.dtype, torch.float32)), term)
-    scale = _unit_scale(R)
+    scale, largest = _unit_scale(R), min(torch.finfo(R.dtype).max, 1e150)
     R = R/scale
-    norm, most = float(torch.linalg.vector_norm(R, dtype=torch.float64))*scale, min(torch.finfo(R.dtype).max, 1e150)
-    if norm and not 1e-150 < norm <= most:
-        raise ValueError(f"W must have a Frobenius norm from 1e-150 to {most:.4g}, or of 0, got {norm:.4g}")
-    return R, term, norm**2, scale
+    norm = float(torch.linalg.vector_norm(R, dtype=torch.float64))*scale
+    if norm and not 1e-150 < norm <= largest:
+        raise ValueError(f"W must have a Frobenius norm from 1e-150 to {largest:.4g}, or of 0, got {norm:.4g}")
+    return R, scale, norm**2
 
 # %% ../../nbs/method/02_kpsvd.ipynb #36e49ca9
 def orthonormal(
@@ -112,13 +97,10 @@ def orthonormal(
     return q
 
 # %% ../../nbs/method/02_kpsvd.ipynb #3e5293e8
-def _krylov_bases(
-    R:Tensor,                         # matrix, shape (m1*n1, m2*n2), float32 or float64
-    block:int,                        # columns added a step
-    seed:int,                         # of the Gaussian first block, drawn on the CPU: the same on every device
-)->Iterator[tuple[Tensor, Tensor]]:   # Q, shape (m1*n1, k), and Q.T @ R, shape (k, m2*n2)
-    "Orthonormal bases of growing block Krylov spaces of `R`, up to all of it."
+def _krylov_bases(R:Tensor, block:int, seed:int)->Iterator[tuple[Tensor, Tensor]]:
+    "Orthonormal bases of growing block Krylov spaces of `R`, up to all of it: `Q` (m1*n1, k) and `Q.T @ R` (k, m2*n2)."
     limit, scale = min(R.shape), float(R.abs().max()) or 1.
+    # drawn on the CPU: the same on every device
     G = torch.randn(R.shape[1], min(block, limit), generator=torch.Generator().manual_seed(seed), dtype=R.dtype)
     Y, Q, B = R @ G.to(R.device), R.new_zeros(R.shape[0], 0), R.new_zeros(0, R.shape[1])
     while Q.shape[1] < limit:
@@ -129,55 +111,44 @@ def _krylov_bases(
         Y = R @ (b.T/scale)                                # scaled, or tiny gradients underflow when squared
 
 # %% ../../nbs/method/02_kpsvd.ipynb #8bb8796b
-def _basis_values(
-    B:Tensor,  # the matrix seen from a basis, Q.T @ R, shape (k, m2*n2)
-)->Tensor:     # shape (k,), descending
-    "Singular values of `B` from the small matrix `B @ B.T`; good to half the digits."
+def _basis_values(B:Tensor)->Tensor:
+    "Singular values of `B = Q.T @ R`, descending, from the small matrix `B @ B.T`; good to half the digits."
     scale = float(B.abs().max()) or 1.   # keeps the squares in range
     return torch.linalg.eigvalsh((B/scale) @ (B/scale).T).clamp(min=0).flip(0).sqrt()*scale
 
 # %% ../../nbs/method/02_kpsvd.ipynb #46c3ba26
-def _leading_triplets(
-    B:Tensor,                       # the matrix seen from a basis, shape (k, m2*n2)
-    r:int,                          # number of triplets, in 1..k
-)->tuple[Tensor, Tensor, Tensor]:   # U (k, r), S (r,), Vh (r, m2*n2)
+def _exact_svd(R:Tensor, r:int)->tuple[Tensor, Tensor, Tensor]:
+    "Leading singular triplets of `R` from its full SVD: U in columns, S, and Vh in rows."
+    U, S, Vh = torch.linalg.svd(R, full_matrices=False)
+    return U[:, :r], S[:r], Vh[:r]
+
+def _leading_triplets(B:Tensor, r:int)->tuple[Tensor, Tensor, Tensor]:
     "From the eigenvectors of `B @ B.T` in float64 while the values stay within a factor of 100; from the SVD where they fall further."
     scale = float(B.abs().max()) or 1.
     b = (B/scale).double()
     S2, U = torch.linalg.eigh(b @ b.T)
     S, U = S2.flip(0)[:r].clamp(min=0).sqrt(), U.flip(1)[:, :r]
-    if S[-1] > 1e-2*S[0]: return U.to(B.dtype), (S*scale).to(B.dtype), ((U/S).T @ b).to(B.dtype)
-    U, S, Vh = torch.linalg.svd(B, full_matrices=False)     # squares would lose the small ones
-    return U[:, :r], S[:r], Vh[:r]
+    if S[-1] <= 1e-2*S[0]: return _exact_svd(B, r)     # squares would lose the small ones
+    return U.to(B.dtype), (S*scale).to(B.dtype), ((U/S).T @ b).to(B.dtype)
 
 def krylov_svd(
     R:Tensor,                       # matrix, shape (m1*n1, m2*n2), float32 or float64
-    want:Callable[[Tensor], int],   # from the values so far, descending, to the number of triplets wanted
+    r:int,                          # number of triplets, in 1..min(R.shape)
     *,
     block:int=16,                   # columns added a step
-    tol:float=5e-3,                 # stop when a step adds at most this fraction to the wanted triplets' energy
+    tol:float=5e-3,                 # stop when a step adds at most this fraction to the triplets' energy
     seed:int=0,                     # of the Gaussian first block
 )->tuple[Tensor, Tensor, Tensor]:   # U (m1*n1, r), S (r,), Vh (r, m2*n2)
     "Leading singular triplets of `R` from a block Krylov basis grown until they settle (Musco & Musco 2015)."
-    r, held = 0, 0.
+    energy = 0.
     for Q, B in _krylov_bases(R, block, seed):
-        S, r0, held0 = _basis_values(B), r, held
-        r = min(want(S), *R.shape)
-        held = float(S[:r].double().square().sum())
-        if r == r0 and r + block <= Q.shape[1] and held - held0 <= tol*held: break
+        before, energy = energy, float(_basis_values(B)[:r].double().square().sum())
+        if r + block <= Q.shape[1] and energy - before <= tol*energy: break
     U, S, Vh = _leading_triplets(B, r)
     return Q @ U, S, Vh
 
 # %% ../../nbs/method/02_kpsvd.ipynb #af540378
 _METHODS = ("auto", "exact", "randomized")
-
-def _exact_svd(
-    R:Tensor,                       # matrix, shape (m1*n1, m2*n2)
-    r:int,                          # number of triplets, in 1..min(R.shape)
-)->tuple[Tensor, Tensor, Tensor]:   # U (m1*n1, r), S (r,), Vh (r, m2*n2)
-    "Leading singular triplets of `R` from its full SVD."
-    U, S, Vh = torch.linalg.svd(R, full_matrices=False)
-    return U[:, :r], S[:r], Vh[:r]
 
 def kpsvd(
     W:Tensor,                         # weight, shape (m1*m2, n1*n2), any floating dtype
@@ -188,31 +159,12 @@ def kpsvd(
     seed:int=0,                       # of the randomized method
 )->KPSVD:                             # in float32, or float64 if `W` is
     "The best `rank` Kronecker terms for `W` (Van Loan & Pitsianis 1993)."
-    if method not in _METHODS: raise ValueError(f"method must be one of {_METHODS}, got {method!r}")
-    R, term, total, scale = _working_copy(W, shape)
+    check_choice("method", method, _METHODS)
+    _check_matrix(W)
+    term = check_shape(shape, *W.shape)
     r = term.max_rank if rank is None else rank
     if not 1 <= r <= term.max_rank: raise ValueError(f"rank must be in 1..{term.max_rank} for shape {tuple(term)}, got {rank}")
+    R, scale, total = _working_copy(W, term)
     if method == "exact" or (method == "auto" and 4*r > term.max_rank): U, S, Vh = _exact_svd(R, r)
-    else: U, S, Vh = krylov_svd(R, lambda S: r, block=max(16, min(r, 64) + 8), seed=seed)
-    return as_kpsvd(U, S*scale, Vh, term, total)
-
-# %% ../../nbs/method/02_kpsvd.ipynb #501e8f54
-def _grow_kpsvd(
-    W:Tensor,                               # weight, shape (m1*m2, n1*n2), any floating dtype
-    shape:tuple[int, int, int, int],        # (m1, n1, m2, n2)
-    want:Callable[[Tensor, float], int],    # from the values so far and `total` to the number of terms wanted, at least 1
-    *,
-    block:int=16,                           # terms added a step
-    r_max:int|None=None,                    # never more terms than this; None for no such limit
-    seed:int=0,                             # of the randomized method
-)->KPSVD:                                   # with as many terms as `want` settles on
-    "The Kronecker terms that a criterion asks for, found without knowing their number first."
-    if block < 1: raise ValueError(f"block must be at least 1, got {block}")
-    if r_max is not None and r_max < 1: raise ValueError(f"r_max must be at least 1, got {r_max}")
-    R, term, total, scale = _working_copy(W, shape)
-    def asked(S):
-        r = want(S*scale, _at_least(total, S*scale))
-        if r < 1: raise ValueError(f"want must ask for at least 1 term, got {r}")
-        return r if r_max is None else min(r, r_max)
-    U, S, Vh = krylov_svd(R, asked, block=block, seed=seed)
+    else: U, S, Vh = krylov_svd(R, r, block=max(16, min(r, 64) + 8), seed=seed)
     return as_kpsvd(U, S*scale, Vh, term, total)

@@ -4,12 +4,11 @@
 
 # %% ../../nbs/method/09_plan.ipynb #03d1dd78
 from __future__ import annotations
-import json
 import os
 from pathlib import Path
 from typing import NamedTuple
 from .shape import check_shape, KronShape
-from ..settings import shown
+from ..settings import read_json, shown
 
 # %% auto #0
 __all__ = ['LayerPlan', 'read_plan', 'write_plan', 'read_plan_file', 'check_plan']
@@ -25,10 +24,8 @@ class LayerPlan(NamedTuple):
         "Trained parameters of the layer."
         return self.r*self.shape.params
 
-def read_plan(
-    plan:dict,               # layer name -> [m1, n1, m2, n2, r]
-)->dict[str, LayerPlan]:
-    "The plan of a config with its entries named."
+def read_plan(plan:dict)->dict[str, LayerPlan]:
+    "The plan of a config, layer name -> [m1, n1, m2, n2, r], with its entries named."
     if not isinstance(plan, dict): raise ValueError(f"plan must map layer names to [m1, n1, m2, n2, r], got {shown(plan)}")
     def one(name, v):
         if not (isinstance(v, (list, tuple)) and len(v) == 5 and all(type(i) is int and abs(i) <= 10**9 for i in v)):
@@ -36,21 +33,15 @@ def read_plan(
         return LayerPlan(KronShape(*v[:4]), v[4])
     return {n: one(n, v) for n,v in plan.items()}
 
-def write_plan(
-    plan:dict[str, LayerPlan],  # by layer name
-)->dict[str, list[int]]:        # layer name -> [m1, n1, m2, n2, r]
-    "The plan as a config holds it."
+def write_plan(plan:dict[str, LayerPlan])->dict[str, list[int]]:
+    "The plan as a config holds it: layer name -> [m1, n1, m2, n2, r]."
     return {n: [*p.shape, p.r] for n,p in plan.items()}
 
-def read_plan_file(
-    path:str|os.PathLike,   # JSON file
-)->dict[str, list[int]]:    # [m1, n1, m2, n2, r] by layer name
-    "The plan that `soka plan` wrote."
-    if not Path(path).is_file(): raise FileNotFoundError(f"plan must be a file that exists, got {str(path)!r}")
-    try: plan = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as e: raise ValueError(f"plan must be JSON, {str(path)!r} has: {e}") from e
-    if not isinstance(plan, dict): raise ValueError(f"plan must be layer names with [m1, n1, m2, n2, r], got {type(plan).__name__} in {str(path)!r}")
-    return plan
+def read_plan_file(path:str|os.PathLike)->dict[str, list[int]]:
+    "The plan that `soka plan` wrote into a JSON file: [m1, n1, m2, n2, r] by layer name."
+    plan = read_json(Path(path), "plan")
+    if isinstance(plan, dict): return plan
+    raise ValueError(f"plan must be layer names with [m1, n1, m2, n2, r], got {type(plan).__name__} in {str(path)!r}")
 
 # %% ../../nbs/method/09_plan.ipynb #ea8e7fdd
 def check_plan(

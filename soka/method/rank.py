@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from .shape import KronShape
+from ..settings import check_choice
 
 # %% auto #0
 __all__ = ['energy_rank', 'Spectrum', 'elbow_rank', 'marchenko_pastur_median', 'gavish_donoho_factor', 'gavish_donoho_rank',
@@ -22,8 +23,8 @@ def _check_spectrum(S:Tensor, total:float)->None:
     if bool((S < 0).any()): raise ValueError(f"S must be >= 0, got {S.min().item():g}")
     up = (S[1:] - S[:-1] > 1e-6*S[0]).nonzero()   # a tie may be out of order by rounding
     if len(up): raise ValueError(f"S must be descending, got {S[up[0]].item():g} before {S[up[0] + 1].item():g}")
-    e = float(S.double().square().sum())
-    if not total >= e*(1 - 1e-3): raise ValueError(f"total must be at least the energy of S, {e:g}, got {total:g}")
+    energy = float(S.double().square().sum())
+    if not total >= energy*(1 - 1e-3): raise ValueError(f"total must be at least the energy of S, {energy:g}, got {total:g}")
 
 def energy_rank(
     S:Tensor,          # singular values, shape (r,), descending, >= 0
@@ -48,15 +49,6 @@ class Spectrum(NamedTuple):
         k = min(params//self.shape.params, len(self.S))
         return float(self.S[:k].double().square().sum())/self.total if self.total else 1.
 
-# %% ../../nbs/method/03_rank.ipynb #914ac798
-def _chord_distance(
-    S:Tensor,   # singular values, shape (r,), descending, not all equal
-)->Tensor:      # shape (r,), positive below the chord
-    "Distance of each point from the chord, with index and value both scaled to 0..1."
-    y = (S - S[-1])/(S[0] - S[-1])
-    x = torch.linspace(0, 1, len(S), dtype=S.dtype, device=S.device)
-    return (1 - x - y)/sqrt(2)
-
 # %% ../../nbs/method/03_rank.ipynb #bc750e6a
 def elbow_rank(
     S:Tensor,   # singular values, shape (r,), descending, >= 0
@@ -64,24 +56,22 @@ def elbow_rank(
     "Number of values before the one farthest below the chord from first to last."
     _check_spectrum(S, float("inf"))
     if len(S) < 3 or S[0] - S[-1] <= 1e-5*S[0]: return len(S)   # equal but for rounding: no corner to see
-    d = _chord_distance(S.double())
-    return int(d.argmax()) if d.max() > 1e-9 else len(S)
+    S = S.double()
+    x, y = torch.linspace(0, 1, len(S), dtype=S.dtype, device=S.device), (S - S[-1])/(S[0] - S[-1])
+    below = (1 - x - y)/sqrt(2)
+    return int(below.argmax()) if below.max() > 1e-9 else len(S)
 
 # %% ../../nbs/method/03_rank.ipynb #9e649e9b
-def marchenko_pastur_median(
-    beta:float,     # rows over columns of the noise, the smaller over the larger, in (0, 1]
-    steps:int=20_000,  # of the integration
-)->float:           # of the squared singular values of noise, variance 1/columns an entry
-    "Median of the Marchenko-Pastur distribution."
+def marchenko_pastur_median(beta:float)->float:
+    "Median squared singular value of noise with variance 1/columns; `beta` is its smaller side over the larger, in (0, 1]."
+    steps = 20_000   # of the integration
     th = (torch.arange(steps, dtype=torch.float64) + 0.5)*(pi/steps)
     t = 1 + beta + 2*sqrt(beta)*th.cos()               # from the upper edge down
     mass = (th.sin().square()/t).cumsum(0)
     return float(t[int((mass < mass[-1]/2).sum())])
 
-def gavish_donoho_factor(
-    beta:float,  # the smaller over the larger side of the matrix, in (0, 1]
-)->float:        # omega(beta): threshold in units of the median singular value
-    "Optimal hard threshold for singular values in unknown noise (Gavish & Donoho 2014)."
+def gavish_donoho_factor(beta:float)->float:
+    "omega(beta): optimal threshold in units of the median singular value, in unknown noise (Gavish & Donoho 2014)."
     if not 0 < beta <= 1: raise ValueError(f"beta must be in (0, 1], got {beta}")
     known = sqrt(2*(beta + 1) + 8*beta/(beta + 1 + sqrt(beta**2 + 14*beta + 1)))
     return known/sqrt(marchenko_pastur_median(beta))
@@ -99,12 +89,12 @@ def gavish_donoho_rank(
 # %% ../../nbs/method/03_rank.ipynb #4b28847a
 _CRITERIA = ("both", "energy", "elbow", "gavish-donoho")
 
-def _check_criterion(criterion:str, r_min:int, r_max:int|None, size:tuple[int, int]|None)->None:
-    "Refuse an unknown criterion, one without what it needs, and limits that leave no rank."
-    if criterion not in _CRITERIA: raise ValueError(f"criterion must be one of {_CRITERIA}, got {criterion!r}")
+def _check_rank_settings(energy:float, criterion:str, r_min:int, r_max:int|None)->None:
+    "Refuse settings from which no rank can be chosen."
+    check_choice("criterion", criterion, _CRITERIA)
+    if not 0 < energy <= 1: raise ValueError(f"energy must be in (0, 1], got {energy}")
     if not r_min >= 1: raise ValueError(f"r_min must be at least 1, got {r_min}")
     if r_max is not None and not r_max >= r_min: raise ValueError(f"r_max must be at least r_min = {r_min}, got {r_max}")
-    if criterion == "gavish-donoho" and size is None: raise ValueError(f"size must be the sides (m1*n1, m2*n2) for 'gavish-donoho', got {size}")
 
 def select_rank(
     S:Tensor,                            # singular values, shape (r,), descending, >= 0
@@ -117,8 +107,10 @@ def select_rank(
     size:tuple[int, int]|None=None,      # sides (m1*n1, m2*n2), for "gavish-donoho", which needs the whole spectrum
 )->int:                                  # in r_min..r_max, and never more than r
     "The criterion's rank, clipped."
-    _check_criterion(criterion, r_min, r_max, size)
-    if size is not None and criterion == "gavish-donoho": r = gavish_donoho_rank(S, size)
+    _check_rank_settings(energy, criterion, r_min, r_max)
+    if criterion == "gavish-donoho":
+        if size is None: raise ValueError(f"size must be the sides (m1*n1, m2*n2) for 'gavish-donoho', got {size}")
+        r = gavish_donoho_rank(S, size)
     else:
         by = {"energy": energy_rank(S, total, energy), "elbow": elbow_rank(S)}
         r = by.get(criterion, min(by.values()))

@@ -19,27 +19,21 @@ def _reader_of(layer:nn.Module)->Any:
     "What reads the layer's weight; torchao's is not asked to write here, so it gets nothing to write with."
     return resolve_quantization_backend(layer, get_apply_tensor_subclass=lambda: None)
 
-def output_layer(
-    model:nn.Module,
-)->Any:               # None where there is none
-    "The layer that gives a language model's scores."
+def output_layer(model:nn.Module)->Any:
+    "The layer that gives a language model's scores; None where there is none."
     try: return model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None  # type: ignore[operator]
     except NotImplementedError: return None
 
-def base_features(
-    layer:nn.Module,     # of any kind
-)->tuple[int, int]:      # (out_features, in_features)
-    "Size of a layer that soka or one of PEFT's quantization backends knows; `NotImplementedError` for others."
+def base_features(layer:nn.Module)->tuple[int, int]:
+    "(out_features, in_features) of a layer that soka or a quantization backend of PEFT knows; `NotImplementedError` for others."
     try: return features(layer)
     except NotImplementedError:
         if getattr(_reader_of(layer), "layer_type", None) != "linear": raise
         n, m = _get_in_out_features(layer)
         return int(m or 0), int(n or 0)
 
-def base_weight(
-    layer:nn.Module,  # of any kind that `base_features` knows
-)->Tensor:            # shape (out_features, in_features), float32
-    "Dense weight of the layer; one that is offloaded is brought in for it."
+def base_weight(layer:nn.Module)->Tensor:
+    "Dense weight (out_features, in_features), in float32, of a layer that `base_features` knows; an offloaded one is brought in for it."
     l:Any = layer
     if getattr(getattr(l, "_hf_hook", None), "offload", False) and l.weight.is_meta:
         l._hf_hook.pre_forward(l)
@@ -51,9 +45,7 @@ def base_weight(
         if backend is None: raise
         return backend.get_base_weight(layer).float()
 
-def supported(
-    layer:nn.Module,
-)->bool:
+def supported(layer:nn.Module)->bool:
     "Can the layer carry SoKA, as far as `soka.weights.quant` knows?"
     try: kind(layer)
     except NotImplementedError: return False

@@ -27,7 +27,8 @@ def _checkpoint_folder(name:str, revision:str|None=None, *, weights:bool=True)->
     wanted = ["config.json"] + ["model*.safetensors", "model.safetensors.index.json"]*weights
     try: return Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
     except (OSError, ValueError) as e:
-        raise FileNotFoundError(f"model must be a local folder or a hub id that can be reached, got {name!r}: {str(e).splitlines()[0]}") from e
+        reason = str(e).splitlines()[0]
+        raise FileNotFoundError(f"model must be a local folder or a hub id that can be reached, got {name!r}: {reason}") from e
 
 def _read_index(index:Path)->dict[str, str]:
     "What an index says of its shards."
@@ -87,8 +88,9 @@ def tensor_name(
     layer:str,        # name of the layer in the model
 )->str:               # in `c.files`
     "The name under which a layer's weight was saved."
-    found = stored_name(c, f"{layer}.weight")
-    if not found: raise ValueError(f"model must hold the weight of every targeted layer, got no {f'{layer}.weight'!r} in {str(c.folder)!r}")
+    name = f"{layer}.weight"
+    found = stored_name(c, name)
+    if not found: raise ValueError(f"model must hold the weight of every targeted layer, got no {name!r} in {str(c.folder)!r}")
     return found
 
 def read_tensor(
@@ -108,5 +110,6 @@ def read_weight(
     name, module = tensor_name(c, layer), c.model.get_submodule(layer)
     W = read_tensor(c, name)
     W = W.T if kind(module) == "conv1d" else W
-    if W.shape != base_features(module): raise ValueError(f"{name} must have its layer's shape {base_features(module)}, got {tuple(W.shape)}")
+    size = base_features(module)
+    if W.shape != size: raise ValueError(f"{name} must have its layer's shape {size}, got {tuple(W.shape)}")
     return W

@@ -15,34 +15,30 @@ __all__ = ['store']
 # %% ../../nbs/weights/03_clip.ipynb #05846602
 _CLIPS = (1., .95, .9, .85, .8, .75)
 
-def _format_levels(
-    quant_type:str,   # "nf4" or "fp4"
-)->Tensor:            # shape (16,), ascending, in [-1, 1]; on the CPU
-    "The numbers that 4 bits can name."
+def _format_levels(quant_type:str)->Tensor:
+    "The 16 numbers in [-1, 1] that 4 bits can name, ascending, on the CPU."
     return bnb().functional.get_4bit_type(quant_type, device="cpu").sort().values
 
-def _cut_at(
-    blocks:Tensor,   # shape (n, block)
-    levels:Tensor,   # shape (16,), ascending
-)->Tensor:           # shape (n, 1), at most the largest magnitude of each block
-    "The magnitude, of `_CLIPS` times a block's largest, at which the block is stored best."
+def _cut_at(blocks:Tensor, levels:Tensor)->Tensor:
+    "Of `_CLIPS` times the largest magnitude of each block (n, block), the one at which it is stored best, shape (n, 1)."
     top = blocks.abs().amax(1, keepdim=True).clamp(min=torch.finfo(blocks.dtype).tiny)
     between = (levels[1:] + levels[:-1])/2
-    def lost(a): return (levels[torch.bucketize(blocks/a, between, out_int32=True)]*a - blocks).square().sum(1, keepdim=True)
-    a, least = top, lost(top)
+    def error(a):
+        stored = levels[torch.bucketize(blocks/a, between, out_int32=True)]*a
+        return (stored - blocks).square().sum(1, keepdim=True)
+    best, least = top, error(top)
     for c in _CLIPS[1:]:
-        e = lost(c*top)
-        a, least = torch.where(e < least, c*top, a), torch.minimum(e, least)
-    return a
+        e = error(c*top)
+        best, least = torch.where(e < least, c*top, best), torch.minimum(e, least)
+    return best
 
-def _cut_blocks(
-    M:Tensor,        # weight to be stored, shape (out_features, in_features)
-    levels:Tensor,   # shape (16,), ascending
-    block:int=64,    # numbers that share a scale
-)->Tensor:           # same shape, no magnitude larger
-    "The weight with every block cut where 4 bits store it best."
+def _cut_blocks(M:Tensor, levels:Tensor, block:int=64)->Tensor:
+    "A weight that is to be stored, with every block cut where 4 bits store it best."
     flat = nn.functional.pad(M.flatten().float(), (0, -M.numel() % block)).reshape(-1, block)
-    parts = [b.clamp(-(a := _cut_at(b, levels.to(b))), a) for b in flat.split(2**17)]   # in parts: memory
+    def cut(blocks):
+        a = _cut_at(blocks, levels.to(blocks))
+        return blocks.clamp(-a, a)
+    parts = [cut(blocks) for blocks in flat.split(2**17)]   # in parts: memory
     return torch.cat(parts).flatten()[:M.numel()].reshape(M.shape).to(M.dtype)
 
 # %% ../../nbs/weights/03_clip.ipynb #c1195e69

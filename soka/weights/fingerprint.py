@@ -11,58 +11,49 @@ from math import isfinite
 from typing import Any, NamedTuple
 import torch
 from torch import nn, Tensor
-from .quant import bnb, _check_packing, dense_weight, features, _int8_scales, kind, _stored_dtype
+from .quant import bnb, _check_packing, dense_weight, features, _int8_scales, kind, _packing, _stored_dtype
 
 # %% auto #0
 __all__ = ['SAMPLES', 'FEW', 'parse_fingerprint', 'readable', 'fingerprint', 'compare', 'weight_fingerprint', 'compare_weight']
 
 # %% ../../nbs/weights/04_fingerprint.ipynb #ad5df6a1
-def _entries_4bit(
-    layer:nn.Module,  # a quantized Linear4bit
-    index:Tensor,     # places along the rows of the weight, shape (n,), int64
-)->Tensor:            # shape (n,)
+def _entries_4bit(layer:Any, index:Tensor)->Tensor:
     "Entries of a 4-bit weight; only their blocks are unpacked."
-    l:Any = layer
-    _check_packing(l)
-    s = l.weight.quant_state
+    _check_packing(layer)
+    s, unpack = layer.weight.quant_state, bnb().functional
     blocks, place = torch.unique(index//s.blocksize, return_inverse=True)
-    packed = l.weight.data.reshape(-1).view(torch.uint8)
+    packed = layer.weight.data.reshape(-1).view(torch.uint8)
     if (int(blocks.max()) + 1)*s.blocksize > 2*len(packed): return dense_weight(layer).reshape(-1)[index]   # a last block that is not whole
     scales = s.absmax[blocks]
     if s.nested: scales = s.state2.code.to(scales.device)[scales.int()]*s.state2.absmax[blocks//s.state2.blocksize] + s.offset
-    few = bnb().functional.QuantState(absmax=scales.float(), shape=(len(blocks), s.blocksize), dtype=s.dtype, blocksize=s.blocksize, quant_type=s.quant_type)
-    rows = bnb().functional.dequantize_4bit(packed.view(-1, s.blocksize//2)[blocks].reshape(-1, 1), few)
+    opts = dict(shape=(len(blocks), s.blocksize), dtype=s.dtype, blocksize=s.blocksize, quant_type=s.quant_type)
+    state = unpack.QuantState(absmax=scales.float(), **opts)
+    rows = unpack.dequantize_4bit(packed.view(-1, s.blocksize//2)[blocks].reshape(-1, 1), state)
     return rows.reshape(-1)[place*s.blocksize + index % s.blocksize]
 
-def _entries(
-    layer:nn.Module,  # a frozen layer of any kind
-    index:Tensor,     # places along the rows of the weight, shape (n,), int64
-)->Tensor:            # shape (n,), float32 on the CPU
-    "Entries of a layer's weight, as it is stored."
-    l:Any = layer
-    k, w, n_in = kind(l), l.weight, features(l)[1]
+def _entries(layer:Any, index:Tensor)->Tensor:
+    "Entries of a frozen layer's weight as it is stored, float32 on the CPU; `index` holds their places along the rows."
+    packing, w, n_in = _packing(layer), layer.weight, features(layer)[1]
     index = index.to(w.device)
-    if k == "4bit" and w.quant_state is not None: found = _entries_4bit(l, index)
-    elif k == "8bit" and (scales := _int8_scales(l)) is not None: found = w.data.reshape(-1)[index]*scales.to(w.device)[index//n_in]/127
-    elif k == "conv1d": found = w.data[index % n_in, index//n_in]
+    if packing == "4bit": found = _entries_4bit(layer, index)
+    elif packing == "8bit": found = w.data.reshape(-1)[index]*_int8_scales(layer).to(w.device)[index//n_in]/127
+    elif kind(layer) == "conv1d": found = w.data[index % n_in, index//n_in]
     else: found = w.data.reshape(-1)[index]
     return found.float().cpu()
 
 # %% ../../nbs/weights/04_fingerprint.ipynb #6eeadca0
 _BLOCK, SAMPLES, FEW = 64, 8, 4
 
-def _sample_blocks(
-    numel:int,            # entries of the weight
-    samples:int=SAMPLES,  # most blocks
-)->Tensor:       # places, shape (blocks, entries of a block)
-    "Blocks that are spread evenly over a weight."
+def _sample_blocks(numel:int, samples:int=SAMPLES)->Tensor:
+    "Places of at most `samples` blocks, spread evenly over a weight of `numel` entries: a block a row."
     size = min(_BLOCK, numel)
     n = min(samples, numel//size)
     first = torch.tensor([(2*k + 1)*(numel//size)//(2*n)*size for k in range(n)])
     return first[:, None] + torch.arange(size)
 
 # %% ../../nbs/weights/04_fingerprint.ipynb #a90368a3
-_TOLERANCE = {"float32": 1e-4, "float16": 2**-10, "bfloat16": 2**-7, "shifted": 2**-7, "8bit": 0.1, "4bit": 0.3}   # two roundings of a half
+# of floats: two roundings of a half
+_TOLERANCE = {"float32": 1e-4, "float16": 2**-10, "bfloat16": 2**-7, "shifted": 2**-7, "8bit": 0.1, "4bit": 0.3}
 _SAME = 1e-5      # of numbers that are written with six digits
 
 class _Fingerprint(NamedTuple):
@@ -75,71 +66,56 @@ class _Fingerprint(NamedTuple):
     def __str__(self)->str:
         return f"{self.shape[0]}x{self.shape[1]} {self.stored} " + " ".join(f"{i}:{v:.6g}" for i,v in zip(self.at, self.values))
 
-_PART = re.compile(r"(\d{1,18}):(-?\d[\d.e+-]{0,24})", re.ASCII)
+_LINE = re.compile(r"(\d{1,9})x(\d{1,9}) (\w+)((?: \d{1,18}:-?\d[\d.e+-]{0,24})+)", re.ASCII)
 
-def parse_fingerprint(
-    text:Any,  # as `str` of a fingerprint writes it
-)->_Fingerprint:
-    "The fingerprint in a line of text; a `ValueError` names what is none."
+def parse_fingerprint(text:Any)->_Fingerprint:
+    "The fingerprint in a line of text, as `str` writes it; a `ValueError` names what is none."
     def bad(): return ValueError(f"fingerprint must be like '64x64 float32 7:0.01 99:-0.02', got {str(text)[:80]!r}")
-    head, *rest = text.split(" ") if isinstance(text, str) and len(text) < 2000 else [""]
-    size, stored, found = re.fullmatch(r"(\d{1,9})x(\d{1,9})", head, re.ASCII), rest[0] if rest else "", [_PART.fullmatch(p) for p in rest[1:]]
-    if size is None or stored not in _TOLERANCE or not found or None in found: raise bad()
-    try: at, values = zip(*((int(m[1]), float(m[2])) for m in found if m))
+    m = _LINE.fullmatch(text) if isinstance(text, str) and len(text) < 2000 else None
+    if m is None or m[3] not in _TOLERANCE: raise bad()
+    shape, parts = (int(m[1]), int(m[2])), [p.split(":") for p in m[4].split()]
+    try: at, values = tuple(int(i) for i, _ in parts), tuple(float(v) for _, v in parts)
     except ValueError: raise bad() from None
-    shape = int(size[1]), int(size[2])
     if max(at) >= shape[0]*shape[1] or not all(map(isfinite, values)): raise bad()
-    return _Fingerprint(shape, stored, at, values)
+    return _Fingerprint(shape, m[3], at, values)
 
 # %% ../../nbs/weights/04_fingerprint.ipynb #c0b77442
+class _Reading(NamedTuple):
+    "How a weight is read."
+    entries:Callable[[Tensor], Tensor]   # from places (n,) to entries (n,)
+    shape:tuple[int, int]                # (out_features, in_features)
+    stored:str                           # a key of `_TOLERANCE`
+
 def _float_storage(dtype:torch.dtype)->str:
     "How finely a float weight is stored."
     name = str(dtype).removeprefix("torch.")
     return name if name in _TOLERANCE else "float32"
 
-def _storage(layer:nn.Module)->str:
-    "How finely the layer stores its weight."
-    l:Any = layer
-    if kind(l) == "4bit" and l.weight.quant_state is not None: return "4bit"
-    if kind(l) == "8bit" and _int8_scales(l) is not None: return "8bit"
-    return _float_storage(_stored_dtype(l))
-
-def _away(w:Tensor)->bool:
+def _is_elsewhere(w:Tensor)->bool:
     "Is the weight, or a part of it, elsewhere: on the meta device, in shards of torch's or DeepSpeed's?"
     return w.is_meta or not w.numel() or hasattr(w, "placements")
 
-def readable(
-    layer:nn.Module,
-)->bool:
+def readable(layer:nn.Module)->bool:
     "Is the layer of a known kind, with its whole weight on this machine?"
-    try: k = kind(layer)
+    try: out_features, in_features = features(layer)
     except NotImplementedError: return False
     w:Any = layer.weight
-    if _away(w): return False
-    packed = k == "4bit" and w.quant_state is not None
-    return packed or w.numel() == features(layer)[0]*features(layer)[1]
+    return not _is_elsewhere(w) and (_packing(layer) == "4bit" or w.numel() == out_features*in_features)
 
-def _sample(
-    read:Callable[[Tensor], Tensor],   # from places (n,) to entries (n,)
-    shape:tuple[int, int],             # (out_features, in_features)
-    stored:str,                        # a key of `_TOLERANCE`
-    samples:int=SAMPLES,               # most entries
-)->_Fingerprint|None:                   # None if an entry is not finite
-    "The largest entry of each of a few blocks."
-    blocks = _sample_blocks(shape[0]*shape[1], samples)
-    found = read(blocks.reshape(-1)).float().cpu().reshape(blocks.shape)
+def _sample(r:_Reading, samples:int)->_Fingerprint|None:
+    "The largest entry of each of a few blocks; None if an entry is not finite."
+    blocks = _sample_blocks(r.shape[0]*r.shape[1], samples)
+    found = r.entries(blocks.reshape(-1)).float().cpu().reshape(blocks.shape)
     if not bool(torch.isfinite(found).all()): return None
     best = found.abs().argmax(1, keepdim=True)
-    return _Fingerprint(shape, stored, tuple(blocks.gather(1, best)[:, 0].tolist()), tuple(found.gather(1, best)[:, 0].tolist()))
+    return _Fingerprint(r.shape, r.stored, tuple(blocks.gather(1, best)[:, 0].tolist()), tuple(found.gather(1, best)[:, 0].tolist()))
 
-def _reading(
-    layer:nn.Module,  # readable
-    extra:Callable[[Tensor], Tensor]|None,  # from places to what is to be added
-)->tuple[Callable[[Tensor], Tensor], tuple[int, int], str]:   # from places to entries; shape; storage
-    "How a layer's weight is read."
-    if extra is None: return partial(_entries, layer), features(layer), _storage(layer)
-    packed = kind(layer) in ("4bit", "8bit")
-    return lambda index: _entries(layer, index) + extra(index).cpu(), features(layer), _storage(layer) if packed else "shifted"
+def _reading(layer:nn.Module, extra:Callable[[Tensor], Tensor]|None)->_Reading:
+    "How a readable layer's weight is read, with what is to be added at each place."
+    stored = _packing(layer) or _float_storage(_stored_dtype(layer))
+    if extra is None: return _Reading(partial(_entries, layer), features(layer), stored)
+    if kind(layer) not in ("4bit", "8bit"): stored = "shifted"
+    return _Reading(lambda index: _entries(layer, index) + extra(index).cpu(), features(layer), stored)
 
 def fingerprint(
     layer:nn.Module,  # a frozen layer of any kind
@@ -147,7 +123,7 @@ def fingerprint(
     samples:int=SAMPLES,  # most entries
 )->_Fingerprint|None:  # None where the weight is not here, or not finite
     "What is to be remembered of a layer's weight."
-    return _sample(*_reading(layer, extra), samples) if readable(layer) else None
+    return _sample(_reading(layer, extra), samples) if readable(layer) else None
 
 # %% ../../nbs/weights/04_fingerprint.ipynb #b1d525d6
 def _tolerance(a:str, b:str)->float:
@@ -162,23 +138,16 @@ def _difference(a:_Fingerprint, values:Tensor, *, each:bool, slack:float=0.)->fl
     if not each: gap, size = gap.norm()[None], size.norm()[None]
     return float(torch.where(gap == 0, 0., gap/size).max())
 
-def _compare_entries(
-    recorded:_Fingerprint,
-    read:Callable[[Tensor], Tensor],   # from places (n,) to entries (n,) of the other weight
-    shape:tuple[int, int],             # its (out_features, in_features)
-    stored:str,                        # a key of `_TOLERANCE`
-    *,
-    rows:bool=False,                   # True: rows may have been added, or be missing
-)->str:                                # in words; empty where they agree
-    "What is different between a recorded weight and another."
-    if shape[rows:] != recorded.shape[rows:]: return f"has shape {shape}, recorded {recorded.shape}"
+def _compare_entries(recorded:_Fingerprint, r:_Reading, *, rows:bool)->str:
+    "What is different between a recorded weight and another, in words; with `rows`, rows may have been added or be missing."
+    if r.shape[rows:] != recorded.shape[rows:]: return f"has shape {r.shape}, recorded {recorded.shape}"
     if rows:
-        here = [(i, v) for i,v in zip(recorded.at, recorded.values) if i < shape[0]*shape[1]]
+        here = [(i, v) for i,v in zip(recorded.at, recorded.values) if i < r.shape[0]*r.shape[1]]
         if not here: return ""
         recorded = recorded._replace(at=tuple(i for i,_ in here), values=tuple(v for _,v in here))
-    index, allowed = torch.tensor(recorded.at), _tolerance(recorded.stored, stored)
+    index, allowed = torch.tensor(recorded.at), _tolerance(recorded.stored, r.stored)
     slack = 0. if allowed == _SAME else 2.**-24     # float16's smallest step: tiny weights are rounded to it, also on their way to 8 bits
-    d = _difference(recorded, read(index).cpu(), each=allowed < _TOLERANCE["8bit"], slack=slack)
+    d = _difference(recorded, r.entries(index).cpu(), each=allowed < _TOLERANCE["8bit"], slack=slack)
     return "" if d <= allowed else f"differs by {d:.2%} in {len(index)} sampled entries, {allowed:.2%} allowed"
 
 def compare(
@@ -189,27 +158,25 @@ def compare(
     rows:bool=False,  # True: rows may have been added, or be missing
 )->str:               # in words; empty where they agree or where nothing can be read
     "What is different between a recorded weight and a layer's."
-    return _compare_entries(recorded, *_reading(layer, extra), rows=rows) if readable(layer) else ""
+    return _compare_entries(recorded, _reading(layer, extra), rows=rows) if readable(layer) else ""
 
 # %% ../../nbs/weights/04_fingerprint.ipynb #b5cb3f66
-def _as_rows(
-    W:Tensor,   # of any shape but empty
-)->tuple[Callable[[Tensor], Tensor], tuple[int, int], str]:   # from places to entries; shape as a matrix; storage
-    "How a float tensor is read."
+def _as_rows(W:Tensor)->_Reading:
+    "How a float tensor of any shape but empty is read: as a matrix of its first side and the rest."
     W = W.detach() if W.ndim else W.detach().reshape(1)
-    def read(index): return W[torch.unravel_index(index.to(W.device), W.shape)].float().cpu()     # no copy, however it lies in memory
-    return read, (int(W.shape[0]), W.numel()//len(W)), _float_storage(W.dtype)
+    def entries(index): return W[torch.unravel_index(index.to(W.device), W.shape)].float().cpu()     # no copy, however it lies in memory
+    return _Reading(entries, (int(W.shape[0]), W.numel()//len(W)), _float_storage(W.dtype))
 
-def _plain(W:Tensor)->bool:
+def _is_plain(W:Tensor)->bool:
     "Is it a float tensor on this machine? Quantizers' own tensors and sharded ones call themselves float and cannot be read by place."
-    return type(W.data) is Tensor and not _away(W) and W.is_floating_point()
+    return type(W.data) is Tensor and not _is_elsewhere(W) and W.is_floating_point()
 
 def weight_fingerprint(
     W:Tensor,              # a float tensor
     samples:int=SAMPLES,   # most entries
-)->_Fingerprint|None:       # None if it is not here, or an entry is not finite
+)->_Fingerprint|None:      # None if it is not here, or an entry is not finite
     "What is to be remembered of a weight."
-    return None if not _plain(W) else _sample(*_as_rows(W), samples)
+    return _sample(_as_rows(W), samples) if _is_plain(W) else None
 
 def compare_weight(
     recorded:_Fingerprint,
@@ -218,4 +185,4 @@ def compare_weight(
     rows:bool=False,     # True: rows may have been added, or be missing
 )->str:                  # in words; empty where they agree or where nothing can be read
     "What is different between a recorded weight and another."
-    return "" if not _plain(W) else _compare_entries(recorded, *_as_rows(W), rows=rows)
+    return _compare_entries(recorded, _as_rows(W), rows=rows) if _is_plain(W) else ""

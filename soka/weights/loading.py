@@ -14,27 +14,32 @@ from ..settings import shown
 from .quant import features, keep_cpu_weights
 
 # %% auto #0
-__all__ = ['load_whole', 'read_tokenizer', 'load_base', 'compute_dtype', 'no_memory']
+__all__ = ['no_memory', 'load_whole', 'read_tokenizer', 'compute_dtype', 'load_base']
 
 # %% ../../nbs/weights/05_loading.ipynb #3a480e36
-def _check_whole(model: Any, info: Mapping[str, Any], source: str | Path) -> None:
+def _check_whole(model:Any, info:Mapping[str, Any], source:str|Path)->None:
     "Refuse a model whose checkpoint did not hold every weight."
     def refuse(names, what):
         found = f"{what} for {shown(sorted(names))}, {len(names)} in all"
         raise ValueError(f"a base must hold every weight of its model, {str(source)!r} has {found}")
     if info["missing_keys"]: refuse(info["missing_keys"], "none")
-    if wrong := [k if isinstance(k, str) else k[0] for k in info["mismatched_keys"]]: refuse(wrong, "another size")
-    # transformers compares no size of a weight that it quantizes
-    packed = {n: m for n, m in model.named_modules() if type(m).__name__ in ("Linear4bit", "Linear8bitLt")}
-    sizes = {n: getattr(m.weight, "quant_state", None) or m.weight for n, m in packed.items()}
-    if wrong := [f"{n}.weight" for n, w in sizes.items() if tuple(w.shape) != features(packed[n])]: refuse(wrong, "another size")
+    wrong = [k if isinstance(k, str) else k[0] for k in info["mismatched_keys"]]
+    for n, m in model.named_modules():   # transformers compares no size of a weight that it quantizes
+        if type(m).__name__ not in ("Linear4bit", "Linear8bitLt"): continue
+        w = getattr(m.weight, "quant_state", None) or m.weight
+        if tuple(w.shape) != features(m): wrong.append(f"{n}.weight")
+    if wrong: refuse(wrong, "another size")
+
+def no_memory(e:BaseException)->bool:
+    "Is this a lack of memory, on a GPU or for the CPU?"
+    return isinstance(e, (torch.OutOfMemoryError, MemoryError)) or isinstance(e, RuntimeError) and "can't allocate memory" in str(e)
 
 def load_whole(
-    source: str | Path,             # folder or hub id
-    kind: Any = None,               # class of the model; None: a causal language model
-    heads: Collection[str] = (),    # names of modules that the checkpoint need not hold, since an adapter brings them
-    **kw: Any,                      # of `from_pretrained`
-) -> Any:
+    source:str|Path,            # folder or hub id
+    kind:Any=None,              # class of the model; None: a causal language model
+    heads:Collection[str]=(),   # names of modules that the checkpoint need not hold, since an adapter brings them
+    **kw:Any,                   # of `from_pretrained`
+)->Any:
     "A model whose every weight was in its checkpoint."
     from transformers import AutoModelForCausalLM  # slow to import
     try: model, info = (kind or AutoModelForCausalLM).from_pretrained(source, output_loading_info=True, ignore_mismatched_sizes=True, **kw)
@@ -47,9 +52,9 @@ def load_whole(
     return model
 
 def read_tokenizer(
-    source: str | Path,           # folder or hub id
-    revision: str | None = None,  # branch, tag or commit of a hub id
-) -> Any:
+    source:str|Path,          # folder or hub id
+    revision:str|None=None,   # branch, tag or commit of a hub id
+)->Any:
     "The tokenizer of a base."
     from transformers import AutoTokenizer  # slow to import
     try: return AutoTokenizer.from_pretrained(source, revision=revision)
@@ -57,10 +62,15 @@ def read_tokenizer(
         raise ValueError(f"a base must have a tokenizer, {str(source)!r} has: {type(e).__name__}: {e}") from e
 
 # %% ../../nbs/weights/05_loading.ipynb #dc50852a
+def compute_dtype(name:str)->torch.dtype:
+    "The dtype of computations by the setting `dtype`; `auto` is bfloat16 on a GPU that has it, else float32."
+    if name != "auto": return getattr(torch, name)
+    return torch.bfloat16 if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else torch.float32
+
 def load_base(
-    quantize: Literal["nf4"] | None = "nf4",  # 4-bit NF4, or None for float32
-    device: str = "cpu",                      # where the model goes
-) -> tuple[Any, Any]:                         # model and tokenizer of transformers
+    quantize:Literal["nf4"]|None="nf4",  # 4-bit NF4, or None for float32
+    device:str="cpu",                    # where the model goes
+)->tuple[Any, Any]:                      # model and tokenizer of transformers
     "Load the embedded base and its tokenizer."
     if quantize not in ("nf4", None): raise ValueError(f"quantize must be 'nf4' or None, got {quantize!r}")
     from transformers import BitsAndBytesConfig  # slow to import
@@ -68,18 +78,3 @@ def load_base(
     model = load_whole(base_path(), dtype=torch.float32, device_map=device, quantization_config=config)
     keep_cpu_weights(model)
     return model, read_tokenizer(base_path())
-
-# %% ../../nbs/weights/05_loading.ipynb #3c3178c3
-def compute_dtype(
-    name:str,      # setting `dtype`
-)->torch.dtype:    # a floating point dtype
-    "The dtype of computations; `auto` is bfloat16 on a GPU that has it, else float32."
-    if name != "auto": return getattr(torch, name)
-    return torch.bfloat16 if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else torch.float32
-
-# %% ../../nbs/weights/05_loading.ipynb #65a611f8
-def no_memory(
-    e:BaseException,  # any error
-)->bool:
-    "Is this a lack of memory, on a GPU or for the CPU?"
-    return isinstance(e, (torch.OutOfMemoryError, MemoryError)) or isinstance(e, RuntimeError) and "can't allocate memory" in str(e)

@@ -9,16 +9,15 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 import torch
 from torch import nn, Tensor
+from ..settings import check_choice
 
 # %% auto #0
 __all__ = ['QUANT_TYPES', 'kind', 'features', 'bnb', 'quantize_linear', 'quantize_layers', 'dense_weight', 'keep_cpu_weights',
            'set_dense_weight', 'WriteCost', 'write_cost', 'warn_of_cost', 'weight_state', 'restore_weight']
 
 # %% ../../nbs/weights/01_quant.ipynb #964c5ef3
-def kind(
-    layer:nn.Module,  # a frozen layer
-)->str:               # "linear", "conv1d", "4bit" or "8bit"
-    "How the layer stores its weight; `NotImplementedError` if it is none of the four."
+def kind(layer:nn.Module)->str:
+    "How a frozen layer stores its weight: linear, conv1d, 4bit or 8bit; `NotImplementedError` if it is none of the four."
     names = {c.__name__ for c in type(layer).__mro__}
     if "Linear4bit" in names: return "4bit"
     if "Linear8bitLt" in names: return "8bit"
@@ -27,10 +26,8 @@ def kind(
     raise NotImplementedError(f"layer must be nn.Linear, Conv1D, Linear4bit or Linear8bitLt, got {type(layer).__name__}")
 
 # %% ../../nbs/weights/01_quant.ipynb #22276940
-def features(
-    layer:nn.Module,     # a frozen layer
-)->tuple[int, int]:      # (out_features, in_features)
-    "Sides of the layer's weight in the order of `nn.Linear`."
+def features(layer:nn.Module)->tuple[int, int]:
+    "Sides (out_features, in_features) of a frozen layer's weight, in the order of `nn.Linear`."
     l:Any = layer
     return tuple(l.weight.shape[::-1]) if kind(l) == "conv1d" else (l.out_features, l.in_features)
 
@@ -53,7 +50,7 @@ def quantize_linear(
     compute_dtype:torch.dtype=torch.float32,  # of the product with the input
 )->nn.Module:                                 # a `Linear4bit` on the layer's device
     "A frozen 4-bit copy of a float linear layer (Dettmers et al. 2023)."
-    if quant_type not in QUANT_TYPES: raise ValueError(f"quant_type must be 'nf4' or 'fp4', got {quant_type!r}")
+    check_choice("quant_type", quant_type, QUANT_TYPES)
     if kind(layer) != "linear": raise NotImplementedError(f"only a float nn.Linear can be quantized, got {type(layer).__name__}")
     b, opts = bnb(), dict(quant_type=quant_type, compress_statistics=double_quant)
     new = b.nn.Linear4bit(layer.in_features, layer.out_features, bias=False, compute_dtype=compute_dtype, **opts)
@@ -84,57 +81,53 @@ def dense_weight(
 )->Tensor:                         # new tensor, shape (out_features, in_features)
     "The layer's weight, dequantized if need be, in the layout of `nn.Linear`."
     l:Any = layer                  # packed weights carry attributes that a Tensor has not
-    k, w = kind(l), l.weight
+    packing, w = _packing(l), l.weight
     dtype = dtype or (torch.float64 if w.dtype == torch.float64 else torch.float32)
-    if k == "4bit" and w.quant_state is not None:
-        _check_packing(layer)
+    if packing == "4bit":
+        _check_packing(l)
         w = bnb().functional.dequantize_4bit(w.data, w.quant_state)
-    elif k == "8bit" and (scales := _int8_scales(layer)) is not None:
-        w = bnb().functional.int8_vectorwise_dequant(w.data, scales.to(w.device))
-    elif k == "conv1d": w = w.T
+    elif packing == "8bit": w = bnb().functional.int8_vectorwise_dequant(w.data, _int8_scales(l).to(w.device))
+    elif kind(l) == "conv1d": w = w.T
     return w.detach().to(dtype, copy=True).contiguous()
 
 # %% ../../nbs/weights/01_quant.ipynb #57a28841
+def _int8_scales(layer:Any)->Any:
+    "Row scales (out_features,) of an 8-bit weight: at the first forward bitsandbytes moves them from the weight to the layer's state."
+    return layer.weight.SCB if layer.state.SCB is None else layer.state.SCB
+
+def _packing(layer:Any)->str:
+    "How the numbers are packed: 4bit, 8bit, or an empty text for floats, as a layer of bitsandbytes has before it is quantized."
+    k = kind(layer)
+    if k == "4bit" and layer.weight.quant_state is not None or k == "8bit" and _int8_scales(layer) is not None: return k
+    return ""
+
 def _check_packing(layer:nn.Module)->None:
     "Refuse a 4-bit weight that bitsandbytes has repacked for CPU inference."
     if getattr(getattr(layer.weight, "quant_state", None), "packing_format_for_cpu", False):
         raise RuntimeError("4-bit weight must not be repacked for CPU inference, its numbers can no longer be read: "
                            "load the model again and call soka.weights.quant.keep_cpu_weights(model) before its first forward")
 
-def keep_cpu_weights(
-    model:nn.Module,  # a model or a single layer, before its first forward
-)->int:               # number of 4-bit layers found
-    "Stop bitsandbytes from repacking 4-bit weights in place on CPUs with AVX512-BF16."
+def keep_cpu_weights(model:nn.Module)->int:
+    "Before the first forward, stop bitsandbytes from repacking 4-bit weights in place on CPUs; returns how many layers were found."
     layers:list[Any] = [m for m in model.modules() if "Linear4bit" in {c.__name__ for c in type(m).__mro__}]
     for m in layers: _check_packing(m)
     for m in layers: m.support_avx512bf16_for_cpu = False
     return len(layers)
 
-def _int8_scales(
-    layer:nn.Module,  # an 8-bit layer
-)->Tensor|None:       # shape (out_features,); None before quantization
-    "Row scales of an 8-bit weight: bitsandbytes moves them from the weight to the layer's state at the first forward."
-    l:Any = layer
-    return l.weight.SCB if l.state.SCB is None else l.state.SCB
-
 # %% ../../nbs/weights/01_quant.ipynb #9735439f
-def _relative_error(
-    W:Tensor,                # reference, shape (out_features, in_features), not all zero
-    other:Tensor|nn.Module,  # a weight of the same shape, or a layer that holds one
-)->float:                    # 0 for equal weights
-    "Frobenius norm of the difference between two weights, relative to the first."
+def _relative_error(W:Tensor, other:Tensor|nn.Module)->float:
+    "Frobenius norm of the difference between a weight and another, or that of a layer, relative to the first."
     if isinstance(other, nn.Module): other = dense_weight(other, W.dtype)
     if W.shape != other.shape: raise ValueError(f"weights must have the same shape, got {tuple(W.shape)} and {tuple(other.shape)}")
     if not bool(W.any()): raise ValueError("W must not be zero, there is nothing to be relative to")
     return float((W - other).norm()/W.norm())
 
 # %% ../../nbs/weights/01_quant.ipynb #07edf466
-def _stored_dtype(layer:nn.Module)->torch.dtype:
+def _stored_dtype(layer:Any)->torch.dtype:
     "The floating dtype a new weight passes through on its way into the layer."
-    l:Any = layer
-    k, w = kind(l), l.weight
-    if k == "8bit" and _int8_scales(layer) is not None: return torch.float16
-    return w.quant_state.dtype if k == "4bit" and w.quant_state is not None else w.dtype
+    packing = _packing(layer)
+    if packing == "8bit": return torch.float16
+    return layer.weight.quant_state.dtype if packing == "4bit" else layer.weight.dtype
 
 def _check_weight(layer:nn.Module, W:Tensor)->Tensor:
     "Refuse a weight of the wrong shape, and one that is not finite in the dtype of the layer."
@@ -151,17 +144,17 @@ def set_dense_weight(
 )->None:              # a quantized layer gets a new weight object, see `weight_state`
     "Write a dense weight into the layer, quantized as the old one was."
     l:Any = layer
-    k, w = kind(l), l.weight
-    if k == "4bit": _check_packing(l)
+    packing, w = _packing(l), l.weight
+    if packing == "4bit": _check_packing(l)
     W = _check_weight(l, W)
-    if k == "4bit" and w.quant_state is not None:
+    if packing == "4bit":
         opts = {n: getattr(w, n) for n in ("quant_type", "blocksize", "compress_statistics", "quant_storage")}
         l.weight = bnb().nn.Params4bit(W.cpu(), requires_grad=False, **opts).to(w.device)
         l.quant_state = l.weight.quant_state
-    elif k == "8bit" and _int8_scales(l) is not None:
+    elif packing == "8bit":
         l.weight = bnb().nn.Int8Params(W.cpu(), requires_grad=False, has_fp16_weights=False).to(w.device)
         l.state.CB = l.state.SCB = None
-    else: w.copy_(W.T if k == "conv1d" else W)
+    else: w.copy_(W.T if kind(l) == "conv1d" else W)
 
 # %% ../../nbs/weights/01_quant.ipynb #ad11ef21
 class WriteCost(NamedTuple):
@@ -192,10 +185,8 @@ def warn_of_cost(
     if costs: warnings.warn(f"{_cost_text(costs)}; {instead}", stacklevel=3)
 
 # %% ../../nbs/weights/01_quant.ipynb #6e0cae22
-def weight_state(
-    layer:nn.Module,  # a frozen layer of any kind
-)->Any:               # the packed weight and its scales; None for a float layer
-    "What `restore_weight` needs to put a quantized weight back bit for bit."
+def weight_state(layer:nn.Module)->Any:
+    "What `restore_weight` needs to put a quantized weight back bit for bit, its packed weight and scales; None for a float layer."
     k = kind(layer)
     if k == "4bit": return layer.weight
     return (layer.weight, _int8_scales(layer)) if k == "8bit" else None
