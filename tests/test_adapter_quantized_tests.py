@@ -3,7 +3,7 @@
 import pytest
 
 # %% ../nbs/adapter/15_quantized_tests.ipynb #6e4e33a7
-from soka.adapter.model import _register
+from soka.adapter.config import register_method
 from soka.adapter.plan import plan_layers
 from soka.peft import SoKAConfig, SoKAModel
 from soka.weights.backend import base_features
@@ -263,4 +263,4 @@ assert type(m.base_model) is soka.peft.SoKAModel
         done = subprocess.run([sys.executable, "-c", code, d], capture_output=True, text=True,
                               env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
     assert done.returncode == 0, done.stderr
-    _register(SoKAConfig, SoKAModel)                               # once more, in place
+    register_method("SOKA", SoKAConfig, SoKAModel)                               # once more, in place

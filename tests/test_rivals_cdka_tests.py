@@ -40,7 +40,7 @@ def test_the_life_of_an_adapter():
         torch.manual_seed(0)
         return nn.Sequential(nn.Linear(24, 40), nn.ReLU(), nn.Linear(40, 8), Conv1D(12, 8))
     SETTINGS = {"osora": dict(r=6), "ssvd": dict(k=6), "salt": dict(r=2, k=3)}
-    def config(name, **kw): return RIVALS[name].config(target_modules=["0", "2", "3"], **SETTINGS[name] | kw)
+    def config(name, **kw): return RIVALS[name](target_modules=["0", "2", "3"], **SETTINGS[name] | kw)
     def stir(model, adapter="default"):
         torch.manual_seed(1)
         with torch.no_grad():
@@ -106,7 +106,7 @@ def test_saving_and_loading():
     for name, rival in RIVALS.items():
         for save_svd in (True, False):
             torch.manual_seed(1)
-            model = get_peft_model(net(), rival.config(target_modules=["0", "2"], init_weights=False, save_svd=save_svd, **SETTINGS[name]))
+            model = get_peft_model(net(), rival(target_modules=["0", "2"], init_weights=False, save_svd=save_svd, **SETTINGS[name]))
             out = model(inp)
             with tempfile.TemporaryDirectory() as d:
                 model.save_pretrained(d)
@@ -124,7 +124,7 @@ def test_saving_and_loading():
                 else:
                     with pytest.raises(ValueError, match=r"base must be the one that the adapter was trained on \(save_svd=False\), got singular vectors that differ by"):
                         PeftModel.from_pretrained(net(1), d)
-                key = next(k for k in tensors if k.endswith(tuple(f".{name}_{t}" for t in rival.layer.trained)))
+                key = next(k for k in tensors if k.endswith(tuple(f".{name}_{t}" for t in LAYERS[name].trained)))
                 save_file({k: v for k,v in tensors.items() if k != key}, file)
                 with pytest.raises(ValueError, match=r"adapter file must hold .* of shape \(.*\), got None"): PeftModel.from_pretrained(net(), d)
                 save_file(tensors | {key: tensors[key].flatten()[:1].clone()}, file)
@@ -146,7 +146,7 @@ def test_on_nf4_and_half_precision():
     for name, rival in RIVALS.items():
         base = nn.Sequential(*(quantize_linear(l) if isinstance(l, nn.Linear) else l for l in float_net))
         want, before = base(inp), dense_weight(base[0])
-        model = get_peft_model(base, rival.config(target_modules=["0", "2"], **SETTINGS[name]))
+        model = get_peft_model(base, rival(target_modules=["0", "2"], **SETTINGS[name]))
         assert torch.equal(model(inp), want)
         model(inp).square().sum().backward()
         assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.requires_grad)
@@ -160,12 +160,12 @@ def test_on_nf4_and_half_precision():
         with pytest.warns(UserWarning, match="merging quantized 2 layers again"): assert type(model.merge_and_unload()[0]).__name__ == "Linear4bit"
         half = nn.Sequential(nn.Linear(64, 64)).bfloat16()
         want = half(inp.bfloat16())
-        model = get_peft_model(half, rival.config(target_modules=["0"], **SETTINGS[name]))
+        model = get_peft_model(half, rival(target_modules=["0"], **SETTINGS[name]))
         assert torch.equal(model(inp.bfloat16()), want) and model(inp.bfloat16()).dtype == torch.bfloat16
         assert {p.dtype for p in model.parameters() if p.requires_grad} == {torch.float32}
         assert torch.equal(model.bfloat16()(inp.bfloat16()), want)
         with pytest.raises(NotImplementedError, match="layer must be nn.Linear, Conv1D, Linear4bit or Linear8bitLt, got Conv2d"):
-            get_peft_model(nn.Sequential(nn.Conv2d(3, 3, 1)), rival.config(target_modules=["0"]))
+            get_peft_model(nn.Sequential(nn.Conv2d(3, 3, 1)), rival(target_modules=["0"]))
 
 
 # %% ../nbs/rivals/05_cdka_tests.ipynb #02e8863a

@@ -4,25 +4,27 @@
 
 # %% ../../nbs/adapter/01_config.ipynb #7cf84110
 from __future__ import annotations
-import copy
-import os
-from collections.abc import Iterable
+import copy, os
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional, Union
 from peft import PeftConfig
-from peft.utils import PeftType
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_PREFIX_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
+from peft.tuners.tuners_utils import BaseTuner
+from peft.utils import PeftType, register_peft_method
 from pydantic import AfterValidator, Field, InstanceOf
 from .files import _check_source, _PICKLE, weight_files, WEIGHTS
 from ..method.budget import parse_budget
 from ..method.change import MODES, SOURCES
 from ..method.plan import check_plan, read_plan, read_plan_file
-from ..settings import (check_fields, check_regex, Count, CountOrZero, Line, ModulesOrNone, Part, Positive, Seed, setting, Shape, Share, Words)
+from ..settings import (check_fields, check_regex, Count, CountOrZero, Line, ModulesOrNone, Part, Positive, Seed, setting, Shape, Share,
+                           Words)
 from ..weights.fingerprint import parse_fingerprint
 
 # %% auto #0
-__all__ = ['add_peft_type', 'AdapterSettings', 'with_record', 'SoKAConfig', 'read_config']
+__all__ = ['add_peft_type', 'register_method', 'AdapterSettings', 'add_load_note', 'with_record', 'TargetSettings', 'SoKAConfig',
+           'read_config']
 
 # %% ../../nbs/adapter/01_config.ipynb #db635c82
 def add_peft_type(
@@ -37,6 +39,17 @@ def add_peft_type(
         type.__setattr__(PeftType, name, member)
     return PeftType[name]
 
+def register_method(
+    name:str,                     # in capitals
+    config_cls:type[PeftConfig],  # its settings
+    model_cls:type[BaseTuner],    # its model; the prefix is that of its tensors
+)->None:
+    "Make `get_peft_model` and `from_pretrained` find a method, again after a reload; another class of the name stays, with PEFT's error."
+    old = PEFT_TYPE_TO_CONFIG_MAPPING.get(add_peft_type(name))
+    if old is not None and old.__name__ == config_cls.__name__:
+        for table in (PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING, PEFT_TYPE_TO_PREFIX_MAPPING): table.pop(PeftType[name], None)
+    register_peft_method(name=name.lower(), config_cls=config_cls, model_cls=model_cls, prefix=model_cls.prefix)
+
 _SOKA_TYPE = add_peft_type("SOKA")
 
 # %% ../../nbs/adapter/01_config.ipynb #ff475b61
@@ -47,95 +60,136 @@ def _share_of_base(text:str)->str:
 
 _StartSource = Literal[(*SOURCES, None)]  # type: ignore[valid-type]
 _Mode = Literal[MODES]  # type: ignore[valid-type]
-_RankSource = Literal["weight", "gradient", "update"]
+_Matrix = Literal["weight", "gradient", "update"]
 _Criterion = Literal["both", "energy", "elbow"]
 _Bias = Literal["none", "all", "soka_only"]
-_Budget = Annotated[Union[Annotated[int, Field(ge=1, le=10**15)], Annotated[str, AfterValidator(_share_of_base)]], Field(description="a number of parameters, or a share of the base as 0.015%")]
-_Layers = Annotated[Union[CountOrZero, list[CountOrZero], tuple[CountOrZero, ...], set[CountOrZero], InstanceOf[range]], Field(description="an integer of at least 0 or a list of such")]
-_Texts = Annotated[dict[str, Optional[Line]], Field(description="a table of texts")]
+
+_Budget = Annotated[Union[Annotated[int, Field(ge=1, le=10**15)], Annotated[str, AfterValidator(_share_of_base)]],
+                    Field(description="a number of parameters, or a share of the base as 0.015%")]
+_Layers = Annotated[Union[CountOrZero, list[CountOrZero], tuple[CountOrZero, ...], set[CountOrZero], InstanceOf[range]],
+                    Field(description="an integer of at least 0 or a list of such")]
 _Pattern = Annotated[str, Field(max_length=20_000), AfterValidator(check_regex)]
 _Patterns = Annotated[Union[_Pattern, list[_Pattern], tuple[_Pattern, ...], set[_Pattern]], Field(description="a regex or a list of such")]
 _Tokens = Annotated[Union[list[CountOrZero], dict[str, list[CountOrZero]]], Field(description="a list of tokens or a table of such")]
+_Texts = Annotated[dict[str, Optional[Line]], Field(description="a table of texts")]
+_Lines = Annotated[dict[str, Line], Field(description="a table of texts")]
+_Counts = Annotated[dict[str, Count], Field(description="a table from names to integers of at least 1")]
+_Shapes = Annotated[dict[str, Shape], Field(description="a table from names to shapes")]
 
 # %% ../../nbs/adapter/01_config.ipynb #0c32a053
-_PRESETS: dict[str, dict[str, Any]] = {"paper": {"shape": "balanced", "source": "weight", "energy": 0.9, "criterion": "both"}}
+_PRESETS:dict[str, dict[str, Any]] = {"paper": dict(shape="balanced", source="weight", energy=0.9, criterion="both")}
 _Preset = Literal["paper"]
 
 @dataclass
 class AdapterSettings:
     "What SoKA's config and the recipes of `soka train` have in common."
-    preset: Optional[_Preset] = setting(None, "adapter", "paper: SoKA as published, that is shape balanced, source weight, energy 0.9, criterion both")
+    preset: Optional[_Preset] = setting(None, "adapter",
+        "paper: SoKA as published, that is shape balanced, source weight, energy 0.9, criterion both")
     r: Optional[Count] = setting(None, "adapter", "terms per layer (lora, pissa: rank); null leaves it to budget or spectrum")
     budget: Optional[_Budget] = setting(None, "adapter", "trained parameters over all layers, as 990000 or a share of the base as 1%")
-    shape: Optional[Shape] = setting(None, "adapter", "[m1, n1, m2, n2], auto (what captures most energy), low-rank, balanced, s=4 and the like, or a list of such; null: auto, or low-rank where weights plan for another start")
-    energy: Optional[Share] = setting(None, "adapter", "share of a layer's energy beyond which no term is added, in (0, 1]; null: 0.9, or 1 with a budget")
-    criterion: Optional[_Criterion] = setting(None, "adapter", "energy, elbow or both (the smaller); null: both, or energy with a budget")
-    source: _StartSource = setting(None, "adapter", "what the factors start from: gradient (of the first step, or see with_gradients), weight, zero, or update (see with_update); null: gradient, or weight with mode residual")
-    rank_source: Optional[_RankSource] = setting(None, "adapter", "whose spectra set shape and rank: gradient, weight or update; null: those of the batches or the update given, or of a weight start; else a budget is shared out evenly")
+    shape: Optional[Shape] = setting(None, "adapter",
+        "[m1, n1, m2, n2], auto (what captures most energy), low-rank, balanced, s=4 and the like, or a list of such; "
+        "null: auto, or low-rank where weights plan for another start")
+    energy: Optional[Share] = setting(None, "adapter",
+        "share of a layer's energy beyond which no term is added, in (0, 1]; null: 0.9, or 1 with a budget")
+    criterion: Optional[_Criterion] = setting(None, "adapter",
+        "energy, elbow or both (the smaller); null: both, or energy with a budget")
+    source: _StartSource = setting(None, "adapter",
+        "what the factors start from: gradient (of the first step, or see with_gradients), weight, zero, or update (see with_update); "
+        "null: gradient, or weight with mode residual")
+    rank_source: Optional[_Matrix] = setting(None, "adapter",
+        "whose spectra set shape and rank: gradient, weight or update; "
+        "null: those of the batches or the update given, or of a weight start; else a budget is shared out evenly")
     mode: _Mode = setting("delta", "adapter", "delta leaves the base untouched, residual subtracts the start from it")
-    r_max: Optional[Count] = setting(None, "adapter", "most terms per layer; null: 8, or with a budget one and a half even shares, at least 8")
+    r_max: Optional[Count] = setting(None, "adapter",
+        "most terms per layer; null: 8, or with a budget one and a half even shares, at least 8")
     max_madds: Optional[Positive] = setting(None, "adapter", "most multiply-adds of a term, in units of a rank-1 term's")
 
     def settle(self)->None:
         "Fill in what a preset or the mode decides; a `ValueError` names what contradicts it."
         for name, value in _PRESETS.get(self.preset or "", {}).items():
-            if getattr(self, name) is None: setattr(self, name, value)
-            if getattr(self, name) != value: raise ValueError(f"{name} must be {value!r} with preset={self.preset!r}, got {getattr(self, name)!r}")
+            if (given := getattr(self, name)) is None: setattr(self, name, value)
+            elif given != value: raise ValueError(f"{name} must be {value!r} with preset={self.preset!r}, got {given!r}")
         if self.source is None: self.source = "weight" if self.mode == "residual" else "gradient"
-        if self.r is not None and self.budget is not None: raise ValueError(f"give r or budget, not both, got r={self.r}, budget={self.budget}")
+        if self.r is not None and self.budget is not None:
+            raise ValueError(f"give r or budget, not both, got r={self.r}, budget={self.budget}")
 
 # %% ../../nbs/adapter/01_config.ipynb #99d5d1f9
-def _check_together(c:SoKAConfig)->None:
-    "Refuse settings that contradict each other."
-    if c.budget is not None and (c.rank_pattern or c.r_min > 1):
-        raise ValueError(f"a budget sets the ranks: no rank_pattern or r_min with it, got {c.rank_pattern}, r_min={c.r_min}")
-    if c.r_max is not None and c.r_max < c.r_min: raise ValueError(f"r_max must be at least r_min = {c.r_min}, got {c.r_max}")
-    if c.soka_dropout and c.mode == "residual": raise ValueError(f"soka_dropout needs mode='delta', got {c.soka_dropout} with mode='residual'")
-    if c.mode == "residual" and c.source != "weight": raise ValueError(f"mode='residual' needs source='weight', got {c.source!r}")
-    if {c.source, c.rank_source} == {"gradient", "update"}:
-        raise ValueError(f"source and rank_source must not need gradient and update both, got {c.source!r} and {c.rank_source!r}")
-    if c.base_quant is not None and (c.mode, c.source) != ("residual", "weight"):
-        raise ValueError(f"base_quant needs mode='residual' and source='weight', got {c.mode!r} and {c.source!r}")
+def _check_start_saved(c:SoKAConfig)->None:
+    "Refuse a saved adapter without its plan, a plan that no layer can have, and a fingerprint that is none."
     if c.start_saved and c.plan is None: raise ValueError("a saved adapter (start_saved) must carry its plan, got None")
     if c.folded and not c.start_saved: raise ValueError("folded is for a saved adapter (start_saved), got folded=True without it")
-    for name in ("layers_to_transform", "layers_pattern"):
-        if isinstance(c.target_modules, str) and getattr(c, name) is not None:
-            raise ValueError(f"`{name}` cannot be used when `target_modules` is a str, got {getattr(c, name)!r} with {c.target_modules!r}.")
-    if c.layers_pattern and c.layers_to_transform is None:
-        raise ValueError(f"When `layers_pattern` is specified, `layers_to_transform` must also be specified, got layers_pattern={c.layers_pattern!r} alone. ")
-
-def _check_records(c:SoKAConfig)->None:
-    "Refuse a plan that no layer can have, and a fingerprint that is none."
     for n, p in read_plan(c.plan or {}).items(): check_plan(n, p, p.shape.out_features, p.shape.in_features)
     for n, f in (c.base_fingerprint or {}).items():
         try: parse_fingerprint(f)
         except ValueError as e: raise ValueError(f"{e} for {n}") from e
 
-def _as_shape(
-    v:Any,   # a shape setting
-)->Any:      # lists of four integers as tuples
+def _check_together(c:SoKAConfig)->None:
+    "Refuse settings that contradict each other."
+    if c.budget is not None and (c.rank_pattern or c.r_min > 1):
+        raise ValueError(f"a budget sets the ranks: no rank_pattern or r_min with it, got {c.rank_pattern}, r_min={c.r_min}")
+    if c.r_max is not None and c.r_max < c.r_min: raise ValueError(f"r_max must be at least r_min = {c.r_min}, got {c.r_max}")
+    if c.soka_dropout and c.mode == "residual":
+        raise ValueError(f"soka_dropout needs mode='delta', got {c.soka_dropout} with mode='residual'")
+    if c.mode == "residual" and c.source != "weight": raise ValueError(f"mode='residual' needs source='weight', got {c.source!r}")
+    if {c.source, c.rank_source} == {"gradient", "update"}:
+        raise ValueError(f"source and rank_source must not need gradient and update both, got {c.source!r} and {c.rank_source!r}")
+    if c.base_quant is not None and c.mode != "residual":
+        raise ValueError(f"base_quant needs mode='residual' and source='weight', got {c.mode!r} and {c.source!r}")
+    for name in ("layers_to_transform", "layers_pattern"):
+        if isinstance(c.target_modules, str) and getattr(c, name) is not None:
+            raise ValueError(f"`{name}` cannot be used when `target_modules` is a str, got {getattr(c, name)!r} with {c.target_modules!r}.")
+    if c.layers_pattern and c.layers_to_transform is None:
+        raise ValueError("When `layers_pattern` is specified, `layers_to_transform` must also be specified, "
+                         f"got layers_pattern={c.layers_pattern!r} alone. ")
+
+def _as_shape(v:Any)->Any:
     "A shape as it was before JSON, which knows no tuples, made lists of them."
     if not isinstance(v, (list, tuple)): return v
     return tuple(v) if all(isinstance(i, int) for i in v) else [_as_shape(s) for s in v]
 
 # %% ../../nbs/adapter/01_config.ipynb #2b1cb98e
-_NOTE = """
-## How to load
-
-This adapter is of the SoKA method of the `soka` package: `import soka.peft` before loading it. Without that import PEFT stops with
-`KeyError: 'SOKA'`.
-"""
-
-def _add_note(folder:str|os.PathLike)->None:
-    "Put a line on `import soka.peft` into the model card in `folder`, once."
+def add_load_note(
+    folder:str|os.PathLike,  # of an adapter
+    method:str,              # in capitals
+    module:str,              # that registers it
+)->None:
+    "Say in the model card, once, which import the adapter needs."
     card = Path(folder)/"README.md"
     old = card.read_text(encoding="utf-8") if card.exists() else ""
-    if "import soka.peft" not in old: card.write_text(old.rstrip("\n") + "\n"*bool(old) + _NOTE, encoding="utf-8")
+    if f"import {module}" in old: return
+    note = f"""
+## How to load
+
+This adapter is of the {method} method as the `soka` package writes it: `import {module}` before loading it. Without that import PEFT stops
+with `KeyError: '{method}'`.
+"""
+    card.write_text(old.rstrip("\n") + "\n"*bool(old) + note, encoding="utf-8")
 
 # %% ../../nbs/adapter/01_config.ipynb #11e3dee0
-_RECORD = ("plan", "budget", "base_fingerprint", "base_quant", "soka_version", "folded", "start_saved")
+_NO_SCALE = "leave it out, the change is not scaled"
+_LORA_NAMES = {   # settings of LoraConfig that are called otherwise here, or that have nothing to do
+    "lora_alpha": f"{_NO_SCALE} (set_scale scales a trained one)", "alpha_pattern": _NO_SCALE, "use_rslora": _NO_SCALE,
+    "lora_dropout": "write soka_dropout", "fan_in_fan_out": "leave it out, Conv1D is recognised",
+    "init_lora_weights": "write source for what to start from, init_weights=False for a random change",
+    "lora_bias": "leave it out, SoKA has no bias of its own", "use_dora": "leave it out, SoKA has no DoRA",
+    "loftq_config": "see soka.adapter.residual.quantize_residual", "lora_ga_config": "write source='gradient'",
+    "eva_config": "write source='gradient' or 'weight'", "corda_config": "write source='gradient' or 'weight'",
+    "target_parameters": "name linear layers in target_modules, no parameters", "layer_replication": "SoKA repeats no layers",
+    "alora_invocation_tokens": "SoKA is active for every token", "megatron_config": "SoKA knows no Megatron layers"}
 
-_Lines = Annotated[dict[str, Line], Field(description="a table of texts")]
+def _explain_lora_names(cls:Any)->Any:
+    "A config that says what to write for a name of LoRA's."
+    made = cls.__init__
+    @wraps(made)
+    def __init__(self:Any, *args:Any, **kwargs:Any)->None:
+        for k in kwargs:
+            if k in _LORA_NAMES: raise TypeError(f"SoKAConfig.__init__() got an unexpected keyword argument {k!r}: {_LORA_NAMES[k]}")
+        made(self, *args, **kwargs)
+    cls.__init__ = __init__
+    return cls
+
+_RECORD = ("plan", "budget", "base_fingerprint", "base_quant", "soka_version", "folded", "start_saved")
 
 def with_record(
     c:Any,   # settings, with the record of an adapter in `vars(c)` where they belong to one
@@ -145,92 +199,83 @@ def with_record(
     vars(c).update(vars(c).pop("record", {}))
     return c
 
-_LORA_NAMES = {   # settings of LoraConfig that are called otherwise here, or that have nothing to do
-    "lora_alpha": "leave it out, the change is not scaled (set_scale scales a trained one)", "alpha_pattern": "leave it out, the change is not scaled",
-    "use_rslora": "leave it out, the change is not scaled", "lora_dropout": "write soka_dropout", "init_lora_weights": "write source for what to start from, init_weights=False for a random change",
-    "fan_in_fan_out": "leave it out, Conv1D is recognised", "lora_bias": "leave it out, SoKA has no bias of its own", "use_dora": "leave it out, SoKA has no DoRA",
-    "loftq_config": "see soka.adapter.residual.quantize_residual", "eva_config": "write source='gradient' or 'weight'", "corda_config": "write source='gradient' or 'weight'",
-    "lora_ga_config": "write source='gradient'", "target_parameters": "name linear layers in target_modules, no parameters", "layer_replication": "SoKA repeats no layers",
-    "alora_invocation_tokens": "SoKA is active for every token", "megatron_config": "SoKA knows no Megatron layers"}
+def _own(default:Any, help:str)->Any:
+    "A field with its description."
+    return field(default=default, metadata={"help": help})
 
-def _check_lora_names(given:Iterable[str])->None:
-    "Refuse what only LoraConfig knows."
-    for name in given:
-        if name in _LORA_NAMES: raise TypeError(f"SoKAConfig.__init__() got an unexpected keyword argument {name!r}: {_LORA_NAMES[name]}")
-
-def _explains(cls:Any)->Any:
-    "A config that says what to write for a name of LoRA's."
-    made = cls.__init__
-    @wraps(made)
-    def __init__(self:Any, *args:Any, **kwargs:Any)->None:
-        _check_lora_names(kwargs)
-        made(self, *args, **kwargs)
-    cls.__init__ = __init__
-    return cls
-
-@_explains
 @dataclass
-class SoKAConfig(AdapterSettings, PeftConfig):
+class TargetSettings(PeftConfig):
+    "What says, for any method, which parts of a model are trained; every setting is held to its declaration."
+    auto_mapping: Optional[_Texts] = _own(None, "As in LoraConfig.")
+    peft_version: Optional[Line] = _own(None, "Version of PEFT that made the adapter.")
+    base_model_name_or_path: Optional[Line] = _own(None, "As in LoraConfig.")
+    revision: Optional[Line] = _own(None, "As in LoraConfig.")
+    target_modules: Optional[ModulesOrNone] = _own(None, "As in LoraConfig.")
+    exclude_modules: Optional[ModulesOrNone] = _own(None, "As in LoraConfig.")
+    modules_to_save: Optional[Words] = _own(None, "As in LoraConfig.")
+    layers_to_transform: Optional[_Layers] = _own(None, "As in LoraConfig.")
+    layers_pattern: Optional[_Patterns] = _own(None, "As in LoraConfig.")
+
+    def __post_init__(self)->None:
+        super().__post_init__()
+        check_fields(self, ValueError)     # not a TypeError, which makes PEFT try again
+        for name in ("target_modules", "exclude_modules"):
+            if isinstance(getattr(self, name), list): setattr(self, name, set(getattr(self, name)))
+
+@_explain_lora_names
+@dataclass
+class SoKAConfig(AdapterSettings, TargetSettings):
     "Settings of SoKA: swap it in for `LoraConfig`."
-    auto_mapping: Optional[_Texts] = field(default=None, metadata={"help": "As in LoraConfig."})
-    peft_version: Optional[Line] = field(default=None, metadata={"help": "Version of PEFT that made the adapter."})
-    base_model_name_or_path: Optional[Line] = field(default=None, metadata={"help": "As in LoraConfig."})
-    revision: Optional[Line] = field(default=None, metadata={"help": "As in LoraConfig."})
-    r_min: Count = field(default=1, metadata={"help": "Fewest terms per layer (without a budget)."})
-    seed: Seed = field(default=0, metadata={"help": "Seed of the randomized KPSVD and of a zero start."})
-    target_modules: Optional[ModulesOrNone] = field(default=None, metadata={"help": "As in LoraConfig."})
-    exclude_modules: Optional[ModulesOrNone] = field(default=None, metadata={"help": "As in LoraConfig."})
-    soka_dropout: Part = field(default=0.0, metadata={"help": "Dropout on the adapter's input, in [0, 1); delta mode only."})
-    bias: _Bias = field(default="none", metadata={"help": "'none', 'all' or 'soka_only'."})
-    modules_to_save: Optional[Words] = field(default=None, metadata={"help": "As in LoraConfig."})
-    trainable_token_indices: Optional[_Tokens] = field(default=None, metadata={"help": "As in LoraConfig."})
-    ensure_weight_tying: bool = field(default=False, metadata={"help": "As in LoraConfig."})
-    layers_to_transform: Optional[_Layers] = field(default=None, metadata={"help": "As in LoraConfig."})
-    layers_pattern: Optional[_Patterns] = field(default=None, metadata={"help": "As in LoraConfig."})
-    rank_pattern: Annotated[dict[str, Count], Field(description="a table from names to integers of at least 1")] = field(default_factory=dict, metadata={"help": "Layer name or regex -> number of terms."})
-    shape_pattern: Annotated[dict[str, Shape], Field(description="a table from names to shapes")] = field(default_factory=dict, metadata={"help": "Layer name or regex -> (m1, n1, m2, n2)."})
-    init_weights: bool = field(default=True, metadata={"help": "False starts the changes at random: not the identity, for tests."})
-    plan: Any = field(default=None, metadata={"help": "Layer name -> [m1, n1, m2, n2, r], or a file from soka plan; layers not named are left alone."})
-    base_quant: Optional[dict] = field(default=None, metadata={"help": "Set by soka.adapter.residual: how the base was quantized after the start was taken out of its floats."})
-    start_saved: bool = field(default=False, metadata={"help": "True in a saved adapter: the start comes from the file, no SVD is run."})
-    folded: bool = field(default=False, metadata={"help": "True: the file holds U0+dU and V0+dV alone, see soka.share.export_folded."})
-    base_fingerprint: Optional[_Lines] = field(default=None, metadata={"help": "Name of a weight -> a few entries; another base is refused."})
-    check_base: bool = field(default=True, metadata={"help": "False loads the adapter onto any base with the same layers."})
-    soka_version: Optional[Line] = field(default=None, metadata={"help": "Version that made the adapter."})
-    starts: Any = field(default=None, init=False, repr=False, compare=False, metadata={"help": "Layer name -> terms to start from, set by with_gradients and the like; never saved."})
+    r_min: Count = _own(1, "Fewest terms per layer (without a budget).")
+    seed: Seed = _own(0, "Seed of the randomized KPSVD and of a zero start.")
+    soka_dropout: Part = _own(0.0, "Dropout on the adapter's input, in [0, 1); delta mode only.")
+    bias: _Bias = _own("none", "'none', 'all' or 'soka_only'.")
+    trainable_token_indices: Optional[_Tokens] = _own(None, "As in LoraConfig.")
+    ensure_weight_tying: bool = _own(False, "As in LoraConfig.")
+    rank_pattern: _Counts = field(default_factory=dict, metadata={"help": "Layer name or regex -> number of terms."})
+    shape_pattern: _Shapes = field(default_factory=dict, metadata={"help": "Layer name or regex -> (m1, n1, m2, n2)."})
+    init_weights: bool = _own(True, "False starts the changes at random: not the identity, for tests.")
+    plan: Any = _own(None, "Layer name -> [m1, n1, m2, n2, r], or a file from soka plan; layers not named are left alone.")
+    base_quant: Optional[dict] = _own(None,
+        "Set by soka.adapter.residual: how the base was quantized after the start was taken out of its floats.")
+    start_saved: bool = _own(False, "True in a saved adapter: the start comes from the file, no SVD is run.")
+    folded: bool = _own(False, "True: the file holds U0+dU and V0+dV alone, see soka.share.export_folded.")
+    base_fingerprint: Optional[_Lines] = _own(None, "Name of a weight -> a few entries; another base is refused.")
+    check_base: bool = _own(True, "False loads the adapter onto any base with the same layers.")
+    soka_version: Optional[Line] = _own(None, "Version that made the adapter.")
+    starts: Any = field(default=None, init=False, repr=False, compare=False,
+        metadata={"help": "Layer name -> terms to start from, set by with_gradients and the like; never saved."})
 
     def __post_init__(self)->None:
         super().__post_init__()
         self.peft_type = _SOKA_TYPE
-        check_fields(self, ValueError)     # not a TypeError, which makes PEFT try again
         self.settle()
         self.preset = None                 # its settings are kept
         if isinstance(self.plan, (str, os.PathLike)): self.plan = read_plan_file(self.plan)
         _check_together(self)
-        _check_records(self)
+        _check_start_saved(self)
         self.shape, self.shape_pattern = _as_shape(self.shape), {k: _as_shape(v) for k,v in self.shape_pattern.items()}
-        for name in ("target_modules", "exclude_modules"):
-            if isinstance(getattr(self, name), list): setattr(self, name, set(getattr(self, name)))
 
     def to_dict(self)->dict:
         "What adapter_config.json holds."
         plain = copy.copy(self)
         plain.starts = None
-        found = super(SoKAConfig, plain).to_dict()
-        return {k: v for k,v in found.items() if k != "starts"}
+        return {k: v for k,v in super(SoKAConfig, plain).to_dict().items() if k != "starts"}
 
     @classmethod
     def from_json_file(cls, path_json_file:str|os.PathLike, **kwargs:Any)->dict:
         "The content of adapter_config.json."
         try: found = super().from_json_file(str(path_json_file), **kwargs)
-        except (ValueError, RecursionError) as e: raise ValueError(f"adapter_config.json must be JSON, got {str(e)[:200]} in {str(path_json_file)!r}") from e
+        except (ValueError, RecursionError) as e:
+            raise ValueError(f"adapter_config.json must be JSON, got {str(e)[:200]} in {str(path_json_file)!r}") from e
         if not isinstance(found, dict): raise ValueError(f"adapter_config.json must be an object, got {type(found).__name__}")
-        if isinstance(found.get("plan"), str): raise ValueError(f"plan of a saved config must be a table, got a path in {str(path_json_file)!r}")
+        if isinstance(found.get("plan"), str):
+            raise ValueError(f"plan of a saved config must be a table, got a path in {str(path_json_file)!r}")
         return found
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path:str|os.PathLike, subfolder:Optional[str]=None, **kwargs:Any)->SoKAConfig:
-        "The config in an adapter folder or repository, whatever method it is of; SoKA's weights are checked against it. `check_base=False` allows any base."
+        "The config of an adapter, whatever its method; SoKA's weights are checked against it. `check_base=False` allows any base."
         any_base = kwargs.pop("check_base", True) is False
         config = super().from_pretrained(str(pretrained_model_name_or_path), subfolder=subfolder, **kwargs)
         if not isinstance(config, SoKAConfig): return config
@@ -245,7 +290,7 @@ class SoKAConfig(AdapterSettings, PeftConfig):
             raise ValueError(f"an adapter folder must hold one file of weights, got {WEIGHTS} and {_PICKLE} in {str(save_directory)!r}; "
                              "remove the older one")
         super(SoKAConfig, saved).save_pretrained(str(save_directory), **kwargs)
-        if saved.start_saved: _add_note(save_directory)
+        if saved.start_saved: add_load_note(save_directory, "SOKA", "soka.peft")
 
 # %% ../../nbs/adapter/01_config.ipynb #aabe00b5
 def read_config(
@@ -253,8 +298,10 @@ def read_config(
     **kw:Any,               # for `SoKAConfig.from_pretrained`
 )->SoKAConfig:              # a `ValueError` if the adapter is of another method
     "The config of a SoKA adapter."
-    path = Path(name)/"adapter_config.json"
+    path, config = Path(name)/"adapter_config.json", None
     kind_of = SoKAConfig.from_json_file(path).get("peft_type") if path.is_file() else "SOKA"
-    config = SoKAConfig.from_pretrained(name, **kw) if kind_of == "SOKA" else None
-    if isinstance(config, SoKAConfig): return config
-    raise ValueError(f"adapter must be a SoKA adapter, with peft_type 'SOKA', got {str(kind_of if config is None else config.peft_type.value)[:80]!r} in {str(name)!r}")
+    if kind_of == "SOKA":
+        config = SoKAConfig.from_pretrained(name, **kw)
+        if isinstance(config, SoKAConfig): return config
+        kind_of = config.peft_type.value
+    raise ValueError(f"adapter must be a SoKA adapter, with peft_type 'SOKA', got {str(kind_of)[:80]!r} in {str(name)!r}")

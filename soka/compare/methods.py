@@ -133,7 +133,7 @@ def _one_size(config:Callable[[int, _Setup], PeftConfig], **kw:Any)->Method:
 # %% ../../nbs/compare/01_methods.ipynb #24dbb890
 def _build_frozen_svd(method:str, b:_Setup)->Any:
     "OSoRA, SSVD or SALT, with sizes in proportion to the layers."
-    return get_peft_model(b.model, matched(RIVALS[method].config(seed=b.seed, **ALL, **b.settings), b.model, b.budget))
+    return get_peft_model(b.model, matched(RIVALS[method](seed=b.seed, **ALL, **b.settings), b.model, b.budget))
 
 def _build_cdka(b:_Setup)->Any:
     "CDKA (Bai et al. 2026), its scale included."
