@@ -6,6 +6,7 @@ from soka.adapter.config import _SOKA_TYPE
 # %% ../nbs/adapter/01_config.ipynb #8f240ae8
 import copy, pickle, tempfile
 from pathlib import Path
+from peft.utils import PeftType
 
 
 # %% ../nbs/adapter/01_config.ipynb #a0455191
