@@ -4,24 +4,9 @@ from soka.adapter.config import *
 from soka.adapter.config import _SOKA_TYPE
 
 # %% ../nbs/adapter/01_config.ipynb #8f240ae8
-import copy, json, logging, pickle, tempfile, warnings
-from contextlib import contextmanager
+import copy, pickle, tempfile
 from pathlib import Path
-import pytest, torch
-from peft import AutoPeftModelForCausalLM, PeftConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
 from peft.utils import PeftType
-from safetensors.torch import load_file, save_file
-from torch import nn
-from transformers import (AutoModelForCausalLM, BitsAndBytesConfig, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM,
-                          MistralConfig, MistralForCausalLM, OPTConfig, OPTForCausalLM)
-from soka.core import SoKALinear
-from soka.method.kpsvd import kpsvd
-from soka.method.shape import KronShape, rearrange
-from soka.method.start import WAITING, start
-from soka.weights.quant import dense_weight, keep_cpu_weights
-
-logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-warnings.filterwarnings("ignore", message="You are using `torch.load`|.*tie_word_embeddings|MatMul8bitLt")
 
 
 # %% ../nbs/adapter/01_config.ipynb #a0455191

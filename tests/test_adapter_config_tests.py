@@ -2,7 +2,58 @@
 
 # %% ../nbs/adapter/01_config_tests.ipynb #b7b486b9
 from soka.adapter.config import _LORA_NAMES
-from soka.peft import SoKAConfig
+from soka.adapter.targets import settle_targets
+from soka.peft import SoKAConfig, with_gradients, with_update
+
+
+# %% ../nbs/adapter/01_config_tests.ipynb #75bbe4e8
+import copy, json, logging, pickle, tempfile, warnings
+from contextlib import contextmanager
+from pathlib import Path
+import pytest, torch
+from peft import AutoPeftModelForCausalLM, PeftConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
+from peft.utils import PeftType
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import (AutoModelForCausalLM, BitsAndBytesConfig, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM,
+                          MistralConfig, MistralForCausalLM, OPTConfig, OPTForCausalLM)
+from soka.core import SoKALinear
+from soka.method.kpsvd import kpsvd
+from soka.method.shape import KronShape, rearrange
+from soka.method.start import WAITING, start
+from soka.weights.quant import dense_weight, keep_cpu_weights
+
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+warnings.filterwarnings("ignore", message="You are using `torch.load`|.*tie_word_embeddings|MatMul8bitLt")
+
+
+# %% ../nbs/adapter/01_config_tests.ipynb #a7ed95be
+SMALL = dict(vocab_size=64, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+             max_position_embeddings=32)
+IDS = torch.arange(24).reshape(2, 12)*7 % 64
+
+def tiny_llama(**kw):
+    "A Llama of two layers with 64 features, always the same."
+    torch.manual_seed(0)
+    return LlamaForCausalLM(LlamaConfig(**SMALL | kw)).eval()
+
+
+# %% ../nbs/adapter/01_config_tests.ipynb #3ac65c28
+QKV = ["q_proj", "k_proj", "v_proj"]
+
+@torch.no_grad()
+def out(model):
+    "Logits of the fixed batch, in evaluation mode."
+    return model.eval()(input_ids=IDS).logits
+
+def step(model, n=3, lr=1e-2):
+    "`n` steps of AdamW on the fixed batch; the losses."
+    model.train()
+    opt, losses = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr), []
+    for _ in range(n):
+        losses.append(model(input_ids=IDS, labels=IDS).loss)
+        opt.zero_grad(); losses[-1].backward(); opt.step()
+    return [l.item() for l in losses]
 
 
 # %% ../nbs/adapter/01_config_tests.ipynb #79d06d86
@@ -15,3 +66,71 @@ def test_names_of_lora():
         with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}': {re.escape(text)}"): SoKAConfig(**{name: 16})
     with pytest.raises(TypeError, match="unexpected keyword argument 'alpha'"): SoKAConfig(alpha=1)
     with pytest.raises(ValueError, match="bias must be one of none, all, soka_only, got 'lora_only'"): SoKAConfig(bias="lora_only")
+
+
+# %% ../nbs/adapter/01_config_tests.ipynb #fc7e64f6
+def test_bad_settings():
+    with pytest.raises(ValueError, match="source='update' must get its update first"): get_peft_model(tiny_llama(), SoKAConfig(source="update", target_modules=QKV))
+    with pytest.raises(ValueError, match="rank_source='gradient' must get its gradients first"): get_peft_model(tiny_llama(), SoKAConfig(rank_source="gradient", target_modules=QKV))
+    with pytest.raises(ValueError, match="target_modules must be given .* got None for None"): settle_targets(SoKAConfig(), nn.Sequential(nn.Linear(4, 4)))
+    assert {n.rpartition(".")[2] for n in settle_targets(SoKAConfig(), tiny_llama())[1]} == {"q_proj", "v_proj"}
+    with pytest.raises(ValueError, match="source must be 'update'"): with_update(SoKAConfig(target_modules=QKV), tiny_llama(), tiny_llama())
+    for other, text in ((tiny_llama(), "tuned must differ from the base in a targeted layer, got the same weights in all 6"),
+                        (tiny_llama(num_key_value_heads=4), r"got \(64, 64\) for model.layers.0.self_attn.k_proj of \(32, 64\) \(4 of 6 differ\)"),
+                        (tiny_llama(num_hidden_layers=1), r"got none for model.layers.1.self_attn.q_proj of \(64, 64\)")):
+        with pytest.raises(ValueError, match=text): with_update(SoKAConfig(source="update", r=1, target_modules=QKV), tiny_llama(), other)
+    with pytest.raises(ValueError, match="budget must be at least 1 parameter, got '0.000001%'"): get_peft_model(tiny_llama(), SoKAConfig(budget="0.000001%", target_modules=QKV))
+    with pytest.raises(ValueError, match="mode='residual' needs source='weight', got 'zero'"): SoKAConfig(mode="residual", source="zero")
+    with pytest.raises(ValueError, match="source must be 'gradient'"): with_gradients(SoKAConfig(source="weight", target_modules=["q_proj"]), tiny_llama(), [])
+    with pytest.raises(ValueError, match="at least one batch"): with_gradients(SoKAConfig(source="gradient", target_modules=["q_proj"]), tiny_llama(), [])
+    for kw, text in ((dict(source="noise"), "source must be one of weight, gradient, update, zero, got 'noise'"), (dict(mode="half"), "mode must be one of"),
+                     (dict(criterion="knee"), "criterion must be one of"), (dict(bias="some"), "bias must be one of"),
+                     (dict(energy=0), r"energy must be in \(0, 1\], got 0"), (dict(energy=1.1), "energy"), (dict(energy=float("nan")), "energy"),
+                     (dict(energy="much"), "energy"), (dict(r=0), "r must be an integer from 1 to 10..9, got 0"), (dict(r=True), "r must"),
+                     (dict(r=2.0), "r must"), (dict(budget=0), "budget must be a number of parameters, or a share of the base as 0.015%, got 0"),
+                     (dict(budget="much"), "budget must be a number of parameters, .*, got 'much'"), (dict(budget="0%"), "budget must .*, got '0%'"), (dict(budget="1e999999999%"), "budget must"), (dict(budget="101%"), "budget must"), (dict(budget="-1%"), "budget must"),
+                     (dict(rank_source="zero"), "rank_source must be one of weight, gradient, update, got 'zero'"), (dict(r_max=-1), "r_max must"), (dict(r_min=0), "r_min must"),
+                     (dict(max_madds=0), "max_madds must"), (dict(seed="a"), "seed must be an integer"), (dict(soka_dropout=1), r"soka_dropout must be in \[0, 1\)"),
+                     (dict(soka_dropout=-0.1), "soka_dropout"), (dict(shape="square"), "shape must be"), (dict(shape=8), "shape must be"),
+                     (dict(plan=[1, 2]), "plan must map"), (dict(seed=2**63), "64 bits"), (dict(max_madds=float("inf")), "max_madds must"),
+                     (dict(shape=(1, 2, 3)), "shape must be"), (dict(shape=(4, 4, 0, 4)), "shape must be"), (dict(shape=[[["s=4"]]]), "shape must be"),
+                     (dict(start_saved="yes"), "start_saved must be true or false, got 'yes'"), (dict(check_base=1), "check_base must be true or false"),
+                     (dict(revision=3), "revision must be one line of text, got 3"), (dict(base_model_name_or_path="a\nb"), "one line of text"),
+                     (dict(exclude_modules=["../../etc"]), "exclude_modules must be a regex or a list of module names"), (dict(exclude_modules="("), r"exclude_modules must be a regex .*, got '\('"), (dict(target_modules=""), "target_modules must"),
+                     (dict(exclude_modules=[3]), "list of module names"), (dict(layers_to_transform=[-1]), "at least 0 or a list of such"), (dict(modules_to_save=["(a+)+"]), "modules_to_save must be"),
+                     (dict(modules_to_save=[""]), "modules_to_save"), (dict(modules_to_save="head"), "modules_to_save"), (dict(rank_pattern={"a": 0}), "integers of at least 1"), (dict(shape_pattern={"a": "square"}), "shape_pattern must be a table from names to shapes, got .*'square'"),
+                     (dict(rank_pattern=3), "rank_pattern"), (dict(trainable_token_indices=[-1]), "trainable_token_indices must be a list of tokens"), (dict(trainable_token_indices={"a": 3}), "trainable_token_indices"), (dict(shape_pattern=[1]), "shape_pattern"), (dict(auto_mapping={"a": 1}), "auto_mapping"), (dict(folded=True), "folded is for a saved"),
+                     (dict(base_fingerprint={"a": "b"}), "fingerprint must be like .*got 'b' for a"), (dict(base_fingerprint=[1]), "base_fingerprint must be"),
+                     (dict(plan={"a": [2, 2, 2, 2, 5]}), r"plan must have r in 0..4, got 5 for a")):
+        with pytest.raises(ValueError, match=text): SoKAConfig(**{"target_modules": ["q"], **kw})
+
+
+# %% ../nbs/adapter/01_config_tests.ipynb #b782982e
+def test_bad_pairs():
+    for kw, text in ((dict(r=2, budget=1000), "give r or budget, not both, got r=2, budget=1000"), (dict(soka_dropout=0.1, mode="residual"), "soka_dropout needs"),
+                     (dict(budget=100, rank_pattern={"q": 1}), "a budget sets the ranks"), (dict(budget=100, r_min=2), "a budget sets the ranks"),
+                     (dict(r_min=3, r_max=2), "r_max must be at least r_min = 3, got 2"), (dict(start_saved=True), "must carry its plan"),
+                     (dict(source="update", rank_source="gradient"), "must not need gradient and update both, got 'update' and 'gradient'"),
+                     (dict(target_modules="q", layers_to_transform=[0]), r"`layers_to_transform` cannot be used when `target_modules` is a str, got \[0\] with 'q'"),
+                     (dict(target_modules=["q"], layers_pattern=["h"]), r"`layers_to_transform` must also be specified, got layers_pattern=\['h'\] alone")):
+        with pytest.raises(ValueError, match=text): SoKAConfig(**kw)
+
+
+# %% ../nbs/adapter/01_config_tests.ipynb #4ef3e51e
+def test_apply_preset():
+    import json
+    import pytest
+    import tempfile
+    import torch
+    from peft import PeftConfig, get_peft_model
+    torch.manual_seed(0)
+    published = SoKAConfig(preset="paper", r_max=2, target_modules=["0"])
+    assert (published.shape, published.source, published.energy, published.criterion) == ("balanced", "weight", 0.9, "both")
+    assert published == SoKAConfig(shape="balanced", source="weight", energy=0.9, criterion="both", r_max=2, target_modules=["0"])
+    small = get_peft_model(torch.nn.Sequential(torch.nn.Linear(16, 36, bias=False)), published)
+    assert tuple(small.base_model.model[0].soka_terms["default"].shape[:2]) == (6, 4)
+    with tempfile.TemporaryDirectory() as d:
+        small.save_pretrained(d)
+        assert json.loads(open(f"{d}/adapter_config.json").read())["preset"] is None and PeftConfig.from_pretrained(d).shape == "balanced"
+    with pytest.raises(ValueError, match="preset must be one of .*paper.*, got 'best'"): SoKAConfig(preset="best")
+    with pytest.raises(ValueError, match="source must be 'weight' with preset='paper', got 'gradient'"): SoKAConfig(preset="paper", source="gradient")

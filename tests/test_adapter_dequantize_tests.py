@@ -3,7 +3,7 @@
 import pytest
 
 # %% ../nbs/adapter/13_dequantize_tests.ipynb #6e1542b8
-from soka.adapter.dequantize import _dequantized, _merge_dequantized
+from soka.adapter.dequantize import dequantized, merge_dequantized
 from soka.adapter.residual import load_residual, quantize_residual
 
 
@@ -78,13 +78,13 @@ def test_merge_dequantized_is_what_was_trained():
                 want = out(m)
                 with warnings.catch_warnings():
                     warnings.simplefilter("error", UserWarning)                  # nothing is lost, nothing is said
-                    merged = _merge_dequantized(m)
+                    merged = merge_dequantized(m)
                 tol = .05 if "load_in_8bit" in form else 1e-4                    # int8 layers round their input too
                 torch.testing.assert_close(out(merged), want, atol=tol, rtol=tol)
                 merged.save_pretrained(f"{d}/merged")
                 again = AutoModelForCausalLM.from_pretrained(f"{d}/merged", dtype=torch.float32)
                 assert torch.equal(out(again), out(merged)) and type(again.model.layers[0].mlp.up_proj) is torch.nn.Linear
-    assert _merge_dequantized(get_peft_model(tiny_llama(), SoKAConfig(r=1, target_modules=["q_proj"])), torch.bfloat16).dtype == torch.bfloat16
+    assert merge_dequantized(get_peft_model(tiny_llama(), SoKAConfig(r=1, target_modules=["q_proj"])), torch.bfloat16).dtype == torch.bfloat16
 
 
 # %% ../nbs/adapter/13_dequantize_tests.ipynb #6489365a
@@ -193,7 +193,7 @@ def test_residual_errors():
         with pytest.raises(ValueError, match="must be quantized as it was in training"): load_residual(stored_in(base, FORMATS[2]), f"{d}/adapter", base)
         with pytest.raises(ValueError, match="load it with load_residual"): quantize_residual(tiny_llama(), SoKAConfig.from_pretrained(f"{d}/adapter"))
     with pytest.raises(ValueError, match="base_quant needs mode='residual' and source='weight'"): SoKAConfig(r=1, base_quant={"quant_type": "nf4"})
-    with pytest.raises(NotImplementedError, match="adapters must be SoKA's"): _dequantized(get_peft_model(tiny_llama(), LoraConfig(target_modules=["q_proj"])))
+    with pytest.raises(NotImplementedError, match="adapters must be SoKA's"): dequantized(get_peft_model(tiny_llama(), LoraConfig(target_modules=["q_proj"])))
     m = get_peft_model(tiny_llama(), one)
     m.merge_adapter()
-    with pytest.raises(ValueError, match="must be unmerged before the base is made float"): _merge_dequantized(m)
+    with pytest.raises(ValueError, match="must be unmerged before the base is made float"): merge_dequantized(m)

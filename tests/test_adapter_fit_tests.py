@@ -3,7 +3,8 @@
 import pytest
 
 # %% ../nbs/adapter/11_fit_tests.ipynb #b5ef647b
-from soka.adapter.fit import fit_shape, fit_start, _start_of
+from soka.adapter.fit import fit_shape, fit_start
+from soka.method.change import KronTerms
 from soka.weights.clip import store
 
 
@@ -23,7 +24,7 @@ def test_one_round_is_qpissa():
     lin.weight.data = Wt - U[:, :4]*S[:4] @ Vh[:4]
     qpissa = (dense_weight(quantize_linear(lin, double_quant=False)) - lin.weight.detach()).norm()/Wt.norm()
     assert abs(fit.errors[0] - float(qpissa)) < 1e-3*float(qpissa)
-    torch.testing.assert_close(_start_of(fit.start), reconstruct(fit.start), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(KronTerms.of(fit.start).start_weight(), reconstruct(fit.start), atol=1e-6, rtol=1e-5)
 
 
 # %% ../nbs/adapter/11_fit_tests.ipynb #e7ff7258
@@ -38,7 +39,7 @@ def test_best_round_is_kept():
     split = lambda M: kpsvd(M, (8, 8, 8, 8), 4)
     for step in (1., 1.5, 6.):                              # the last is far too long
         one, many = (fit_start(Wt, split, lambda M: store(lay, M), n, step) for n in (1, 6))
-        L = _start_of(many.start)
+        L = KronTerms.of(many.start).start_weight().float()
         error = float((Wt - L - store(lay, Wt - L)).norm()/Wt.norm())
         assert len(many.errors) == 6 and many.errors[0] == one.errors[0] and abs(error - min(many.errors)) < 1e-6
     assert min(many.errors) <= one.errors[0] and many.errors[-1] > one.errors[0]

@@ -2,8 +2,8 @@
 
 # %% ../nbs/adapter/04_targets_tests.ipynb #ad9571b9
 from soka.adapter.plan import _find_plan, _fitting_plan, plan_layers, _shaped
-from soka.adapter.targets import find_targets
-from soka.peft import plan_of, SoKAConfig
+from soka.adapter.targets import _check_patterns, find_targets, _REPEATS
+from soka.peft import plan_of, soka_layers, SoKAConfig
 from soka.weights.backend import base_weight
 
 
@@ -66,32 +66,6 @@ def trained(base=None, n=3, **kw):
     return m
 def flags(m): return {n.split(".")[-2] + "." + n.split(".")[-1] for n,p in m.named_parameters() if p.requires_grad}
 def flag_of(m, name): return {p.requires_grad for n,p in m.named_parameters() if f".soka_terms.{name}." in n}
-
-
-# %% ../nbs/adapter/04_targets_tests.ipynb #4c3891de
-def test_find_plan():
-    def plan_only(layers, c): return _find_plan(c, layers, lambda n: base_weight(layers[n]))[0]
-    def unread(n): raise AssertionError(f"no weight need be read, got {n}")
-    layers = find_targets(SoKAConfig(target_modules=["q_proj", "down_proj"]), tiny_llama())
-    assert all(p.shape.n1 == 1 == p.shape.m2 for p in plan_only(layers, SoKAConfig(r=2)).values()) and _shaped(SoKAConfig(source="weight")).shape == "auto"
-    for c in (SoKAConfig(r=2), SoKAConfig(r=2, source="weight"), SoKAConfig(budget=1500, rank_source="weight"), SoKAConfig(), SoKAConfig(r=3, rank_pattern={"q_proj": 1}, shape_pattern={"down": "balanced"})):
-        assert plan_only(layers, c) == plan_layers(layers, c)[0]
-    even = plan_only(layers, SoKAConfig(budget=1500))
-    assert {p.r for p in even.values()} == {2, 3} and 1500 - 128 < sum(p.params for p in even.values()) <= 1500     # 128 or 192 parameters a term
-    assert max(p.r for p in plan_only(layers, SoKAConfig(budget=10**6, r_max=5)).values()) == 5 and sum(p.r for p in plan_only(layers, SoKAConfig(budget=130)).values()) == 1
-    with pytest.raises(ValueError, match="budget must pay for one term, at least 128 parameters, got 100"): plan_only(layers, SoKAConfig(budget=100))
-    with pytest.raises(ValueError, match="s must divide .* got 7; layer model.layers.0.self_attn.q_proj"): plan_only(layers, SoKAConfig(r=2, shape="s=7"))
-    assert _fitting_plan({"model.layers.0.self_attn.q_proj": [64, 1, 1, 64, 2]}, layers) == {"model.layers.0.self_attn.q_proj": ((64, 1, 1, 64), 2)}
-    with pytest.raises(ValueError, match="at least one layer, got none in 1"): _fitting_plan({"model.layers.0.self_attn.q_proj": [64, 1, 1, 64, 0]}, layers)
-    with pytest.raises(ValueError, match="plan must name targeted layers of the model, got 'nowhere'"): _fitting_plan({"nowhere": [64, 1, 1, 64, 2]}, layers)
-    for c in (SoKAConfig(budget=1500), SoKAConfig(r=2), SoKAConfig(r=2, shape="s=4", source="zero")): assert _find_plan(c, layers, unread)[0] == plan_only(layers, c)
-
-
-# %% ../nbs/adapter/04_targets_tests.ipynb #d9befa42
-def test_patterns_without_a_layer():
-    for kw, text in ((dict(shape_pattern={"q_prj": "s=2", "k_proj": "s=2"}), "shape_pattern"), (dict(rank_pattern={"q_prj": 1, "k_proj": 1}), "rank_pattern")):
-        with pytest.warns(RuntimeWarning, match=rf"The following {text} keys did not match any targeted module and were ignored: \['q_prj'\]"):
-            get_peft_model(tiny_llama(), SoKAConfig(r=1, target_modules=["q_proj", "k_proj"], **kw))
 
 
 # %% ../nbs/adapter/04_targets_tests.ipynb #58da2c9d
@@ -205,3 +179,56 @@ def test_tied_embeddings():
     assert torch.equal(base.model.embed_tokens.weight, E) and not close(out(m), start)
     with pytest.raises(ValueError, match="weight of the layer's own, got lm_head, which shares it with model.embed_tokens"):
         get_peft_model(tiny_llama(tie_word_embeddings=True), SoKAConfig(r=1, target_modules=["lm_head"], mode="residual"))
+
+
+# %% ../nbs/adapter/04_targets_tests.ipynb #1d99d4a8
+def test_bad_targets():
+    def refused_untouched(error, text, base=None, **kw):
+        m = tiny_llama() if base is None else base
+        kinds = [type(x) for x in m.modules()]
+        with pytest.raises(error, match=text): get_peft_model(m, SoKAConfig(**dict(r=1, target_modules=QKV) | kw))
+        assert [type(x) for x in m.modules()] == kinds and not hasattr(m, "peft_config")
+    refused_untouched(ValueError, r"Target modules \{'query'\} not found in the base model.* Linear layers here are named down_proj, gate_proj, k_proj, lm_head", target_modules=["query"])
+    refused_untouched(ValueError, "nothing: there are none", base=nn.Sequential(nn.ReLU()))
+    refused_untouched(ValueError, "No modules were targeted for adaptation.*Linear layers here are named", exclude_modules=QKV)
+    refused_untouched(ValueError, "No `target_modules` passed but also no `target_parameters` found.*Linear layers", target_modules=[])
+    refused_untouched(ValueError, "All modules were excluded. This is likely unintended", exclude_modules=".*")
+    refused_untouched(ValueError, r"not found .*'layers_to_transform': \[9\]. You also specified 'layers_pattern': layers", layers_to_transform=[9], layers_pattern="layers")
+    refused_untouched(NotImplementedError, "got Embedding; target model.embed_tokens", target_modules=["q_proj", "embed_tokens"])
+    refused_untouched(ValueError, "shape must satisfy.*layer model", shape=(3, 3, 3, 3))
+    refused_untouched(ValueError, "budget must pay for one term, at least", r=None, budget=10)
+    refused_untouched(ValueError, "max_madds must be at least", max_madds=0.001)
+
+
+# %% ../nbs/adapter/04_targets_tests.ipynb #60e93d0c
+def test_bad_weight():
+    m = tiny_llama()
+    m.model.layers[1].self_attn.q_proj.weight.data[0, 0] = float("nan")
+    with pytest.raises(ValueError, match="W must be finite.*layer model.layers.1.self_attn.q_proj"): get_peft_model(m, SoKAConfig(r=1, source="weight", target_modules=QKV))
+    assert type(m.model.layers[0].self_attn.q_proj) is nn.Linear
+
+
+# %% ../nbs/adapter/04_targets_tests.ipynb #83ced380
+def test_bad_second_adapter():
+    m = trained()
+    y = out(m)
+    with pytest.raises(ValueError, match="not found in the base model"): m.add_adapter("b", SoKAConfig(target_modules=["query"]))
+    assert list(m.peft_config) == ["default"] and torch.equal(out(m), y)
+    m.merge_adapter()
+    with pytest.raises(ValueError, match="must be unmerged before another is added"): m.add_adapter("b", SoKAConfig(target_modules=QKV, mode="residual"))
+
+
+# %% ../nbs/adapter/04_targets_tests.ipynb #f44d71f7
+def test_regexes_that_never_end():
+    import re, time
+    slow = "(([a-z._0-9])+)+X"
+    began = time.perf_counter()
+    for kw in (dict(target_modules=slow), dict(target_modules=QKV, exclude_modules=slow), dict(target_modules=QKV, rank_pattern={slow: 1}, r=1), dict(target_modules=".*"*12 + "X")):
+        with pytest.raises(ValueError, match=r"a regex must match a model's \d+ names within 0.3 seconds, got \["): _check_patterns(SoKAConfig(**kw), [n for n,_ in tiny_llama().named_modules()], 0.3)
+    with pytest.MonkeyPatch.context() as p:
+        p.setattr(_check_patterns, "__defaults__", (0.3,))
+        with pytest.raises(ValueError, match="a regex must match a model's"): get_peft_model(tiny_llama(), SoKAConfig(target_modules=slow))
+    assert time.perf_counter() - began < 9
+    for how in (r".*\.(q|k)_proj", r"model\.layers\.\d+\.self_attn\.(q_proj|k_proj)", r"(\w+\.)*[qk]_proj", r".*layers.*\.(q|k)_proj$"):
+        m = get_peft_model(tiny_llama(), SoKAConfig(r=1, target_modules=how))
+        assert len(soka_layers(m)) == 4 and bool(_REPEATS.search(how)) == (how[0] == "(")

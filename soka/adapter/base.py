@@ -24,17 +24,18 @@ from ..weights.quant import kind
 __all__ = ['stored_weights', 'checkpoint_fingerprints']
 
 # %% ../../nbs/adapter/05_base.ipynb #4dfb0f17
-def _start_entries(
-    m:Any,          # layer, with or without adapters
-    index:Tensor,   # places along the rows of the weight, shape (n,), int64
-)->Tensor:          # shape (n,), on the CPU
-    "What residual adapters have taken out of a few entries of a weight."
+def _start_entries(layer:Any, index:Tensor)->Tensor:
+    "What residual adapters have taken out of a few entries of a weight, which lie at `index` along its rows."
     found = torch.zeros(len(index))
-    for name in [n for n,mode in getattr(m, "soka_mode", {}).items() if mode == "residual"]:
-        U, V = (t.cpu() for t in m.soka_terms[name].stacks()[2:])
-        (_, m2, n2), i, j = V.shape, index.cpu()//m.in_features, index.cpu() % m.in_features
+    for name in [n for n,mode in layer.soka_mode.items() if mode == "residual"]:
+        U, V = (t.cpu() for t in layer.soka_terms[name].stacks()[2:])
+        (_, m2, n2), i, j = V.shape, index.cpu()//layer.in_features, index.cpu() % layer.in_features
         found += (U[:, i//m2, j//n2]*V[:, i % m2, j % n2]).sum(0)
     return found
+
+def _shift(layer:Any)->Callable[[Tensor], Tensor]|None:
+    "What gives entries of the base back; None where no residual adapter has taken any."
+    return partial(_start_entries, layer) if "residual" in getattr(layer, "soka_mode", {}).values() else None
 
 def _first_half(W:Tensor)->Tensor:
     "The rows that stay where they are when a vocabulary grows, if it does not double: new ones are drawn anew at every load."
@@ -67,11 +68,7 @@ def _kept_apart(model:nn.Module, config:SoKAConfig|None)->Callable[[str], bool]:
 def _fingerprint_of(weight:nn.Module|Tensor, samples:int)->Any:
     "A few entries of one weight of a base."
     if isinstance(weight, Tensor): return weight_fingerprint(weight, samples)
-    return fingerprint(base_of(weight), _shifted(weight), samples)
-
-def _shifted(layer:Any)->Callable[[Tensor], Tensor]|None:
-    "What gives entries of the base back; None where no residual adapter has taken any."
-    return partial(_start_entries, layer) if "residual" in getattr(layer, "soka_mode", {}).values() else None
+    return fingerprint(base_of(weight), _shift(weight), samples)
 
 def _fingerprints(model:nn.Module, layers:Iterable[str]=(), config:SoKAConfig|None=None)->dict[str, str]:
     "A few entries of each weight of a base."
@@ -83,21 +80,15 @@ def _fingerprints(model:nn.Module, layers:Iterable[str]=(), config:SoKAConfig|No
 def _base_differences(marks:dict[str, str], model:nn.Module, layers:Iterable[str]=(), config:SoKAConfig|None=None)->dict[str, str]:
     "In which weights a base is not the one that fingerprints were taken of, in words."
     weights, layers, apart = _base_weights(model), set(layers), _kept_apart(model, config)
-    def bad(n, mark):
-        w = weights.get(n)
+    def difference(n):
+        mark, w = parse_fingerprint(marks[n]), weights.get(n)
         if w is None: return "is not there" if n in layers else ""
         if isinstance(w, Tensor): return compare_weight(mark, w, rows=True)
-        try: return compare(mark, base_of(w), _shifted(w), rows=n not in layers)
+        try: return compare(mark, base_of(w), _shift(w), rows=n not in layers)
         except NotImplementedError: return "is no linear layer"
     order = {n: i for i,n in enumerate(weights)}            # JSON has sorted the names
     names = sorted((n for n in marks if n in layers or not apart(n)), key=lambda n: (n not in layers, order.get(n, len(order))))
-    return {n: text for n in names if (text := bad(n, parse_fingerprint(marks[n])))}
-
-# %% ../../nbs/adapter/05_base.ipynb #a1a9440e
-def _base_name(model:nn.Module)->str:
-    "What a message calls a base."
-    name = getattr(getattr(model, "config", None), "_name_or_path", "") or model.__dict__.get("name_or_path")
-    return repr(name) if name else f"a {type(model).__name__} without a name"
+    return {n: text for n in names if (text := difference(n))}
 
 def _check_same_base(config:SoKAConfig, model:nn.Module)->None:
     "Refuse a base that is not the one an adapter was made on."
@@ -106,9 +97,12 @@ def _check_same_base(config:SoKAConfig, model:nn.Module)->None:
     found = _base_differences(marks, model, _adapted(config), config)
     if not found: return
     first, revision = next(iter(found)), f" (revision {config.revision})" if config.revision else ""
-    raise ValueError(f"base must be the one the adapter was made on, {config.base_model_name_or_path or 'without a name'!r}{revision}, got {_base_name(model)}: "
-                     f"{first} {found[first]} ({len(found)} of {len(marks)} weights differ); check_base=False in the adapter's config allows it")
+    name = getattr(getattr(model, "config", None), "_name_or_path", "") or model.__dict__.get("name_or_path")
+    raise ValueError(f"base must be the one the adapter was made on, {config.base_model_name_or_path or 'without a name'!r}{revision}, "
+                     f"got {repr(name) if name else f'a {type(model).__name__} without a name'}: {first} {found[first]} "
+                     f"({len(found)} of {len(marks)} weights differ); check_base=False in the adapter's config allows it")
 
+# %% ../../nbs/adapter/05_base.ipynb #a1a9440e
 def stored_weights(
     c:Checkpoint,
 )->Iterator[tuple[str, Tensor]]:   # names as in a base's fingerprint

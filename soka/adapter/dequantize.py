@@ -14,7 +14,7 @@ from .residual import _is_quantized
 from ..weights.quant import dense_weight
 
 # %% auto #0
-__all__ = []
+__all__ = ['dequantized', 'merge_dequantized']
 
 # %% ../../nbs/adapter/13_dequantize.ipynb #727917e5
 def _make_float(layer:nn.Module, dtype:torch.dtype)->nn.Linear:
@@ -32,11 +32,16 @@ def _forget_quantization(model:Any)->None:
     for name in ("hf_quantizer", "quantization_method"): vars(model).pop(name, None)   # a PeftModel shows its base's
     if hasattr(getattr(model, "config", None), "quantization_config"): del model.config.quantization_config
 
-def _dequantized(model:nn.Module, dtype:torch.dtype=torch.float32)->nn.Module:
+def dequantized(
+    model:nn.Module,                     # with or without SoKA adapters; changed
+    dtype:torch.dtype=torch.float32,
+)->nn.Module:                            # the same
     "Every 4-bit and 8-bit layer as a float layer with the same numbers, one at a time."
     for name, m in model.named_modules():
-        if isinstance(m, BaseTunerLayer) and not isinstance(m, SoKALayer): raise NotImplementedError(f"adapters must be SoKA's, got {type(m).__name__} at {name}")
-        if isinstance(m, SoKALayer) and m.merged: raise ValueError(f"adapters must be unmerged before the base is made float, got merged {m.merged_adapters} at {name}")
+        if isinstance(m, BaseTunerLayer) and not isinstance(m, SoKALayer):
+            raise NotImplementedError(f"adapters must be SoKA's, got {type(m).__name__} at {name}")
+        if isinstance(m, SoKALayer) and m.merged:
+            raise ValueError(f"adapters must be unmerged before the base is made float, got merged {m.merged_adapters} at {name}")
     for name, m in list(model.named_modules()):
         if not _is_quantized(m): continue
         parent, _, last = name.rpartition(".")
@@ -46,7 +51,10 @@ def _dequantized(model:nn.Module, dtype:torch.dtype=torch.float32)->nn.Module:
     for inner in (model, model.get_base_model()) if isinstance(model, PeftModel) else (model,): _forget_quantization(inner)
     return model.to(dtype)
 
-def _merge_dequantized(model:PeftModel, dtype:torch.dtype=torch.float32)->Any:
+def merge_dequantized(
+    model:PeftModel,                     # on a quantized base; changed
+    dtype:torch.dtype=torch.float32,
+)->Any:                                  # a model without adapters
     "Merge into a float base with the numbers of the quantized one: nothing is quantized again."
-    made:Any = _dequantized(model, dtype)
+    made:Any = dequantized(model, dtype)
     return made.merge_and_unload()

@@ -4,9 +4,7 @@
 
 # %% ../../nbs/adapter/03_files.ipynb #24eceb0c
 from __future__ import annotations
-import os
-import re
-import warnings
+import os, re, warnings
 from collections import Counter
 from pathlib import Path
 from typing import Any, Optional, TYPE_CHECKING
@@ -26,20 +24,17 @@ if TYPE_CHECKING: from soka.adapter.config import SoKAConfig
 __all__ = ['HEADS', 'WEIGHTS', 'new_tensors', 'read_header', 'read_weights', 'weight_files']
 
 # %% ../../nbs/adapter/03_files.ipynb #7cef6041
-def _plan_tensors(
-    plan:dict[str, LayerPlan],  # by layer name
-    source:str,                 # of the config; only a "weight" start is kept
-    *,
-    folded:bool=False,          # True: the start is in the base that the adapter is for
-    old:bool=False,             # True: under the names of earlier versions
-)->dict[str, tuple]:            # tensor name as in the file -> shape
-    "Every tensor that an adapter file must hold."
+def _plan_tensors(plan:dict[str, LayerPlan], source:str, *, folded:bool=False, old:bool=False)->dict[str, tuple]:
+    "Shape of every tensor that an adapter file must hold, by name; `old`: under the names of earlier versions."
     want:dict[str, tuple] = {}
-    for n, (shape, r) in plan.items():
-        (m1,n1,m2,n2), start = shape, source == "weight" and not folded
-        parts:dict[str, tuple] = {f"terms.{k}": s for k,(s, _) in term_tensors(shape, r, start=start).items()}
-        if old: parts = dict(dU=(r, m1, n1), dV=(r, m2, n2)) | ({} if folded else dict(V=(r, m2, n2), S=(r,))) | (dict(U=(r, m1, n1)) if start else {})
-        want |= {f"{n}.soka_{k}": s for k,s in parts.items()} if r else {}
+    for n, ((m1,n1,m2,n2), r) in plan.items():
+        start = source == "weight" and not folded
+        parts:dict[str, tuple] = {f"terms.{k}": s for k,(s, _) in term_tensors((m1,n1,m2,n2), r, start=start).items()}
+        if old:
+            parts = dict(dU=(r, m1, n1), dV=(r, m2, n2))
+            if not folded: parts |= dict(V=(r, m2, n2), S=(r,))
+            if start: parts |= dict(U=(r, m1, n1))
+        if r: want |= {f"{n}.soka_{k}": s for k,s in parts.items()}
     return want
 
 def new_tensors(
@@ -53,18 +48,16 @@ def new_tensors(
     new = {f"{n}.soka_terms.{k}": t for n,parts in old.items() for k,t in from_changes(parts).items()}
     return {k: t for k,t in state.items() if k.rpartition(".soka_")[0] not in old} | new
 
-def _check_tensors(
-    have:dict[str, tuple],  # tensor name -> shape
-    config:SoKAConfig,      # of the adapter, with its plan
-)->None:                    # a `ValueError` names the first that is missing or misshapen
-    "Refuse an adapter file that lacks a tensor of the plan, has one too many, or holds one in another shape."
+def _check_tensors(have:dict[str, tuple], config:SoKAConfig)->None:
+    "Refuse an adapter file, its shapes by name, that lacks a tensor of the plan, has one too many, or one in another shape."
     twice = [k for k,n in Counter(map(bare_name, have)).items() if n > 1]
     if twice: raise ValueError(f"adapter file must hold every tensor once, got {twice[0]} under two names")
     have = {bare_name(k): tuple(s) for k,s in have.items()}
     plan = {bare_name(n): p for n,p in read_plan(config.plan or {}).items()}
     want = _plan_tensors(plan, config.source, folded=config.folded, old=any(k.endswith(".soka_dU") for k in have))
     missing = sorted(want.keys() - have.keys())
-    if missing: raise ValueError(f"adapter file must hold every tensor of the plan, {len(missing)} of {len(want)} are missing: {missing[0]}")
+    if missing:
+        raise ValueError(f"adapter file must hold every tensor of the plan, {len(missing)} of {len(want)} are missing: {missing[0]}")
     more = sorted(k for k in have.keys() - want.keys() if ".soka_" in k)
     if more: raise ValueError(f"adapter file must hold no factors but those of the plan, got {len(more)} more: {more[0]}")
     for k, shape in want.items():
@@ -90,14 +83,12 @@ def _may_hold(config:SoKAConfig, name:str)->bool:
     if any(f"{m}." in name for m in saved) and not re.search(r"\.(original_module|modules_to_save)\.", name): return True
     return part in ("weight", "bias") and bool(_EMBEDDINGS.fullmatch(layer))
 
+# %% ../../nbs/adapter/03_files.ipynb #ada03002
 WEIGHTS, _PICKLE = "adapter_model.safetensors", "adapter_model.bin"      # PEFT reads the first where both are
 _FLOATS = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 
-def _read_pickle(
-    path:str|os.PathLike,   # on this machine
-    device:str="cpu",       # "meta" reads shapes alone
-)->dict[str, Tensor]:       # a `ValueError` says what is wrong
-    "The tensors of a pickle, by torch's unpickler that makes tensors and runs nothing."
+def _read_pickle(path:str|os.PathLike, device:str="cpu")->dict[str, Tensor]:
+    "The tensors of a pickle, or a `ValueError` that says what is wrong; on \"meta\" shapes alone."
     try: found = torch.load(path, map_location=device, weights_only=True)
     except Exception as e:          # unpickling raises errors of all kinds
         why = str(e).strip().partition(". ")[0][:200]
@@ -132,9 +123,10 @@ def _check_weights(weights:str|os.PathLike, config:SoKAConfig)->None:
     missing = sorted(set(config.modules_to_save or ()) - saved - (HEADS if saved & HEADS else _task_heads(config)))
     if missing: raise ValueError(f"adapter file must hold every module of modules_to_save, got none for {missing[0]!r}")
     more = [k for k in own if not _may_hold(config, k)]
-    if more: raise ValueError(f"adapter file must hold factors, and what its config says is trained besides, got {len(more)} more: {more[0]}")
-    for k, (_, kind_of_number) in have.items():
-        if kind_of_number not in _FLOATS.values(): raise ValueError(f"adapter tensor {k} must be of floats, got {kind_of_number}")
+    if more:
+        raise ValueError(f"adapter file must hold factors, and what its config says is trained besides, got {len(more)} more: {more[0]}")
+    for k, (_, dtype) in have.items():
+        if dtype not in _FLOATS.values(): raise ValueError(f"adapter tensor {k} must be of floats, got {dtype}")
 
 # %% ../../nbs/adapter/03_files.ipynb #44f8ea1f
 def weight_files(
@@ -159,9 +151,8 @@ def _warn_of_unchecked(config:SoKAConfig, where:str)->None:
     "An adapter may come without a fingerprint of its base, or say that any will do; not unnoticed."
     marks, layers = set(map(bare_name, config.base_fingerprint or {})), _adapted(config)
     known = sum(n in marks for n in layers)
-    if not config.check_base: why = "says check_base=False"
-    elif known < len(layers): why = f"has fingerprints of {known} of its {len(layers)} layers"
-    else: return
+    if config.check_base and known == len(layers): return
+    why = f"has fingerprints of {known} of its {len(layers)} layers" if config.check_base else "says check_base=False"
     warnings.warn(f"whether the base is the one that the adapter was made on cannot be checked: its own config, of {where!r}, {why}",
                   stacklevel=2)
 
@@ -169,7 +160,8 @@ def _check_source(config:SoKAConfig, name:str|os.PathLike, subfolder:Optional[st
     "Check an adapter's weights by the config that was read beside them, without loading them."
     files, where = weight_files(name, subfolder, **kwargs), str(name) if subfolder is None else f"{name}/{subfolder}"
     if not config.start_saved and not files: return       # a config alone, to train with
-    if not config.start_saved: raise ValueError(f"a saved adapter must have start_saved=True, got False beside {files[0].name} in {where!r}")
+    if not config.start_saved:
+        raise ValueError(f"a saved adapter must have start_saved=True, got False beside {files[0].name} in {where!r}")
     if not files: raise FileNotFoundError(f"adapter must have {WEIGHTS} or {_PICKLE}, got {where!r} without them")
     for f in files: _check_weights(f, config)
     _warn_of_unchecked(config, where)
@@ -204,9 +196,9 @@ def _check_places(state:dict[str, Tensor], model:nn.Module, adapter:str)->None:
     foreign = own - _other_places(model, adapter)
     for k, t in state.items():
         name = bare_name(k)
-        if ".soka_" in name and name not in own: raise ValueError(f"adapter tensor must belong to a layer of the model, got {k}")
-        bias = name.rpartition(".")[2] == "bias"              # the config beside a file says which; a state dict has none
-        if name in foreign and not bias and ".soka_" not in name:
+        factor, bias = ".soka_" in name, name.endswith(".bias")   # the config beside a file says which biases; a state dict has none
+        if factor and name not in own: raise ValueError(f"adapter tensor must belong to a layer of the model, got {k}")
+        if name in foreign and not bias and not factor:
             raise ValueError(f"adapter file must hold nothing but what the adapter trains, got {k}")
         if type(t) is Tensor and not t.is_meta and not bool(torch.isfinite(t).all()):
             raise ValueError(f"adapter tensors must be finite, got NaN or infinity in {k}")

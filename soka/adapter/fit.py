@@ -4,9 +4,9 @@
 
 # %% ../../nbs/adapter/11_fit.ipynb #2e1addd9
 from __future__ import annotations
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from torch import Tensor
 from ..method.change import KronTerms
 from ..method.choose import sketched
@@ -15,15 +15,9 @@ from ..method.plan import LayerPlan
 from ..method.shape import KronShape
 
 # %% auto #0
-__all__ = ['fit_start', 'fit_shape']
+__all__ = ['overall_error', 'fit_start', 'fit_shape']
 
 # %% ../../nbs/adapter/11_fit.ipynb #ec3fa968
-def _start_of(
-    k:KPSVD,   # a start
-)->Tensor:     # shape (out_features, in_features), float32
-    "Dense sum of the start's terms, to the last bit as an adapter with that start has it."
-    return KronTerms.of(k).start_weight().float()
-
 _STEP = 1.5
 
 class _Fitted(NamedTuple):
@@ -32,18 +26,31 @@ class _Fitted(NamedTuple):
     errors:list[float]   # Frobenius norm of what each round missed, relative to the weight
     norm:float           # Frobenius norm of the weight
 
+    @property
+    def error(self)->float:
+        "What the best round missed."
+        return min(self.errors)
+
+def overall_error(
+    rows:Iterable[Any],   # each with an `error`, relative to its `norm`
+)->float:                 # relative to the norm of all; 0 where that is
+    "What is missed over all layers."
+    rows = list(rows)
+    total = sum(r.norm**2 for r in rows)
+    return (sum((r.error*r.norm)**2 for r in rows)/total)**0.5 if total else 0.
+
 def fit_start(
     W:Tensor,                           # float weight, shape (out_features, in_features), not zero
     terms:Callable[[Tensor], KPSVD],    # the decomposition
     stored:Callable[[Tensor], Tensor],  # from a weight to what the layer holds of it
     iterations:int=5,                   # times to decompose, at least 1
-    step:float=_STEP,                    # 1 for plain alternation (Li et al. 2023)
+    step:float=_STEP,                   # 1 for plain alternation (Li et al. 2023)
 )->_Fitted:
     "The start whose sum with the quantized rest is nearest to the weight."
     W, errors, best = W.float(), [], None
     k, norm = terms(W), float(W.norm())
     for i in range(iterations):
-        L = _start_of(k)
+        L = KronTerms.of(k).start_weight().float()     # to the last bit as an adapter with that start has it
         E = W - L - stored(W - L)
         errors.append(float(E.norm())/norm)
         if errors[-1] == min(errors): best = k

@@ -16,32 +16,22 @@ from ..method.kpsvd import KPSVD
 from ..method.plan import LayerPlan
 from ..method.start import arm
 from ..weights.backend import base_of, base_weight
-from ..weights.quant import WriteCost
 
 # %% auto #0
 __all__ = ['SoKALayer', 'SoKAPeftLinear', 'soka_layers', 'plan_of', 'restart']
 
 # %% ../../nbs/adapter/09_layer.ipynb #6781eac7
-def _zero_start(
-    plan:LayerPlan,  # shape and rank
-)->KPSVD:            # of as many terms, all zero
-    "What a start decomposes that needs nothing, or waits for its gradient: nothing."
+def _zero_start(plan:LayerPlan)->KPSVD:
+    "What a start decomposes that needs nothing, or waits for its gradient: as many terms, all zero."
     (m1,n1,m2,n2), r = plan
     U, V, S = (torch.zeros(s, device="cpu") for s in ((r, m1, n1), (r, m2, n2), (r,)))
     return KPSVD(U, S, V, plan.shape, 0.)
 
-def _new_terms(
-    plan:LayerPlan,           # shape and rank
-    start:Optional[KPSVD],    # what to start from; None: a file will tell
-    config:SoKAConfig,
-    dtype:torch.dtype,        # of the trained factors
-    seed:int,                 # of what is drawn at random
-)->KronTerms:
-    "The terms of one adapter in one layer."
+def _new_terms(plan:LayerPlan, start:Optional[KPSVD], config:SoKAConfig, dtype:torch.dtype, seed:int)->KronTerms:
+    "The terms of one adapter in one layer; without a `start` a file will bring it."
     kw:Any = dict(seed=seed, dtype=dtype, device="cpu")
-    if config.source != "weight" or config.folded:
-        terms = KronTerms.of(_zero_start(plan) if start is None else start, "gradient" if start is None else config.source, **kw)
-    elif start is not None: terms = KronTerms.of(start, "weight", **kw)
+    if start is not None: terms = KronTerms.of(start, config.source, **kw)
+    elif config.source != "weight" or config.folded: terms = KronTerms.of(_zero_start(plan), "gradient", **kw)
     else:                     # not-a-number until the file has been read, so that it cannot pass for a start
         terms = KronTerms(*plan, start=True, **kw)
         for t in terms.buffers(): t.fill_(float("nan"))
@@ -65,7 +55,7 @@ class SoKALayer(MergingLayer):
     soka_terms:Any        # nn.ModuleDict of KronTerms
 
     def __init__(self, base_layer:nn.Module, **kwargs:Any)->None:
-        self.hold(base_layer, **kwargs)
+        self.wrap(base_layer, **kwargs)
         self.soka_terms, self.soka_dropout = nn.ModuleDict(), nn.ModuleDict()
         self.soka_mode:dict[str, str] = {}       # how the base is stored now: "delta" or "residual"
         self.soka_wanted:dict[str, str] = {}     # the config's mode
@@ -121,13 +111,13 @@ class SoKALayer(MergingLayer):
     def take_start(self, name:str)->None:
         "Residual mode: subtract the start from the base."
         if self.soka_wanted[name] == "residual" and self.soka_mode[name] == "delta" and not self.soka_terms[name].U0.is_meta:
-            self.shift_base(-self.start_weight(name))
+            self.add_to_base(-self.start_weight(name))
             self.soka_mode[name] = "residual"
 
     def release_start(self, name:str)->None:
         "Give a residual adapter's start back to the base; from then on it is a delta adapter."
         if self.soka_mode.get(name) == "residual" and name not in self.merged_adapters:
-            self.shift_base(self.start_weight(name))
+            self.add_to_base(self.start_weight(name))
             self.soka_mode[name] = "delta"
 
     @torch.no_grad()
@@ -143,17 +133,20 @@ class SoKALayer(MergingLayer):
         self.take_loaded(name)
 
     def take_loaded(self, name:str)->None:
-        "A start from a file must be there; a residual's comes out of the base before it is used, as in training, but where half precision would round weights."
+        "A start from a file must be there; a residual's comes out of the base before its use, unless half precision would round."
         terms = self.soka_terms[name] if name in self.soka_terms else None
         if terms is None or terms.U0 is None: return
         if not terms.U0.is_meta and bool(torch.isnan(terms.U0).any()):
             raise RuntimeError(f"start of adapter {name!r} must be loaded from its file before use (start_saved=True), got an empty one; "
                                "load with PeftModel.from_pretrained, or set start_saved=False to compute it anew")
-        if self.quantized or self.wide_base: self.take_start(name)
+        w = getattr(self.get_base_layer(), "weight", None)
+        wide = isinstance(w, Tensor) and not w.is_meta and w.dtype in (torch.float32, torch.float64)
+        if self.quantized or wide: self.take_start(name)
 
     def delete_adapter(self, adapter_name:str)->None:
         "Remove an adapter; the base gets its start back, below whatever is merged."
-        if adapter_name in self.merged_adapters: raise ValueError(f"Cannot delete adapter(s) {[adapter_name]} while they are merged. Please unmerge them first.")
+        if adapter_name in self.merged_adapters:
+            raise ValueError(f"Cannot delete adapter(s) {[adapter_name]} while they are merged. Please unmerge them first.")
         merged = self.merged_adapters[:] if self.soka_mode.get(adapter_name) == "residual" else []
         if merged: self.unmerge()
         self.release_start(adapter_name)
@@ -166,43 +159,33 @@ class SoKALayer(MergingLayer):
 
     def scale_layer(self, scale:float)->None:
         "Multiply the scale of every active adapter."
-        for name in self.active_adapters:
-            if name in self.scaling: self.scaling[name] *= scale
+        for name in self.scaling.keys() & set(self.active_adapters): self.scaling[name] *= scale
 
     def unscale_layer(self, scale:Optional[float]=None)->None:
         "Undo `scale_layer`; None sets the scale to 1."
-        for name in self.active_adapters:
-            if name in self.scaling: self.scaling[name] = 1. if scale is None else self.scaling[name]/scale
-
-# %% ../../nbs/adapter/09_layer.ipynb #057a4eef
-def _row_groups(
-    names:list[str],   # adapter of each row
-    x:Tensor,          # the batch, first dimension the rows
-)->dict[str, Tensor]:  # name -> its rows, shape (number of them,)
-    "The rows that each adapter of a mixed batch takes."
-    if len(names) != len(x): raise ValueError(f"Length of `adapter_names` should be the same as the number of inputs, but got {len(names)} and {len(x)} respectively.")
-    return {n: torch.tensor([i for i, m in enumerate(names) if m == n], device=x.device) for n in dict.fromkeys(names)}
+        for name in self.scaling.keys() & set(self.active_adapters): self.scaling[name] = 1. if scale is None else self.scaling[name]/scale
 
 # %% ../../nbs/adapter/09_layer.ipynb #5550fd20
 class SoKAPeftLinear(nn.Module, SoKALayer):
     "SoKA on a linear layer of any kind, under PEFT."
-    def __init__(self, base_layer:nn.Module, adapter_name:str, plan:LayerPlan, start:Optional[KPSVD], config:SoKAConfig, **kwargs:Any)->None:
+    def __init__(self, base_layer:nn.Module, adapter_name:str, plan:LayerPlan, start:Optional[KPSVD], config:SoKAConfig,
+                 **kwargs:Any)->None:
         super().__init__()
         SoKALayer.__init__(self, base_layer, **kwargs)
         self._active_adapter = adapter_name
         self.update_layer(adapter_name, plan, start, config, **kwargs)
 
-    def plus(self, x:Tensor, y:Tensor, on:Iterable[str])->Tensor:
+    def add_adapters(self, x:Tensor, y:Tensor, on:Iterable[str])->Tensor:
         "Base output plus what the adapters `on` add, and the starts that resting residual ones took out of the base."
-        terms, held = self.soka_terms, [n for n, m in self.soka_mode.items() if m == "residual"]
+        terms, resting = self.soka_terms, [n for n, m in self.soka_mode.items() if m == "residual"]
         for name in on:
             h, scale = x, self.scaling[name]
             if self.training and name in self.soka_dropout: h = self.soka_dropout[name](h)
             if scale != 1: h = scale*h                                      # the change is linear in its input
-            both = scale == 1 and name in held                              # start and change in one product
-            if both: held.remove(name)
+            both = scale == 1 and name in resting                           # start and change in one product
+            if both: resting.remove(name)
             y = terms[name](h, y, not both)
-        for name in held:
+        for name in resting:
             if name not in self.merged_adapters: y = terms[name].add_start(x, y)
         return y
 
@@ -211,15 +194,21 @@ class SoKAPeftLinear(nn.Module, SoKALayer):
         if self._disable_adapters and self.merged_adapters: self.unmerge()
         y, terms = self.base_layer(x, *args, **kwargs), self.soka_terms
         if adapter_names is None:
-            return self.plus(x, y, () if self._disable_adapters or self.merged_adapters else [n for n in self.active_adapters if n in terms])
-        for name, rows in _row_groups(adapter_names, x).items():
-            y = y.index_copy(0, rows, self.plus(x[rows], y[rows], [name] if name in terms and not self._disable_adapters else []))
+            off = self._disable_adapters or self.merged_adapters
+            return self.add_adapters(x, y, () if off else [n for n in self.active_adapters if n in terms])
+        if len(adapter_names) != len(x):
+            raise ValueError("Length of `adapter_names` should be the same as the number of inputs, "
+                             f"but got {len(adapter_names)} and {len(x)} respectively.")
+        for name in dict.fromkeys(adapter_names):
+            rows = torch.tensor([i for i, n in enumerate(adapter_names) if n == name], device=x.device)
+            on = [name] if name in terms and not self._disable_adapters else []
+            y = y.index_copy(0, rows, self.add_adapters(x[rows], y[rows], on))
         return y
 
     def extra_repr(self)->str:
         "Sizes, and what reads a quantized base."
-        own = quantization_extra_repr(self)
-        return ", ".join([f"in_features={self.in_features}", f"out_features={self.out_features}"] + ([own] if own else []))
+        sizes, reader = f"in_features={self.in_features}, out_features={self.out_features}", quantization_extra_repr(self)
+        return f"{sizes}, {reader}" if reader else sizes
 
     def __repr__(self)->str: return "soka." + super().__repr__()
 
@@ -230,31 +219,18 @@ def soka_layers(
     "Every layer that carries SoKA adapters."
     return {n: m for n,m in model.named_modules() if isinstance(m, SoKALayer)}
 
-def _merge_costs(layers:dict[str, SoKALayer])->list[WriteCost]:
-    "What merging has cost each layer."
-    return [m.merge_cost for m in layers.values() if m.merge_cost is not None]
-
-def _own_weight(
-    layer:Any,   # module with or without adapters
-)->Tensor:       # shape (out_features, in_features)
-    "Dense weight of a layer; starts that residual adapters took out of it are put back."
+def _own_weight(layer:Any)->Tensor:
+    "Dense weight of a layer, (out_features, in_features); starts that residual adapters took out of it are put back."
     W = base_weight(base_of(layer))
     for n, mode in layer.soka_mode.items() if isinstance(layer, SoKALayer) else ():
         if mode == "residual": W = W + layer.start_weight(n)
     return W
 
-def _weight_to_plan_by(
-    name:str,    # of the layer
-    layer:Any,   # with or without adapters
-)->Tensor:       # shape (out_features, in_features); PEFT's `TypeError` where a backend cannot read it, and what to do
-    "The weight that a plan is made from."
+def _weight_to_plan_by(name:str, layer:Any)->Tensor:
+    "The weight that a plan is made from; PEFT's `TypeError` where a backend cannot read it, and what to do."
     try: return _own_weight(layer)
-    except TypeError as e: raise TypeError(f"{e} A plan for {name} needs r or budget, one shape, and a start that is not the weight.") from e
-
-def _release_starts(model:nn.Module, keep:list[str])->None:
-    "Residual adapters give their starts back to the base."
-    for m in soka_layers(model).values():
-        for n in [n for n in m.soka_mode if n not in keep]: m.release_start(n)
+    except TypeError as e:
+        raise TypeError(f"{e} A plan for {name} needs r or budget, one shape, and a start that is not the weight.") from e
 
 def plan_of(
     model:Any,                 # with SoKA adapters

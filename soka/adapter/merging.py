@@ -5,16 +5,18 @@
 # %% ../../nbs/adapter/08_merging.ipynb #f7ccbc94
 from __future__ import annotations
 import warnings
-from typing import Any, Optional
+from collections.abc import Iterable
+from typing import Any, ClassVar, Optional
 import torch
-from peft.tuners.tuners_utils import BaseTunerLayer, check_adapters_to_merge
-from peft.utils import resolve_quantization_backend
+from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer, check_adapters_to_merge
+from peft.utils import resolve_quantization_backend, TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 from torch import nn, Tensor
 from ..weights.backend import base_features, base_weight, supported
-from ..weights.quant import (dense_weight, keep_cpu_weights, kind, restore_weight, set_dense_weight, weight_state, write_cost, WriteCost)
+from ..weights.quant import (dense_weight, keep_cpu_weights, kind, restore_weight, set_dense_weight, warn_of_cost, weight_state,
+                                write_cost, WriteCost)
 
 # %% auto #0
-__all__ = ['MergingLayer']
+__all__ = ['MergingLayer', 'MergingModel']
 
 # %% ../../nbs/adapter/08_merging.ipynb #2d14f247
 class MergingLayer(BaseTunerLayer):
@@ -24,7 +26,7 @@ class MergingLayer(BaseTunerLayer):
     get_base_layer:Any
     set_adapter:Any
 
-    def hold(self, base_layer:nn.Module, **kwargs:Any)->None:
+    def wrap(self, base_layer:nn.Module, **kwargs:Any)->None:
         "Take in the layer that is adapted."
         self.base_layer = base_layer
         base = self.get_base_layer()
@@ -50,24 +52,17 @@ class MergingLayer(BaseTunerLayer):
         return self.change_of(name)
 
     @property
-    def wide_base(self)->bool:
-        "Are the base's weights here, in float32 or more?"
-        w = getattr(self.get_base_layer(), "weight", None)
-        return isinstance(w, Tensor) and not w.is_meta and w.dtype in (torch.float32, torch.float64)
-
-    @property
     def quantized(self)->bool:
         "Is the base a 4-bit or 8-bit layer?"
         base = self.get_base_layer()
         return supported(base) and kind(base) in ("4bit", "8bit")
 
-    def stored_state(self)->Any:
+    def base_state(self)->Any:
         "What puts the base back bit for bit; None for floats."
         base = self.get_base_layer()
-        if supported(base): return weight_state(base)
-        return base, dict(base._parameters)
+        return weight_state(base) if supported(base) else (base, dict(base._parameters))
 
-    def put_back(self, state:Any)->None:
+    def restore_base(self, state:Any)->None:
         "Undo whatever was written since `state` was taken."
         base = self.get_base_layer()
         if supported(base): return restore_weight(base, state)
@@ -75,7 +70,7 @@ class MergingLayer(BaseTunerLayer):
         self.base_layer._parameters.update(params)
 
     @torch.no_grad()
-    def shift_base(self, D:Tensor)->None:
+    def add_to_base(self, D:Tensor)->None:
         "Base weight + D, quantized again where it was."
         base = self.get_base_layer()
         if supported(base): set_dense_weight(base, dense_weight(base) + D)
@@ -91,27 +86,48 @@ class MergingLayer(BaseTunerLayer):
         if safe_merge and not torch.isfinite(wanted).all():
             bad = next((n for n in names if not torch.isfinite(self.added(n)).all()), names[-1])
             raise ValueError(f"NaNs detected in the merged weights. The adapter {bad} seems to be broken")
-        if not self.merged: self._unmerged = self.stored_state()
-        self.shift_base(add)
+        if not self.merged: self._unmerged = self.base_state()
+        self.add_to_base(add)
         if self._unmerged is not None:
-            self.merge_cost = write_cost(wanted, base_weight(self.get_base_layer()), torch.stack([self.change_of(n) for n in names]).sum(0))
+            change = torch.stack([self.change_of(n) for n in names]).sum(0)
+            self.merge_cost = write_cost(wanted, base_weight(self.get_base_layer()), change)
         self.merged_adapters += names
 
     @torch.no_grad()
     def unmerge(self)->None:
         "Take merged adapters out again: exactly on a quantized base, up to rounding on a float one."
         if not self.merged: return warnings.warn("Already unmerged. Nothing to do.", stacklevel=2)
-        if self._unmerged is not None: self.put_back(self._unmerged)
-        else: self.shift_base(-torch.stack([self.added(n) for n in self.merged_adapters]).sum(0))
+        if self._unmerged is not None: self.restore_base(self._unmerged)
+        else: self.add_to_base(-torch.stack([self.added(n) for n in self.merged_adapters]).sum(0))
         self.merged_adapters.clear()
         self._unmerged = self.merge_cost = None
 
     def get_delta_weight(self, adapter:str)->Tensor:
         "Dense change in the layout of the base weight and in the dtype of the adapter."
-        d = self.change_of(adapter)
-        dtype = next((p.dtype for n in self.adapter_layer_names for k,p in getattr(self, n).named_parameters() if k.split(".")[0] == adapter), d.dtype)
-        return (d.T if self.fan_in_fan_out else d).to(dtype)
+        change = self.change_of(adapter)
+        stored = (p for part in self.adapter_layer_names for k,p in getattr(self, part).named_parameters() if k.split(".")[0] == adapter)
+        return (change.T if self.fan_in_fan_out else change).to(next(stored, change).dtype)
 
     def supports_lora_conversion(self, adapter_name:str="default")->bool:
         "The change is a matrix added to the weight, so PEFT can turn it into LoRA."
         return True
+
+class MergingModel(BaseTuner):
+    "A model of such layers: it says what a merge into a quantized base has cost."
+    target_module_mapping = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING  # type: ignore[assignment]
+    free_merge:ClassVar[str] = "merging into a float base costs nothing"
+
+    def merge_adapter(self, adapter_names:Optional[list[str]]=None, safe_merge:bool=False)->None:
+        "As PEFT does, with one line on what it cost on a quantized base."
+        super().merge_adapter(adapter_names, safe_merge)
+        warn_of_cost(_merge_costs(self.model.modules()), self.free_merge)
+
+    def _unload_and_optionally_merge(self, merge:bool=True, *args:Any, **kwargs:Any)->Any:
+        layers = list(self.model.modules())      # before they are replaced by their bases
+        out = super()._unload_and_optionally_merge(merge, *args, **kwargs)  # type: ignore[func-returns-value]
+        if merge: warn_of_cost(_merge_costs(layers), self.free_merge)
+        return out
+
+def _merge_costs(layers:Iterable[nn.Module])->list[WriteCost]:
+    "What merging has cost each layer."
+    return [m.merge_cost for m in layers if isinstance(m, MergingLayer) and m.merge_cost is not None]

@@ -4,8 +4,7 @@
 
 # %% ../../nbs/adapter/10_model.ipynb #1cb60b05
 from __future__ import annotations
-import copy
-import warnings
+import copy, warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -13,15 +12,16 @@ from typing import Any, Optional
 from zlib import crc32
 import torch
 from peft import PeftConfig
-from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_PREFIX_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
-from peft.tuners.tuners_utils import _maybe_include_all_linear_layers, BaseTuner
-from peft.utils import (AuxiliaryTrainingWrapper, get_quantization_kwargs, register_peft_method, TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING)
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+from peft.tuners.tuners_utils import _maybe_include_all_linear_layers
+from peft.utils import AuxiliaryTrainingWrapper, get_quantization_kwargs
 from torch import nn, Tensor
 from .. import __version__
 from .base import _check_same_base, _fingerprints
-from .config import _RECORD, _SOKA_TYPE, SoKAConfig, with_record
+from .config import _RECORD, _SOKA_TYPE, register_method, SoKAConfig, with_record
 from .files import _adapted, _check_not_soka, _check_places, _check_tensors, HEADS, new_tensors
-from .layer import (_merge_costs, _own_weight, _release_starts, soka_layers, SoKALayer, SoKAPeftLinear, _weight_to_plan_by, _zero_start)
+from .layer import _own_weight, soka_layers, SoKALayer, SoKAPeftLinear, _weight_to_plan_by, _zero_start
+from .merging import MergingModel
 from .names import bare_name, _layers_of, _part_of_plan
 from .plan import _find_plan, _fitting_plan, _warn_unmatched
 from .starts import _check_has_start
@@ -29,7 +29,7 @@ from .targets import _check_in_memory, check_targets, find_targets, _follow_name
 from ..method.kpsvd import KPSVD, kpsvd
 from ..method.plan import read_plan, write_plan
 from ..weights.backend import supported
-from ..weights.quant import keep_cpu_weights, kind, warn_of_cost
+from ..weights.quant import keep_cpu_weights, kind
 
 # %% auto #0
 __all__ = ['SoKAModel']
@@ -37,13 +37,16 @@ __all__ = ['SoKAModel']
 # %% ../../nbs/adapter/10_model.ipynb #347b7871
 def _check_rows(names:Any, model:nn.Module)->None:
     "Refuse a mixed batch that the model cannot run."
-    if not isinstance(names, (list, tuple)): raise TypeError(f"Got adapter names of type {type(names)}, expected a list of str, got {names!r}.")
+    if not isinstance(names, (list, tuple)):
+        raise TypeError(f"Got adapter names of type {type(names)}, expected a list of str, got {names!r}.")
     if model.training: raise ValueError("Cannot pass `adapter_names` when the model is in training mode.")
     layers = soka_layers(model).values()
     unknown = sorted(set(names) - {"__base__"} - {n for m in layers for n in m.soka_terms})
     if unknown: raise ValueError(f"Trying to infer with non-existing adapter(s): {', '.join(unknown)}")
-    merged = sorted({n for m in layers for n in m.merged_adapters})
-    if merged: raise ValueError(f"Cannot pass `adapter_names` when there are merged adapters, please call `unmerge_adapter` first. Merged: {', '.join(merged)}")
+    merged = ", ".join(sorted({n for m in layers for n in m.merged_adapters}))
+    if merged:
+        raise ValueError("Cannot pass `adapter_names` when there are merged adapters, please call `unmerge_adapter` first. "
+                         f"Merged: {merged}")
 
 def _encoder_of(model:Any)->set[nn.Module]:
     "The modules of an encoder-decoder's encoder."
@@ -67,33 +70,37 @@ def _load_starts(model:nn.Module, name:str, state_dict:dict[str, Tensor])->None:
 def _warn_of_base(config:SoKAConfig, layers:dict[str, nn.Module])->None:
     "A base that was quantized whole is not the one that an adapter of `soka.adapter.residual` was trained on."
     if config.base_quant and config.start_saved and any(supported(l) and kind(l) in ("4bit", "8bit") for l in layers.values()):
-        warnings.warn("adapter was trained on a base quantized after its start was taken out: load it with soka.adapter.residual.load_residual to have "
-                      "that base again, here it only comes near", stacklevel=2)
+        warnings.warn("adapter was trained on a base quantized after its start was taken out: load it with "
+                      "soka.adapter.residual.load_residual to have that base again, here it only comes near", stacklevel=2)
 
-_TASK_HEADS = {"TOKEN_CLS": ["classifier", "score"], "QUESTION_ANS": ["qa_outputs"]}   # PEFT names them in the caller's config, after the copy
+# PEFT names them in the caller's config, after the copy
+_TASK_HEADS = {"TOKEN_CLS": ["classifier", "score"], "QUESTION_ANS": ["qa_outputs"]}
+
+def _add_modules_to_save(config:Any, modules:list[str])->None:
+    "Have these saved, too."
+    saved = [*(config.modules_to_save or ())]
+    if not {*modules} <= {*saved}: config.modules_to_save = [*dict.fromkeys(saved + modules)]
 
 def _copy_config(config:SoKAConfig)->SoKAConfig:
-    "The settings for one model; those that a caller gives to load an adapter with become the model's, as PEFT has it, unless another has them."
+    "The settings for one model; those given to load an adapter with become the model's, as PEFT has it, unless another has them."
     if config.start_saved or not config.inference_mode or "record" in vars(config): config = copy.deepcopy(config)
     config.__dict__.pop("record", None)      # of the model that it may come from
-    heads = [h for h in _TASK_HEADS.get(config.task_type or "", ()) if h not in (config.modules_to_save or ())]
-    if heads: config.modules_to_save = [*(config.modules_to_save or ()), *heads]
+    _add_modules_to_save(config, _TASK_HEADS.get(config.task_type or "", []))
     return config
 
 # %% ../../nbs/adapter/10_model.ipynb #249693d5
-class SoKAModel(BaseTuner):
+class SoKAModel(MergingModel):
     "A model whose linear layers carry SoKA adapters (Chong & Qu 2025)."
     prefix:str = "soka_"
     tuner_layer_cls = SoKALayer
-    target_module_mapping = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING  # type: ignore[assignment]
+    free_merge = "soka.adapter.dequantize.merge_dequantized(model) merges without it"
 
     @property  # type: ignore[override]
     def peft_config(self)->dict[str, Any]:
         "Configs by adapter; heads that PEFT's wrapper of a task has put into the caller's since are taken over."
         if "_configs" not in self.__dict__: raise AttributeError("peft_config")
         for name, given in self._callers.items():
-            own, more = self._configs.get(name), [h for h in given.modules_to_save or () if h in HEADS]
-            if own is not None and more and not {*more} <= {*(own.modules_to_save or ())}: own.modules_to_save = [*dict.fromkeys([*(own.modules_to_save or ()), *more])]
+            if name in self._configs: _add_modules_to_save(self._configs[name], [h for h in given.modules_to_save or () if h in HEADS])
         return self._configs
 
     @peft_config.setter
@@ -103,15 +110,17 @@ class SoKAModel(BaseTuner):
     def inject_adapter(self, model:nn.Module, adapter_name:str, autocast_adapter_dtype:bool=True, low_cpu_mem_usage:bool=False,
                        state_dict:Optional[dict[str, Tensor]]=None)->None:
         "As PEFT does, with a config of its own; what was settled for this model is kept apart from the settings."
-        if adapter_name in ("U", "V", "U0", "V0"): raise ValueError(f"adapter_name must not be that of a tensor (U, V, U0, V0), got {adapter_name!r}")
+        if adapter_name in ("U", "V", "U0", "V0"):
+            raise ValueError(f"adapter_name must not be that of a tensor (U, V, U0, V0), got {adapter_name!r}")
         caller = self.peft_config[adapter_name]
         config = self.peft_config[adapter_name] = _copy_config(caller)
         self._named = None if state_dict is None else _layers_of(state_dict)
-        if state_dict is not None: state_dict = {f"{n}.soka_terms": torch.empty(0) for n,_ in model.named_modules() if bare_name(n) in (self._named or ())}   # PEFT reads names alone
+        if self._named is not None:              # PEFT reads names alone
+            state_dict = {f"{n}.soka_terms": torch.empty(0) for n,_ in model.named_modules() if bare_name(n) in self._named}
         given = dict(plan=None if config.start_saved else config.plan, budget=config.budget, base_fingerprint=None, base_quant=None,
                      soka_version=None, folded=False, start_saved=False)
         self._starts:dict[str, KPSVD] = {}
-        self._new = adapter_name          # the one that may yet be cast
+        self._new = adapter_name                 # the one that may yet be cast
         try:
             super().inject_adapter(model, adapter_name, autocast_adapter_dtype, low_cpu_mem_usage, state_dict)
             self.__dict__.setdefault("_callers", {})[adapter_name] = caller
@@ -122,28 +131,33 @@ class SoKAModel(BaseTuner):
 
     def _prepare_model(self, peft_config:Any, model:nn.Module)->None:
         "Settle the plan and raise every error before the first layer is replaced."
-        if peft_config.start_saved: _follow_names(peft_config, model)
-        _check_same_base(peft_config, model)
-        _maybe_include_all_linear_layers(peft_config, model)
-        _settle_budget(peft_config, model)
-        layers = find_targets(peft_config, model, self._named)
-        if peft_config.plan is not None and self._named is not None: peft_config.plan = _part_of_plan(peft_config.plan, set(layers))
-        check_targets(layers, peft_config, model)
-        _warn_unmatched("shape_pattern", peft_config.shape_pattern, layers)
-        _check_in_memory(layers, peft_config)
+        c = peft_config
+        if c.start_saved: _follow_names(c, model)
+        _check_same_base(c, model)
+        _maybe_include_all_linear_layers(c, model)
+        _settle_budget(c, model)
+        layers = find_targets(c, model, self._named)
+        if c.plan is not None and self._named is not None: c.plan = _part_of_plan(c.plan, set(layers))
+        check_targets(layers, c, model)
+        _warn_unmatched("shape_pattern", c.shape_pattern, layers)
+        _check_in_memory(layers, c)
         keep_cpu_weights(model)
-        _warn_of_base(peft_config, layers)
-        self._starts, peft_config.starts = peft_config.starts or {}, None
-        _check_has_start(peft_config, self._starts)
-        if peft_config.plan is None:
+        _warn_of_base(c, layers)
+        self._settle_plan(c, model, layers)
+        if c.start_saved: return
+        c.base_fingerprint, c.soka_version = _fingerprints(model, _adapted(c), c), __version__
+        c.revision = c.revision or getattr(getattr(model, "config", None), "_commit_hash", None)
+
+    def _settle_plan(self, config:SoKAConfig, model:nn.Module, layers:dict[str, nn.Module])->None:
+        "Shape and rank of every layer, and the starts that came with them."
+        self._starts, config.starts = config.starts or {}, None
+        _check_has_start(config, self._starts)
+        if config.plan is None:
             modules = {bare_name(n): m for n,m in model.named_modules()}
-            plan, found = _find_plan(peft_config, layers, lambda n: _weight_to_plan_by(n, modules[n]))
-            if peft_config.source == "weight": self._starts = found
-            peft_config.plan = write_plan(plan)
-        peft_config.plan = write_plan(_fitting_plan(peft_config.plan, layers))
-        if peft_config.start_saved: return
-        peft_config.base_fingerprint, peft_config.soka_version = _fingerprints(model, _adapted(peft_config), peft_config), __version__
-        peft_config.revision = peft_config.revision or getattr(getattr(model, "config", None), "_commit_hash", None)
+            plan, found = _find_plan(config, layers, lambda n: _weight_to_plan_by(n, modules[n]))
+            if config.source == "weight": self._starts = found
+            config.plan = write_plan(plan)
+        config.plan = write_plan(_fitting_plan(config.plan, layers))
 
     @staticmethod
     def _check_target_module_exists(peft_config:Any, key:str)->Any: return _targeted(peft_config, key)
@@ -156,7 +170,8 @@ class SoKAModel(BaseTuner):
         start = self._starts.pop(k, None)
         if start is None and not c.start_saved:
             start = kpsvd(_own_weight(target), plan.shape, plan.r, seed=c.seed) if c.source == "weight" else _zero_start(plan)
-        kw = dict(get_quantization_kwargs(self), seed=c.seed + crc32(f"{k} {adapter_name}".encode()))   # layers and adapters draw different starts
+        seed = c.seed + crc32(f"{k} {adapter_name}".encode())    # layers and adapters draw different starts
+        kw = dict(get_quantization_kwargs(self), seed=seed)
         if isinstance(target, SoKALayer): target.update_layer(adapter_name, plan, start, c, **kw)
         else:
             layer = SoKAPeftLinear(target, adapter_name, plan, start, c, **kw)
@@ -167,7 +182,7 @@ class SoKAModel(BaseTuner):
 
     @contextmanager
     def _enable_peft_forward_hooks(self, *args:Any, **kwargs:Any)->Iterator[None]:
-        "PEFT opens this around a call: a mixed batch's `adapter_names` go to every layer, one a row (each `num_beams` times, but in an encoder)."
+        "PEFT opens this around a call: `adapter_names` go to every layer, one a row (each `num_beams` times, but in an encoder)."
         if (names := kwargs.get("adapter_names")) is None:
             yield
             return
@@ -186,16 +201,10 @@ class SoKAModel(BaseTuner):
     def _unload_and_optionally_merge(self, merge:bool=True, progressbar:bool=False, safe_merge:bool=False,
                                      adapter_names:Optional[list[str]]=None)->Any:
         "As PEFT does; residual adapters that are not merged give their starts back first."
-        _release_starts(self.model, keep=(adapter_names or self.active_adapters) if merge else [])
-        layers = soka_layers(self.model)
-        out = super()._unload_and_optionally_merge(merge, progressbar, safe_merge, adapter_names)  # type: ignore[func-returns-value]
-        if merge: warn_of_cost(_merge_costs(layers))
-        return out
-
-    def merge_adapter(self, adapter_names:Optional[list[str]]=None, safe_merge:bool=False)->None:
-        "As PEFT does, with one line on what it cost on a quantized base."
-        super().merge_adapter(adapter_names, safe_merge)
-        warn_of_cost(_merge_costs(soka_layers(self.model)))
+        merging = (adapter_names or self.active_adapters) if merge else []
+        for m in soka_layers(self.model).values():
+            for n in [n for n in m.soka_mode if n not in merging]: m.release_start(n)
+        return super()._unload_and_optionally_merge(merge, progressbar, safe_merge, adapter_names)
 
     def _cast_adapter_dtype(self, adapter_name:str, autocast_adapter_dtype:bool=True)->None:
         "A new adapter to float32; PEFT asks at every load, too, where a trainer's choice must stand, or a resumed run differs."
@@ -217,7 +226,8 @@ class SoKAModel(BaseTuner):
         return found
 
     @classmethod
-    def _remap_adapter_state_dict_for_load(cls, model:nn.Module, config:Any, adapter_name:str, state_dict:dict[str, Tensor])->dict[str, Tensor]:
+    def _remap_adapter_state_dict_for_load(cls, model:nn.Module, config:Any, adapter_name:str,
+                                           state_dict:dict[str, Tensor])->dict[str, Tensor]:
         "PEFT's own mapping, after a check that the file has every tensor in the right shape."
         _check_tensors({k: v.shape for k,v in state_dict.items()}, with_record(config))
         state_dict = {f"base_model.model.{bare_name(k)}" if ".soka_terms." in k else k: t for k,t in new_tensors(state_dict).items()}
@@ -247,14 +257,5 @@ def _check_when_read()->None:
     from_pretrained.__doc__, from_pretrained.checks_soka = read.__doc__, True  # type: ignore[attr-defined]
     PeftConfig.from_pretrained = classmethod(from_pretrained)  # type: ignore[assignment]
 
-# %% ../../nbs/adapter/10_model.ipynb #06e3b941
-def _register(config_cls:type[PeftConfig], model_cls:type[BaseTuner])->None:
-    "Make `get_peft_model` and `from_pretrained` find the two classes, again after a reload."
-    tables = (PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING, PEFT_TYPE_TO_PREFIX_MAPPING)
-    old = PEFT_TYPE_TO_CONFIG_MAPPING.get(_SOKA_TYPE)
-    if old is not None and old.__name__ == config_cls.__name__:
-        for t in tables: t.pop(_SOKA_TYPE, None)
-    register_peft_method(name="soka", config_cls=config_cls, model_cls=model_cls, prefix="soka_")
-    _check_when_read()
-
-_register(SoKAConfig, SoKAModel)
+_check_when_read()
+register_method("SOKA", SoKAConfig, SoKAModel)

@@ -5,6 +5,7 @@
 # %% ../../nbs/adapter/02_names.ipynb #b81e6767
 from __future__ import annotations
 from collections.abc import Iterable
+from itertools import takewhile
 
 # %% auto #0
 __all__ = ['bare_name']
@@ -20,16 +21,18 @@ def bare_name(
     return name.removeprefix("base_model.model.")
 
 # %% ../../nbs/adapter/02_names.ipynb #1f25cdd9
+def _alike(a:str, b:str)->int:
+    "How many of their last parts two names share; 0 where the numbers in them differ."
+    if [p for p in a.split(".") if p.isdigit()] != [p for p in b.split(".") if p.isdigit()]: return 0
+    pairs = zip(a.split(".")[::-1], b.split(".")[::-1])
+    return len(list(takewhile(lambda p: p[0] == p[1], pairs)))
+
 def _renamed(plan:Iterable[str], names:Iterable[str])->dict[str, str]:
     "Which layers a newer architecture calls otherwise: the same last parts and numbers, and no other layer with so many of them."
-    plan, names = list(plan), set(names)
-    def parts(n): return n.split(".")[::-1]
-    def numbers(n): return [p for p in n.split(".") if p.isdigit()]
-    def alike(a, b): return next((i for i, (x, y) in enumerate(zip(parts(a), parts(b))) if x != y), min(len(parts(a)), len(parts(b))))
-    def find(n):
-        ranked = sorted(((alike(n, m), m) for m in names - set(plan) if numbers(n) == numbers(m)), reverse=True)
-        return ranked[0][1] if ranked and ranked[0][0] and (len(ranked) == 1 or ranked[1][0] < ranked[0][0]) else None
-    found = {n: m for n in plan if n not in names and (m := find(n))}
+    plan, names, found = list(plan), set(names), {}
+    for n in (n for n in plan if n not in names):
+        ranked = sorted(((_alike(n, m), m) for m in names - set(plan)), reverse=True)[:2]
+        if ranked and ranked[0][0] and (len(ranked) == 1 or ranked[1][0] < ranked[0][0]): found[n] = ranked[0][1]
     return found if len(set(found.values())) == len(found) else {}
 
 def _layers_of(state_dict:Iterable[str])->set[str]:
@@ -39,5 +42,6 @@ def _layers_of(state_dict:Iterable[str])->set[str]:
 def _part_of_plan(plan:dict, layers:set[str])->dict:
     "The plan of the layers that a state dict holds."
     plan = {bare_name(n): p for n,p in plan.items()}
-    if more := sorted(layers - plan.keys()): raise ValueError(f"state_dict must hold layers of the config's plan, got {more[0]}, whose shape is not known")
+    more = sorted(layers - plan.keys())
+    if more: raise ValueError(f"state_dict must hold layers of the config's plan, got {more[0]}, whose shape is not known")
     return {n: p for n,p in plan.items() if n in layers}

@@ -4,9 +4,7 @@
 
 # %% ../../nbs/adapter/06_plan.ipynb #394e24a9
 from __future__ import annotations
-import copy
-import re
-import warnings
+import copy, re, warnings
 from collections.abc import Callable, Iterable, Mapping
 from math import ceil
 from typing import Any, Optional
@@ -18,12 +16,11 @@ from .config import SoKAConfig
 from .names import bare_name
 from .targets import settle_targets
 from ..method.budget import allocate, deal
-from ..method.rank import Spectrum
 from ..method.change import decompose
 from ..method.choose import affordable, choose_shape, listed_shapes
 from ..method.kpsvd import KPSVD, leading
 from ..method.plan import check_plan, LayerPlan, read_plan, write_plan
-from ..method.rank import select_rank
+from ..method.rank import select_rank, Spectrum
 from ..method.shape import KronShape
 from ..weights.backend import base_features, base_weight
 
@@ -42,62 +39,49 @@ def pattern(
 def _warn_unmatched(name:str, patterns:dict, layers:Iterable[str])->None:
     "Say which patterns no layer has, as PEFT does of its own."
     matched = {p for p in patterns if any(re.match(rf"(.*\.)?({p})$", n) for n in layers)}
-    if left := sorted(set(patterns) - matched):
-        warnings.warn(f"The following {name} keys did not match any targeted module and were ignored: {left}.", RuntimeWarning, stacklevel=2)
+    left = sorted(set(patterns) - matched)
+    if not left: return
+    warnings.warn(f"The following {name} keys did not match any targeted module and were ignored: {left}.", RuntimeWarning, stacklevel=2)
 
 def _possible(r:int, shape:KronShape, name:str)->int:
     "Terms for a layer whose sides may be smaller than the rank, which PEFT allows."
-    if r > shape.max_rank: warnings.warn(f"r={r} is more than the {shape.max_rank} terms of shape {tuple(shape)} that layer {name} can use: it gets {shape.max_rank}", stacklevel=2)
-    return min(r, shape.max_rank)
+    most = shape.max_rank
+    if r <= most: return r
+    warnings.warn(f"r={r} is more than the {most} terms of shape {tuple(shape)} that layer {name} can use: it gets {most}", stacklevel=2)
+    return most
 
-def _layer_start(
-    name:str,            # layer
-    W:Tensor,            # its weight or gradient, shape (out_features, in_features)
-    c:SoKAConfig,
-    r:Optional[int],     # number of terms, None for the criterion's
-    total:Optional[float]=None,  # energy of the whole, where `W` is its leading part
-    **kw:Any,            # more for `decompose`
-)->KPSVD:
-    "The terms that a layer starts from."
+def _layer_start(name:str, W:Tensor, c:SoKAConfig, r:Optional[int], total:Optional[float], *, factors:bool, **kw:Any)->KPSVD:
+    "The terms that a layer starts from, by the criterion where `r` is None; the spectrum alone where factors are not needed."
     shape = pattern(c.shape_pattern, name, c.shape or "auto")
     try:
         if r is not None:
             shape = choose_shape(W, shape, min(r, 8), c.max_madds, c.seed)
             r = _possible(r, shape, name)
-        return decompose(W, r=r, shape=shape, energy=c.energy or 0.9, max_madds=c.max_madds, seed=c.seed, total=total, **kw)
+        k = decompose(W, r=r, shape=shape, energy=c.energy or 0.9, max_madds=c.max_madds, seed=c.seed, total=total, **kw)
     except ValueError as e: raise ValueError(f"{e}; layer {name}") from e
+    return k if factors else k._replace(U=k.U.new_empty(len(k.S), 0, 0), V=k.V.new_empty(len(k.S), 0, 0))
 
-def _without_factors(k:KPSVD)->KPSVD:
-    "The spectrum alone, where the terms themselves are not needed."
-    return k._replace(U=k.U.new_empty(len(k.S), 0, 0), V=k.V.new_empty(len(k.S), 0, 0))
+_NO_TOTALS:Mapping[str, float] = {}   # every matrix is whole
 
-def _whole_term(k:KPSVD)->KPSVD:
-    "The decomposition as it is."
-    return k
-
-_NO_TOTALS: Mapping[str, float] = {}   # every matrix is whole
-
-def _starts_by_layer(matrices:Iterable[tuple[str, Tensor]], c:SoKAConfig, keep:Callable[[KPSVD], KPSVD]=_whole_term,
-                     totals:Mapping[str, float]=_NO_TOTALS)->dict[str, KPSVD]:
+def _starts_by_layer(matrices:Iterable[tuple[str, Tensor]], c:SoKAConfig, totals:Mapping[str, float], *, factors:bool)->dict[str, KPSVD]:
     "Each layer by its own spectrum."
-    kw = dict(criterion=c.criterion or "both", r_min=c.r_min, r_max=c.r_max or max(8, c.r_min))
-    return {n: keep(_layer_start(n, W, c, pattern(c.rank_pattern, n, c.r), totals.get(n), **kw)) for n,W in matrices}
+    kw:Any = dict(criterion=c.criterion or "both", r_min=c.r_min, r_max=c.r_max or max(8, c.r_min), factors=factors)
+    return {n: _layer_start(n, W, c, pattern(c.rank_pattern, n, c.r), totals.get(n), **kw) for n,W in matrices}
 
-def _starts_by_budget(matrices:Iterable[tuple[str, Tensor]], c:SoKAConfig, share:float, keep:Callable[[KPSVD], KPSVD]=_whole_term,
-                      totals:Mapping[str, float]=_NO_TOTALS)->dict[str, KPSVD]:
-    "All layers compete for the budget's parameters."
+def _starts_by_budget(matrices:Iterable[tuple[str, Tensor]], c:SoKAConfig, share:float, totals:Mapping[str, float], *,
+                      factors:bool)->dict[str, KPSVD]:
+    "All layers compete for the budget's parameters, `share` for each if it were dealt evenly."
     def most(W): return c.r_max or min(max(8, ceil(1.5*share/sum(W.shape))), *W.shape)   # a window no layer should need to outgrow
-    starts = {n: keep(_layer_start(n, W, c, most(W), totals.get(n))) for n,W in matrices}
-    whole = sum(k.total for k in starts.values()) if (c.rank_source or c.source) == "update" else 0.   # one change: its parts are not rescaled
+    starts = {n: _layer_start(n, W, c, most(W), totals.get(n), factors=factors) for n,W in matrices}
+    one_change = (c.rank_source or c.source) == "update"                  # its parts are not rescaled
+    whole = sum(k.total for k in starts.values()) if one_change else 0.
     caps = {n: select_rank(k.S, k.total, energy=c.energy or 1., criterion=c.criterion or "energy") for n,k in starts.items()}
     ranks = allocate({n: Spectrum(k.shape, k.S, whole or k.total) for n,k in starts.items()}, int(c.budget or 0), caps)
     return {n: leading(k, ranks[n]) for n,k in starts.items()}
 
 # %% ../../nbs/adapter/06_plan.ipynb #45d9bb71
-def _shaped(
-    config:SoKAConfig,
-)->SoKAConfig:      # the same if its shape is given, else a copy
-    "The shape setting by which weights are decomposed."
+def _shaped(config:SoKAConfig)->SoKAConfig:
+    "Settings with the shape by which weights are decomposed."
     if config.shape is not None: return config
     config = copy.copy(config)
     config.shape = "auto" if config.source == "weight" else "low-rank"
@@ -112,23 +96,16 @@ def plan_layers(
     factors:bool=True,            # False: spectra only, factors of no size
 )->tuple[dict[str, LayerPlan], dict[str, KPSVD]]:   # both by layer name
     "Shape and rank of every layer, and the terms they start from."
-    if matrices is None: config = _shaped(config)
-    each = ((n, base_weight(l)) for n,l in layers.items()) if matrices is None else matrices
-    bar = tqdm(each, total=len(layers), desc="KPSVD", unit="layer", disable=len(layers) < 9 or None, leave=False)   # None: on a terminal only
-    keep = _whole_term if factors else _without_factors
-    if config.budget is None: starts = _starts_by_layer(bar, config, keep, totals)
-    else: starts = _starts_by_budget(bar, config, int(config.budget)/len(layers), keep, totals)
+    if matrices is None: config, matrices = _shaped(config), ((n, base_weight(l)) for n,l in layers.items())
+    quiet = len(layers) < 9 or None          # None: a bar on a terminal only
+    bar = tqdm(matrices, total=len(layers), desc="KPSVD", unit="layer", disable=quiet, leave=False)
+    if config.budget is None: starts = _starts_by_layer(bar, config, totals, factors=factors)
+    else: starts = _starts_by_budget(bar, config, int(config.budget)/len(layers), totals, factors=factors)
     return {n: LayerPlan(k.shape, len(k.S)) for n,k in starts.items()}, starts
 
 # %% ../../nbs/adapter/06_plan.ipynb #96de9cad
-def _shape_for(
-    name:str,                        # layer
-    size:tuple[int, int],            # (out_features, in_features)
-    weight:Callable[[str], Tensor],  # from a layer's name to its weight; not asked where one shape is left
-    c:SoKAConfig,
-    r:int,                           # number of terms
-)->LayerPlan:
-    "The best shape for a given number of terms."
+def _shape_for(name:str, size:tuple[int, int], weight:Callable[[str], Tensor], c:SoKAConfig, r:int)->LayerPlan:
+    "The best shape of a layer for `r` terms; its weight is not asked for where one shape is left."
     try:
         found = affordable(listed_shapes(torch.empty(size, device="meta"), pattern(c.shape_pattern, name, c.shape)), sum(size), c.max_madds)
         term = found[0] if len(found) == 1 else choose_shape(weight(name), found, min(r, 8), seed=c.seed)
@@ -138,7 +115,8 @@ def _shape_for(
 def _even_plan(layers:dict[str, nn.Module], config:SoKAConfig, weight:Callable[[str], Tensor])->dict[str, LayerPlan]:
     "A budget shared out evenly over layers, blocks and kinds of layer."
     shapes = {n: _shape_for(n, base_features(l), weight, config, 1).shape for n,l in layers.items()}
-    ranks = deal({n: s.params for n,s in shapes.items()}, int(config.budget or 0), {n: min(s.max_rank, config.r_max or s.max_rank) for n,s in shapes.items()})
+    most = {n: min(s.max_rank, config.r_max or s.max_rank) for n,s in shapes.items()}
+    ranks = deal({n: s.params for n,s in shapes.items()}, int(config.budget or 0), most)
     return {n: LayerPlan(s, ranks[n]) for n,s in shapes.items()}
 
 def _fitting_plan(plan:dict, layers:dict[str, nn.Module])->dict[str, LayerPlan]:

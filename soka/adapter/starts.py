@@ -37,6 +37,16 @@ def _backward_beside(model:nn.Module, layers:dict[str, nn.Module], terms:dict[st
         for p, needs in flags: p.requires_grad_(needs)
         for m, training in modes.items(): m.training = training
 
+def _sketch_terms(layers:dict[str, nn.Module], columns:int)->dict[str, KronTerms]:
+    "Beside each layer a random orthonormal basis of rows, and zeros, which are trained."
+    terms = {}
+    for n, l in layers.items():
+        m, k = base_features(l)
+        t = terms[n] = KronTerms((m, 1, 1, k), min(columns, m, k), device=next(l.parameters()).device)
+        write(t.U, orthonormal_rows(torch.randn(t.r, m, generator=torch.Generator().manual_seed(0), device="cpu")))
+        t.U.requires_grad_(False)
+    return terms
+
 COLUMNS = 64   # of the sketch of a gradient
 
 def loss_gradients(
@@ -44,29 +54,26 @@ def loss_gradients(
     layers:dict[str, nn.Module],  # layer name -> layer of the model, frozen or not, quantized or not
     batches:Iterable,             # keyword arguments of the model, labels included; gone through twice
     columns:int=COLUMNS,          # of the sketch
-    totals:Optional[dict[str, float]]=None,  # takes each gradient's squared norm by layer name: exact where the columns reach a side, else estimated
+    totals:Optional[dict[str, float]]=None,  # takes each gradient's squared norm: estimated, if the columns do not reach a side
     *,
     together:bool=True,           # average over processes, each of which must come here; False: this process alone
 )->Iterator[tuple[str, Tensor]]:  # layer name, mean gradient over the batches, shape (out_features, in_features), float32
-    "Gradient of the loss by each layer's weight: its leading part, or all of it where the columns reach a side (Halko, Martinsson & Tropp 2011)."
-    batches, terms = list(batches), {}
+    "Gradient of the loss by each layer's weight: its leading part, or all if the columns reach a side (Halko, Martinsson & Tropp 2011)."
+    batches = list(batches)
     if not batches: raise ValueError("batches must hold at least one batch for the model, got none")
     keep_cpu_weights(model)
-    for n, l in layers.items():
-        m, k = base_features(l)
-        t = terms[n] = KronTerms((m, 1, 1, k), min(columns, m, k), device=next(l.parameters()).device)
-        write(t.U, orthonormal_rows(torch.randn(t.r, m, generator=torch.Generator().manual_seed(0), device="cpu")))
-        t.U.requires_grad_(False)
+    terms = _sketch_terms(layers, columns)
     _backward_beside(model, layers, terms, batches)
-    for (n, t), e in zip(terms.items(), turn(terms.values(), "V", together=together)):          # rows of U are a random basis: E||UG||^2 = r/m ||G||^2
+    energies = turn(terms.values(), "V", together=together)      # of UG; rows of U are a random basis: E||UG||^2 = r/m ||G||^2
+    for (n, t), e in zip(terms.items(), energies):
         if totals is not None and t.r < min(t.shape.m1, t.shape.n2): totals[n] = e/t.r*t.shape.m1/len(batches)**2
-    for t in terms.values():
         t.V.grad = None
-        t.U.requires_grad_(True); t.V.requires_grad_(False)
+        t.U.requires_grad_(True)
+        t.V.requires_grad_(False)
     _backward_beside(model, layers, terms, batches)
     for n, t in terms.items():
         G = average(t.U.grad, t.U, together=together)
-        yield n, torch.zeros(t.shape.out_features, t.shape.in_features, device=t.U.device) if G is None else G.T @ t.V.detach()/len(batches)
+        yield n, t.V.new_zeros(t.shape.out_features, t.shape.in_features) if G is None else G.T @ t.V.detach()/len(batches)
 
 # %% ../../nbs/adapter/07_starts.ipynb #531629d2
 def with_matrices(
@@ -77,13 +84,14 @@ def with_matrices(
     totals:Mapping[str, float]=_NO_TOTALS,   # energy of each whole, where the matrices are leading parts
 )->SoKAConfig:                     # the same
     "Plan from the matrices or the weights, terms to start from out of the matrices where `source` says so."
-    by_them = config.plan is None and (config.rank_source or config.source) == name
-    plan, starts = _find_plan(config, layers, lambda n: base_weight(layers[n]), matrices if by_them else None, totals, factors=config.source == name)
-    if config.source == name and not by_them:
+    planned, started = config.plan is None and (config.rank_source or config.source) == name, config.source == name
+    def weight(n): return base_weight(layers[n])
+    plan, starts = _find_plan(config, layers, weight, matrices if planned else None, totals, factors=started)
+    if started and not planned:
         used = {n: l for n,l in layers.items() if n in plan and plan[n].r}
         starts = {n: kpsvd(W, plan[n].shape, plan[n].r, seed=config.seed) for n,W in matrices(used)}
     config.plan = write_plan(plan)
-    if config.source == name: config.starts = starts
+    if started: config.starts = starts
     return config
 
 # %% ../../nbs/adapter/07_starts.ipynb #9adf040e
@@ -95,10 +103,11 @@ def with_gradients(
     *,
     together:bool=True,  # average over processes that train together, each of which must come here; False: this process alone
 )->SoKAConfig:           # a copy with the plan, and the terms to start from, for this model
-    "Decompose the loss gradient of every targeted layer, its energy estimated where it is wider than `columns`, and keep what `get_peft_model` needs."
+    "Decompose every targeted layer's loss gradient, energy estimated beyond `columns`, and keep what `get_peft_model` needs."
     config, layers = targets_for(config, model, "gradient")
     totals:dict[str, float] = {}     # filled before the first gradient comes
-    return with_matrices(config, layers, "gradient", lambda some: loss_gradients(model, some, batches, columns, totals, together=together), totals)
+    def gradients(some): return loss_gradients(model, some, batches, columns, totals, together=together)
+    return with_matrices(config, layers, "gradient", gradients, totals)
 
 # %% ../../nbs/adapter/07_starts.ipynb #2fe84a35
 def check_same_layers(
@@ -108,8 +117,8 @@ def check_same_layers(
 )->None:                                         # a `ValueError` names the first that differs
     "Refuse two models that do not have the same layers."
     bad = [n for n,s in want.items() if have.get(n) != s]
-    if bad: raise ValueError(f"{name} must have every targeted layer of the base in its shape, got {have.get(bad[0]) or 'none'} for {bad[0]} of "
-                             f"{want[bad[0]]} ({len(bad)} of {len(want)} differ)")
+    if bad: raise ValueError(f"{name} must have every targeted layer of the base in its shape, got {have.get(bad[0]) or 'none'} "
+                             f"for {bad[0]} of {want[bad[0]]} ({len(bad)} of {len(want)} differ)")
 
 def changed_layers(
     layers:dict[str, nn.Module],          # layer name -> base layer
@@ -137,5 +146,7 @@ def _check_has_start(config:SoKAConfig, starts:dict[str, KPSVD])->None:
     "An update, or a plan from gradients, cannot be computed from the model alone; a start from the gradient can wait for it."
     how = {"gradient": "gradients first: config = soka.peft.with_gradients(config, model, batches)",
            "update": "update first: config = soka.peft.with_update(config, model, tuned)"}
-    if config.source == "update" and not starts and not config.start_saved: raise ValueError(f"source='update' must get its {how['update']}, got none")
-    if config.rank_source in how and config.plan is None: raise ValueError(f"rank_source={config.rank_source!r} must get its {how[config.rank_source]}, got none")
+    if config.source == "update" and not starts and not config.start_saved:
+        raise ValueError(f"source='update' must get its {how['update']}, got none")
+    if config.rank_source in how and config.plan is None:
+        raise ValueError(f"rank_source={config.rank_source!r} must get its {how[config.rank_source]}, got none")

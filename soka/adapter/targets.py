@@ -4,11 +4,7 @@
 
 # %% ../../nbs/adapter/04_targets.ipynb #427ffe08
 from __future__ import annotations
-import copy
-import json
-import re
-import subprocess
-import sys
+import copy, json, re, subprocess, sys
 from collections.abc import Iterable
 from typing import Any, Optional
 from peft.tuners.tuners_utils import _ExcludedModule, _maybe_include_all_linear_layers, BaseTunerLayer, check_target_module_exists
@@ -52,13 +48,18 @@ def _targeted(config:SoKAConfig, name:str)->Any:
     return found if found or isinstance(found, _ExcludedModule) else check_target_module_exists(config, bare_name(name))
 
 def _check_found(config:SoKAConfig, names:Iterable[str], linear:Iterable[str])->None:
-    "No layer is targeted: say why."
+    "No layer is targeted: say why, in PEFT's words."
     left_out = [isinstance(_targeted(config, n), _ExcludedModule) for n in names]
-    if left_out and all(left_out): text = "All modules were excluded. This is likely unintended. Check your `target_modules`, `exclude_modules` and `modules_to_save` configuration."
-    elif any(left_out): text = ("No modules were targeted for adaptation. This might be caused by a combination of mismatched target modules and excluded modules. Please check your "
-                                "`target_modules` and `exclude_modules` configuration. You may also have only targeted modules that are marked to be saved (`modules_to_save`).")
-    elif not config.target_modules: text = "No `target_modules` passed but also no `target_parameters` found. Please check the values for these arguments."
-    else: text = f"Target modules {config.target_modules} not found in the base model. Please check the target modules and try again."
+    if left_out and all(left_out):
+        text = ("All modules were excluded. This is likely unintended. "
+                "Check your `target_modules`, `exclude_modules` and `modules_to_save` configuration.")
+    elif any(left_out):
+        text = ("No modules were targeted for adaptation. This might be caused by a combination of mismatched target modules and excluded "
+                "modules. Please check your `target_modules` and `exclude_modules` configuration. You may also have only targeted modules "
+                "that are marked to be saved (`modules_to_save`).")
+    elif config.target_modules:
+        text = f"Target modules {config.target_modules} not found in the base model. Please check the target modules and try again."
+    else: text = "No `target_modules` passed but also no `target_parameters` found. Please check the values for these arguments."
     if config.layers_to_transform is not None: text += f" Note: You specified 'layers_to_transform': {config.layers_to_transform}."
     if config.layers_pattern is not None: text += f" You also specified 'layers_pattern': {config.layers_pattern}."
     known = ", ".join(sorted({n.rsplit(".", 1)[-1] for n in linear})) or "nothing: there are none"
@@ -70,16 +71,16 @@ def find_targets(
     given:Optional[set[str]]=None,   # names of layers that count instead, as those of a state dict
 )->dict[str, nn.Module]:   # layer name -> base layer
     "The layers that `target_modules` names, in the order of the model."
-    found:dict[str, nn.Module] = {}
     _check_patterns(config, [bare_name(n) for n,_ in model.named_modules()])
+    free:dict[str, nn.Module] = {}
     inside:tuple[str, ...] = ()          # adapters' own modules are no targets
     for name, m in model.named_modules():
         if not name or (inside and name.startswith(inside)): continue
         if isinstance(m, BaseTunerLayer): inside += (name + ".",)
-        if _targeted(config, name) if given is None else bare_name(name) in given: found[bare_name(name)] = base_of(m)
-    if not found:
-        free = {n: m for n,m in model.named_modules() if n and not (inside and n.startswith(inside))}
-        _check_found(config, free, (n for n,m in free.items() if supported(m)))
+        free[name] = m
+    def wanted(n): return _targeted(config, n) if given is None else bare_name(n) in given
+    found = {bare_name(n): base_of(m) for n,m in free.items() if wanted(n)}
+    if not found: _check_found(config, free, (n for n,m in free.items() if supported(m)))
     return found
 
 # %% ../../nbs/adapter/04_targets.ipynb #46d6e505
@@ -93,7 +94,8 @@ def _check_in_memory(layers:dict[str, nn.Module], config:SoKAConfig)->None:
     "Refuse to take a start out of a weight that is not there."
     away = [n for n, l in layers.items() if getattr(getattr(l, "weight", None), "is_meta", False)]
     if away and config.mode == "residual" and not config.start_saved:
-        raise ValueError(f"mode='residual' needs a weight that is in memory, got {away[0]}, which is on the meta device (offloaded, or not yet loaded)")
+        raise ValueError(f"mode='residual' needs a weight that is in memory, got {away[0]}, which is on the meta device "
+                         "(offloaded, or not yet loaded)")
 
 def check_targets(
     layers:dict[str, nn.Module],  # layer name -> base layer

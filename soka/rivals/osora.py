@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 import torch
 from torch import Tensor
-from .frozen_svd import _FrozenSVDConfig, _FrozenSVDLayer, _register_method, _SVD
+from .frozen_svd import FrozenSVDConfig, FrozenSVDLayer, register_rival, _SVD
+from ..settings import Count
 
 # %% auto #0
 __all__ = ['OSoRAModel', 'OSoRAConfig', 'OSoRALayer']
@@ -26,16 +27,16 @@ def _osora_change(
 
 # %% ../../nbs/rivals/02_osora.ipynb #211c03db
 @dataclass
-class OSoRAConfig(_FrozenSVDConfig):
+class OSoRAConfig(FrozenSVDConfig):
     "Settings of OSoRA: swap it in for `LoraConfig`."
-    r: int = field(default=8, metadata={"help": "Singular values trained per layer."})
+    r: Count = field(default=8, metadata={"help": "Singular values trained per layer."})
     method: ClassVar[str] = "OSORA"
 
     def parameters(self, out_features:int, in_features:int)->int:
         "One for each singular value, one for each output."
         return self.r + out_features
 
-class OSoRALayer(_FrozenSVDLayer, prefix="osora_", trained=("dS", "dO")):
+class OSoRALayer(FrozenSVDLayer, prefix="osora_", trained=("dS", "dO")):
     "The OSoRA adapters of one layer."
     change = staticmethod(_osora_change)
 
@@ -44,4 +45,4 @@ class OSoRALayer(_FrozenSVDLayer, prefix="osora_", trained=("dS", "dO")):
         "No change: the paper's values and ones."
         return dict(dS=torch.zeros(config.r), dO=torch.zeros(len(svd.U)))
 
-OSoRAModel = _register_method(OSoRAConfig, OSoRALayer)
+OSoRAModel = register_rival(OSoRAConfig, OSoRALayer)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 import torch
 from torch import Tensor
-from .frozen_svd import _FrozenSVDConfig, _FrozenSVDLayer, _register_method, _SVD
-from ..settings import check_value, Count
+from .frozen_svd import FrozenSVDConfig, FrozenSVDLayer, register_rival, _SVD
+from ..settings import Count
 
 # %% auto #0
 __all__ = ['SALTModel', 'SALTConfig', 'SALTLayer']
@@ -29,16 +29,12 @@ def _salt_change(
 
 # %% ../../nbs/rivals/04_salt.ipynb #9971046d
 @dataclass
-class SALTConfig(_FrozenSVDConfig):
+class SALTConfig(FrozenSVDConfig):
     "Settings of SALT: swap it in for `LoraConfig`."
-    r: int = field(default=4, metadata={"help": "Rank of the change in the rest of the singular basis."})
-    k: int = field(default=8, metadata={"help": "Leading singular values scaled and shifted."})
-    save_svd: bool = field(default=False, metadata={"help": "Put the singular vectors, which are larger than the weight, into the file; False: compute them again at loading, and check them."})
+    r: Count = field(default=4, metadata={"help": "Rank of the change in the rest of the singular basis."})
+    k: Count = field(default=8, metadata={"help": "Leading singular values scaled and shifted."})
+    save_svd: bool = field(default=False, metadata={"help": "Save the singular vectors, which are larger than the weight."})
     method: ClassVar[str] = "SALT"
-
-    def __post_init__(self)->None:
-        super().__post_init__()
-        check_value("k", self.k, Count, ValueError)
 
     def largest(self, out_features:int, in_features:int)->int:
         "The rest has this many dimensions."
@@ -52,7 +48,7 @@ class SALTConfig(_FrozenSVDConfig):
         "Scales and shifts, and two thin factors."
         return 2*self.k + 2*self.r*(min(out_features, in_features) - self.k)
 
-class SALTLayer(_FrozenSVDLayer, prefix="salt_", trained=("a", "b", "X", "Y")):
+class SALTLayer(FrozenSVDLayer, prefix="salt_", trained=("a", "b", "X", "Y")):
     "The SALT adapters of one layer."
     change = staticmethod(_salt_change)
 
@@ -63,4 +59,4 @@ class SALTLayer(_FrozenSVDLayer, prefix="salt_", trained=("a", "b", "X", "Y")):
         Y = (2*torch.rand(config.r, n, generator=gen, device="cpu") - 1)/n**0.5
         return dict(a=torch.zeros(config.k), b=torch.zeros(config.k), X=torch.zeros(n, config.r), Y=Y)
 
-SALTModel = _register_method(SALTConfig, SALTLayer)
+SALTModel = register_rival(SALTConfig, SALTLayer)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 import torch
 from torch import Tensor
-from .frozen_svd import _FrozenSVDConfig, _FrozenSVDLayer, _register_method, _SVD
+from .frozen_svd import FrozenSVDConfig, FrozenSVDLayer, register_rival, _SVD
+from ..settings import Count
 
 # %% auto #0
 __all__ = ['SSVDModel', 'SSVDConfig', 'SSVDLayer']
@@ -40,9 +41,9 @@ def _ssvd_change(
 
 # %% ../../nbs/rivals/03_ssvd.ipynb #7f5b0044
 @dataclass
-class SSVDConfig(_FrozenSVDConfig):
+class SSVDConfig(FrozenSVDConfig):
     "Settings of SSVD: swap it in for `LoraConfig`."
-    k: int = field(default=32, metadata={"help": "Input directions turned, and singular values trained, per layer."})
+    k: Count = field(default=32, metadata={"help": "Input directions turned, and singular values trained, per layer."})
     method: ClassVar[str] = "SSVD"
     size: ClassVar[str] = "k"
 
@@ -50,7 +51,7 @@ class SSVDConfig(_FrozenSVDConfig):
         "The singular values, and half of a skew-symmetric matrix."
         return self.k*(self.k + 1)//2
 
-class SSVDLayer(_FrozenSVDLayer, prefix="ssvd_", trained=("dS", "K")):
+class SSVDLayer(FrozenSVDLayer, prefix="ssvd_", trained=("dS", "K")):
     "The SSVD adapters of one layer."
     change = staticmethod(_ssvd_change)
 
@@ -59,4 +60,4 @@ class SSVDLayer(_FrozenSVDLayer, prefix="ssvd_", trained=("dS", "K")):
         "No change of values, no rotation."
         return dict(dS=torch.zeros(config.k), K=torch.zeros(config.k*(config.k - 1)//2))
 
-SSVDModel = _register_method(SSVDConfig, SSVDLayer)
+SSVDModel = register_rival(SSVDConfig, SSVDLayer)
