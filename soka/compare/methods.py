@@ -136,7 +136,7 @@ def _one_size(config:Callable[[int, _Setup], PeftConfig], **kw:Any)->Method:
 def _frozen_svd(method:str, *settings:str)->Method:
     "OSoRA, SSVD or SALT, with sizes in proportion to the layers."
     def build(b:_Setup)->Any:
-        return get_peft_model(b.model, matched(RIVALS[method].config(seed=b.seed, **ALL, **b.settings), b.model, b.budget))
+        return get_peft_model(b.model, matched(RIVALS[method](seed=b.seed, **ALL, **b.settings), b.model, b.budget))
     return Method(build, settings)
 
 def _build_cdka(b:_Setup)->Any:

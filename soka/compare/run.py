@@ -19,7 +19,8 @@ from ..data.problems import exact_match
 from ..data.registry import find_entry, registered
 from ..evaluate.score import generate_answers
 from ..train.config import check_files, check_model
-from ..train.record import commit, hardware, versions
+from ..evaluate.harness import versions
+from ..train.record import commit, hardware
 
 # %% auto #0
 __all__ = ['read_compare', 'cell_arms', 'plan_work', 'work_left', 'check_work', 'compare_methods']
