@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.modeling_gguf_pytorch_utils import GGUF_SUPPORTED_ARCHITECTURES
 
 # %% auto #0
-__all__ = ['gguf_head']
+__all__ = ['gguf_head', 'by_neighbours']
 
 # %% ../../nbs/data/07_gguf.ipynb #173add0c
 def _gguf_reader()->Any:
@@ -79,7 +79,7 @@ def _gguf_folder(path:str|Path, root:str|Path)->Path:
     return out
 
 # %% ../../nbs/data/07_gguf.ipynb #05aa6a59
-def _by_neighbours(
+def by_neighbours(
     W:Tensor,      # of queries or keys, shape (heads*width, dim), the rows of a pair half a head apart
     width:int,     # of a head, even
 )->Tensor:         # the same shape, the rows of a pair side by side
@@ -118,7 +118,7 @@ def _write_gguf(folder:str|Path, path:str|Path)->Path:
     if tokenizer.chat_template: w.add_chat_template(tokenizer.chat_template)
     for name, W in model.state_dict().items():
         if name == "lm_head.weight" and c.tie_word_embeddings: continue
-        if name.split(".")[-2] in ("q_proj", "k_proj"): W = _by_neighbours(W, c.head_dim)
+        if name.split(".")[-2] in ("q_proj", "k_proj"): W = by_neighbours(W, c.head_dim)
         w.add_tensor(str(names.get_name(name, try_suffixes=(".weight",))), W.contiguous().numpy())
     w.write_header_to_file()
     w.write_kv_data_to_file()
