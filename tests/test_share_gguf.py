@@ -57,7 +57,7 @@ def llama_cpp_tokens(base, adapter, ids, n=24):
     "Logits over the tokens `ids` and the n greedy tokens behind them, by llama.cpp."
     import numpy as np
     from llama_cpp import Llama
-    llm = Llama(str(base), lora_path=str(adapter) if adapter else None, n_ctx=128, n_threads=1, logits_all=True, verbose=False)
+    llm = Llama(str(base), lora_path=str(adapter) if adapter else None, n_ctx=128, n_threads=1, logits_all=True, type_k=0, type_v=0, verbose=False)   # keys and values kept in float32
     llm.eval(ids)
     logits, made = torch.tensor(np.array(llm.scores[:len(ids)])), []
     for _ in range(n):

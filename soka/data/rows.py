@@ -12,6 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 from datasets import concatenate_datasets, Dataset, load_dataset
+from .chat import chat_column, read_messages
 from .registry import data_path, find_entry, registered
 from ..settings import parse_json, read_text, shown
 
@@ -65,12 +66,19 @@ def _texts(rows: Dataset | Sequence[Mapping], column: str) -> list[str]:
         if not v.strip(): raise ValueError(f"{column} must not be blank, got {shown(v)} in row {i}")
     return values
 
+# %% ../../nbs/data/01_rows.ipynb #c4a70004
+def _conversations(rows: Dataset | Sequence[Mapping], column: str) -> Dataset:
+    "The conversations of `rows` under the name `messages`."
+    turns: list[Any] = list(rows[column]) if isinstance(rows, Dataset) else [r.get(column) for r in rows]
+    return Dataset.from_dict({"messages": [read_messages(t, i, _check_text) for i, t in enumerate(turns)]})
+
 # %% ../../nbs/data/01_rows.ipynb #dd8b90ad
 def _normalise(rows: Dataset | Sequence[Mapping], columns: tuple[str, str] | None) -> Dataset:
-    "The two columns of `rows` under the names `instruction` and `output`."
+    "The two columns of `rows` under the names `instruction` and `output`, or their conversations."
     names = rows.column_names if isinstance(rows, Dataset) else list(dict.fromkeys(chain.from_iterable(rows)))
     if columns and not set(columns) <= set(names):
         raise ValueError(f"columns must be in the rows, got {columns}, rows have {shown(sorted(names))}")
+    if (chat := chat_column(names)) and not columns and not any(set(p) <= set(names) for p in _COLUMN_PAIRS): return _conversations(rows, chat)
     pair = tuple(columns or _find_columns(names))
     ask, out = _texts(rows, pair[0]), _texts(rows, pair[1])
     if pair == _COLUMN_PAIRS[0] and "input" in names:
@@ -107,11 +115,13 @@ def load_rows(
     name: str | None = None,                 # configuration of a hub data set, as "main" of gsm8k
     limit: int | None = None,                # keep at most this many rows, from the start; all rows are checked
     columns: tuple[str, str] | None = None,  # question and answer column; None finds a pair of `_COLUMN_PAIRS`
-) -> Dataset:                                # columns `instruction` and `output`, in the order of the source
-    "Rows of `source`, renamed to `instruction` and `output`."
+) -> Dataset:                                # columns `instruction` and `output`, or `messages`, in the order of the source
+    "Rows of `source`, renamed to `instruction` and `output`, or to `messages`."
     if limit is not None and limit < 1: raise ValueError(f"limit must be at least 1, got {limit}")
     if isinstance(source, (list, tuple)) and source and isinstance(source[0], (str, Path)):
-        rows = concatenate_datasets([load_rows(s, split, name, None, columns) for s in source])
+        parts = [load_rows(s, split, name, None, columns) for s in source]
+        if len(kinds := {tuple(p.column_names) for p in parts}) > 1: raise ValueError(f"sources must be alike, got columns {sorted(kinds)}")
+        rows = concatenate_datasets(parts)
     else:
         pair, made = columns or (find_entry(source, "rows").pair if registered(source) else None), read_source(source, split, name)
         try: rows = _normalise(check_rows(made), pair)

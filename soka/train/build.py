@@ -19,6 +19,7 @@ from ..adapter.plan import with_plan
 from ..adapter.starts import with_gradients
 from ..adapter.targets import base_parameters
 from ..data.bases import model_path
+from ..data.chat import check_chat
 from ..data.encode import check_tokenizer, Collator, DataReport, encode_rows
 from ..data.problems import word_problems
 from ..data.rows import heldout_split, load_rows
@@ -52,6 +53,7 @@ def load_tokenizer(
     "The base's tokenizer."
     tokenizer = read_tokenizer(model_path(config.model), config.revision)
     check_tokenizer(tokenizer)
+    if config.template == "chat": check_chat(tokenizer)
     return tokenizer
 
 def _quantization(config:TrainConfig, dtype:torch.dtype)->BitsAndBytesConfig|None:
