@@ -32,7 +32,8 @@ def _read_message(m:Any, row:int, check:Callable)->dict[str, str]:
     role, text = m[keys[0]], m[keys[1]]
     if not isinstance(role, str) or role not in _ROLES:
         raise ValueError(f"a role must be one of {', '.join(_ROLES)}, got {shown(role)} in row {row}")
-    if isinstance(text, list) and all(isinstance(p, Mapping) and isinstance(p.get("text"), str) for p in text): text = "".join(p["text"] for p in text)
+    if isinstance(text, list) and all(isinstance(p, Mapping) and isinstance(p.get("text"), str) for p in text):
+        text = "".join(p["text"] for p in text)
     check(text, "content", row)
     if not text.strip(): raise ValueError(f"a message must not be blank, got {shown(text)} from {role} in row {row}")
     return {"role": _ROLES[role], "content": text}

@@ -46,7 +46,8 @@ def format_prompt(
     template: str = "alpaca",   # a name in `_TEMPLATES`, or a text with `{instruction}`
 ) -> str:                       # the prompt a model completes
     "The prompt for one instruction: the same text in training and in generation."
-    if template == "chat": raise ValueError("a prompt as text must be of a template other than chat, whose prompts its tokenizer writes, got 'chat'")
+    if template == "chat":
+        raise ValueError("a prompt as text must be of a template other than chat, whose prompts its tokenizer writes, got 'chat'")
     return _find_template(template).replace("{instruction}", instruction)
 
 # %% ../../nbs/data/02_encode.ipynb #3284c996
@@ -165,7 +166,8 @@ def _drop_long(parts: Dataset, max_length: int) -> Dataset:
 
 def _encode_pairs(rows: Dataset, step: Callable, max_length: int) -> tuple[Dataset, int]:
     "Sequences of prompt and answer, and how many rows were dropped."
-    if "instruction" not in rows.column_names: raise ValueError(f"template must be chat for conversations, got another for rows with {rows.column_names}")
+    if "instruction" not in rows.column_names:
+        raise ValueError(f"template must be chat for conversations, got another for rows with {rows.column_names}")
     parts = rows.map(step, batched=True, remove_columns=["instruction", "output"])
     kept = _drop_long(parts, max_length)
     joined = kept.map(partial(_join, max_length=max_length), input_columns=["prompt", "answer"], remove_columns=["prompt", "answer"])
