@@ -45,7 +45,8 @@ _FILE_ENDS = (".json", ".jsonl", ".csv", ".json.gz", ".jsonl.gz", ".csv.gz")
 def _unpack(path: Path) -> str:
     "The text of a compressed file."
     try: return gzip.decompress(path.read_bytes()).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as e: raise ValueError(f"{path} must be UTF-8 compressed by gzip, got {e}") from e
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as e:
+        raise ValueError(f"{path} must be UTF-8 compressed by gzip, got {e}") from e
 
 def _parse_csv(path: Path, text: str) -> list[dict]:
     "Rows of a CSV text, whose first line names the columns."
@@ -134,7 +135,7 @@ def check_rows(rows: Dataset | Sequence) -> Dataset | Sequence[Mapping]:
 
 # %% ../../nbs/data/01_rows.ipynb #b7bba932
 def load_rows(
-    source: Source,                          # registered name, hub id, .json, .jsonl or .csv file (or .gz of it), list of those, `Dataset`, or list of dicts
+    source: Source,                          # registered name, hub id, .json/.jsonl/.csv file or .gz of it, list of those, `Dataset`, or dicts
     split: str = "train",                    # split of a hub data set
     name: str | None = None,                 # configuration of a hub data set, as "main" of gsm8k
     limit: int | None = None,                # keep at most this many rows, from the start; all rows are checked
