@@ -347,7 +347,7 @@ def test_command_errors():
     assert "got the same weights in all 28" in fails("extract", "--base", "base", "--tuned", "base", "--out", folder/"x", "--r", 1)
     assert "a task must be one of gsm8k, math, mbpp, got 'gsm9k'" in fails("eval", "base", "--tasks", "gsm9k") and "measures must be some of" in fails("eval", "base", "--measures", "speed")
     assert "data must be a folder" in fails("eval", "base", "--measures", "nll", "--data", "gsm8k=a", "gsm8k=b") and "got 'no.jsonl'" in fails("eval", "base", "--tasks", "math", "--measures", "nll", "--data", "no.jsonl")
-    assert "rank is for --to lora, got --to delta" in fails("export", folder, folder/"x", "--to", "delta", "--rank", 3) and "--to" in fails("export", folder, folder/"x")
+    assert "rank is for --to lora or gguf, got --to delta" in fails("export", folder, folder/"x", "--to", "delta", "--rank", 3) and "--to" in fails("export", folder, folder/"x")
     assert "residual-base is for --to residual" in fails("export", folder, folder/"x", "--to", "lora", "--residual-base", folder) and "to must be one of lora" in fails("export", folder, folder/"x", "--to", "dora")
     assert "dtype must be one of float32, bfloat16, float16, got 'int3'" in fails("export", folder, folder/"x", "--to", "lora", "--dtype", "int3")
     assert "with peft_type 'SOKA', got 'None'" in fails("inspect", folder) and "adapter must be a folder that exists" in fails("inspect", folder/"no")

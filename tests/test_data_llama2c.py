@@ -5,8 +5,8 @@ from soka.data.llama2c import _by_halves
 
 # %% ../nbs/data/06_llama2c.ipynb #5fd6ad4f
 def test_rows_are_reordered():
-    from soka.data.gguf import _by_neighbours
+    from soka.data.gguf import by_neighbours
     import torch
     W = torch.arange(16.)[:, None].expand(16, 3)
     assert _by_halves(W, 8)[:, 0].tolist() == [0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15]
-    assert torch.equal(_by_neighbours(_by_halves(W, 8), 8), W) and torch.equal(_by_halves(_by_neighbours(W, 4), 4), W)
+    assert torch.equal(by_neighbours(_by_halves(W, 8), 8), W) and torch.equal(_by_halves(by_neighbours(W, 4), 4), W)

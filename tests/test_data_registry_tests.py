@@ -31,7 +31,7 @@ def place(own=False, **entries):
 
 
 # %% ../nbs/data/05_registry_tests.ipynb #6633839f
-from soka.data.gguf import _by_neighbours
+from soka.data.gguf import by_neighbours
 import struct
 import torch
 
@@ -40,7 +40,7 @@ def write_llama2c(path, model, heads, positions, hidden=None):
     c, state = model.config, model.state_dict()
     hidden, width = hidden or c.intermediate_size, c.hidden_size//heads
     head = Llama2c(c.hidden_size, hidden, c.num_hidden_layers, heads, c.num_key_value_heads, c.vocab_size, positions)
-    cut = lambda n, W: W[:, :hidden] if "down_proj" in n else W[:hidden] if ".mlp." in n else _by_neighbours(W, width) if ".q_proj" in n or ".k_proj" in n else W
+    cut = lambda n, W: W[:, :hidden] if "down_proj" in n else W[:hidden] if ".mlp." in n else by_neighbours(W, width) if ".q_proj" in n or ".k_proj" in n else W
     kinds = ["input_layernorm", *(f"self_attn.{n}_proj" for n in "qkvo"), "post_attention_layernorm", *(f"mlp.{n}_proj" for n in ("gate", "down", "up"))]
     order = ["model.embed_tokens", *(f"model.layers.{i}.{k}" for k in kinds for i in range(c.num_hidden_layers)), "model.norm"]
     parts = [cut(n, state[f"{n}.weight"]).contiguous().numpy().tobytes() for n in order]

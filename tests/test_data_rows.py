@@ -24,6 +24,20 @@ def test_load_rows_from_files():
     assert len(rows) == 3 and rows[0] == rows[2] == {"instruction": row["x"], "output": row["y"]}
 
 
+# %% ../nbs/data/01_rows.ipynb #c4a70005
+def test_csv_and_compressed_files():
+    import gzip, json, tempfile
+    from pathlib import Path
+    folder, rows = Path(tempfile.mkdtemp()), [{"question": "1+1,\n\"two\"?", "answer": "2"}, {"question": "é", "answer": "x" * 200_000}]
+    text = "question,answer\n\"1+1,\n\"\"two\"\"?\",2\n\né," + "x" * 200_000 + "\n"
+    lines = "\n".join(map(json.dumps, rows))
+    for name, content in (("a.csv", text), ("b.jsonl", lines), ("c.json", json.dumps(rows))):
+        (folder/name).write_text(content, encoding="utf-8-sig")
+        (folder/f"{name}.gz").write_bytes(gzip.compress(content.encode()))
+        for path in (folder/name, folder/f"{name}.gz"):
+            assert load_rows(path).to_list() == [{"instruction": r["question"], "output": r["answer"]} for r in rows]
+
+
 # %% ../nbs/data/01_rows.ipynb #d211d890
 def test_load_rows_by_load_dataset():
     import tempfile

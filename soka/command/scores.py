@@ -33,7 +33,7 @@ __all__ = ['commands']
 def _answer_held_out(model:Any, tokenizer:PreTrainedTokenizerBase, config:TrainConfig, max_new_tokens:int=64)->float|None:
     "Exact match on the held-out rows, by greedy generation."
     rows = load_splits(config)[1]
-    if rows is None or any(final_answer(o) is None for o in rows["output"]): return None
+    if rows is None or "output" not in rows.column_names or any(final_answer(o) is None for o in rows["output"]): return None
     return exact_match(generate_answers(model, tokenizer, rows["instruction"], config.template, max_new_tokens), rows["output"])
 
 def _evaluate_run(folder:str|Path, max_new_tokens:int=64)->dict[str, float|None]:

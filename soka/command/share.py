@@ -16,6 +16,7 @@ from .train import _without_folder, _write_json
 from ..data.registry import find_data, find_entry, get_data, REGISTRY
 from ..share.extract import extract, update_table
 from ..share.forms import export_delta, export_residual, form_text
+from ..share.gguf import export_gguf
 from ..share.inspect import check_new_folder, inspect_adapter, inspect_text, overall_error
 from ..share.lora import export_lora, lora_table
 from ..share.merge import merge
@@ -47,25 +48,27 @@ def _merge_command(args:argparse.Namespace)->None:
     merge(args.adapter, args.out, args.base, args.dtype)
     print(f"merged checkpoint in {args.out}")
 
-_FORMS = ("lora", "delta", "residual")
+_FORMS = ("lora", "gguf", "delta", "residual")
 
 def _check_export(args:argparse.Namespace)->None:
     "Refuse an option that the form has no use for."
-    for name, form in {"rank": "lora", "base": "residual", "residual_base": "residual"}.items():
-        if getattr(args, name) is None or args.to == form: continue
-        raise ValueError(f"{name.replace('_', '-')} is for --to {form}, got --to {args.to}")
+    for name, forms in {"rank": ("lora", "gguf"), "base": ("residual", "gguf"), "residual_base": ("residual",)}.items():
+        if getattr(args, name) is None or args.to in forms: continue
+        raise ValueError(f"{name.replace('_', '-')} is for --to {' or '.join(forms)}, got --to {args.to}")
     if args.to not in _FORMS: raise ValueError(f"to must be one of {', '.join(_FORMS)}, got {args.to!r}")
     if args.dtype not in (None, *DTYPES[1:]): raise ValueError(f"dtype must be one of {', '.join(DTYPES[1:])}, got {args.dtype!r}")
 
 def _export_command(args:argparse.Namespace)->None:
-    "Write an adapter as LoRA, in half precision, or without its start."
+    "Write an adapter as LoRA, for llama.cpp, in half precision, or without its start."
     _check_export(args)
-    dtype = getattr(torch, args.dtype or ("float32" if args.to == "lora" else "bfloat16"))
-    if args.to == "lora": text = lora_table(export_lora(args.adapter, args.out, args.rank, dtype))
+    dtype = getattr(torch, args.dtype or ("float32" if args.to in ("lora", "gguf") else "bfloat16"))
+    if args.to == "gguf": text = lora_table(export_gguf(args.adapter, args.out, args.rank, dtype, args.base))
+    elif args.to == "lora": text = lora_table(export_lora(args.adapter, args.out, args.rank, dtype))
     elif args.to == "delta": text = form_text(export_delta(args.adapter, args.out, dtype))
     else: text = form_text(export_residual(args.adapter, args.out, args.residual_base, args.base, dtype))
     print(text)
-    print(f"{args.to} in {args.out}, {(Path(args.out)/WEIGHTS).stat().st_size:,} bytes")
+    file = Path(args.out) if args.to == "gguf" else Path(args.out)/WEIGHTS
+    print(f"{args.to} in {args.out}, {file.stat().st_size:,} bytes")
 
 def _inspect_command(args:argparse.Namespace)->None:
     "Print what an adapter folder holds."
@@ -103,12 +106,14 @@ def _add_merge(p:argparse.ArgumentParser)->None:
 
 def _add_export(p:argparse.ArgumentParser)->None:
     p.add_argument("adapter", metavar="ADAPTER", help="adapter folder")
-    p.add_argument("out", metavar="OUT", help="new or empty folder")
-    p.add_argument("--to", required=True, metavar="FORM", help="lora: for programs without soka; delta: start and change, as trained; "
+    p.add_argument("out", metavar="OUT", help="new or empty folder; gguf: new file, its name ending in .gguf")
+    p.add_argument("--to", required=True, metavar="FORM", help="lora: for programs without soka; gguf: a LoRA for llama.cpp; "
+                   "delta: start and change, as trained; "
                    "residual: their sum, on a base without the start")
-    p.add_argument("--dtype", help="float32, bfloat16 or float16 (default: float32 for lora, else bfloat16)")
-    p.add_argument("--rank", type=int, help="lora: most per layer (default: the smallest that is exact)")
-    p.add_argument("--base", metavar="MODEL", help="residual: the original base (default: the one the adapter names)")
+    p.add_argument("--dtype", help="float32, bfloat16 or float16 (default: float32 for lora and gguf, else bfloat16)")
+    p.add_argument("--rank", type=int, help="lora, gguf: most per layer (default: the smallest that is exact)")
+    p.add_argument("--base", metavar="MODEL", help="residual: the original base; gguf: any with its structure "
+                   "(default: the one the adapter names)")
     p.add_argument("--residual-base", metavar="FOLDER", help="residual: base without the start, written if it is not there; "
                    "not needed for starts without U")
 

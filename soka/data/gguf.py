@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.modeling_gguf_pytorch_utils import GGUF_SUPPORTED_ARCHITECTURES
 
 # %% auto #0
-__all__ = ['gguf_head']
+__all__ = ['gguf_head', 'by_neighbours']
 
 # %% ../../nbs/data/07_gguf.ipynb #173add0c
 def _gguf_reader()->Any:
@@ -81,7 +81,7 @@ def _gguf_folder(path:str|Path, root:str|Path)->Path:
     return out
 
 # %% ../../nbs/data/07_gguf.ipynb #05aa6a59
-def _by_neighbours(W:Tensor, width:int)->Tensor:
+def by_neighbours(W:Tensor, width:int)->Tensor:
     "Rows of queries or keys, shape (heads*width, dim), in llama.cpp's and llama2.c's order: those of a pair side by side."
     return W.reshape(-1, 2, width//2, W.shape[1]).transpose(1, 2).reshape(W.shape)
 
@@ -120,7 +120,7 @@ def _write_gguf(folder:str|Path, path:str|Path)->Path:
     _add_tokenizer(w, AutoTokenizer.from_pretrained(folder), c.vocab_size)
     for name, W in model.state_dict().items():
         if name == "lm_head.weight" and c.tie_word_embeddings: continue
-        if name.split(".")[-2] in ("q_proj", "k_proj"): W = _by_neighbours(W, c.head_dim)
+        if name.split(".")[-2] in ("q_proj", "k_proj"): W = by_neighbours(W, c.head_dim)
         w.add_tensor(str(names.get_name(name, try_suffixes=(".weight",))), W.contiguous().numpy())
     for step in (w.write_header_to_file, w.write_kv_data_to_file, w.write_tensors_to_file, w.close): step()
     return Path(path)

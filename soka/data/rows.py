@@ -6,12 +6,13 @@
 __all__ = ['Source', 'read_source', 'check_rows', 'load_rows', 'heldout_split']
 
 # %% ../../nbs/data/01_rows.ipynb #bba3e82c
-import json
+import csv, gzip, io, json, zlib
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 from datasets import concatenate_datasets, Dataset, load_dataset
+from .chat import chat_column, read_messages
 from .registry import data_path, find_entry, registered
 from ..settings import parse_json, read_text, shown
 
@@ -35,18 +36,38 @@ def _parse(path: Path, line: int, text: str) -> Any:
         at, what = (e.lineno, e.msg) if isinstance(e, json.JSONDecodeError) else (1, str(e))
         raise ValueError(f"{path} must hold JSON, line {line + at - 1} has: {what}") from e
 
-def _read_json(path: Path) -> list:
-    "Rows of a JSON file (one list) or a JSONL file (an object a line)."
+_MOST_CHARACTERS = 1_000_000  # of a text; a token has about four
+
+_FILE_ENDS = (".json", ".jsonl", ".csv", ".json.gz", ".jsonl.gz", ".csv.gz")
+
+def _unpack(path: Path) -> str:
+    "The text of a compressed file."
+    try: return gzip.decompress(path.read_bytes()).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as e:
+        raise ValueError(f"{path} must be UTF-8 compressed by gzip, got {e}") from e
+
+def _parse_csv(path: Path, text: str) -> list[dict]:
+    "Rows of a CSV text, whose first line names the columns."
+    csv.field_size_limit(10*_MOST_CHARACTERS)
+    read = csv.reader(io.StringIO(text), strict=True)
+    try: lines = [(read.line_num, fields) for fields in read if fields]
+    except csv.Error as e: raise ValueError(f"{path} must be CSV, line {read.line_num} has: {e}") from e
+    names = lines[0][1] if lines else []
+    for n, fields in lines[1:]:
+        if len(fields) != len(names): raise ValueError(f"{path} must have {len(names)} fields in every row, got {len(fields)} in line {n}")
+    return [dict(zip(names, fields)) for _, fields in lines[1:]]
+
+def _read_rows(path: Path) -> list:
+    "Rows of a JSON file (one list), a JSONL file (an object a line) or a CSV file, compressed or not."
     if not path.is_file(): raise FileNotFoundError(f"source must be a file that exists, got {str(path)!r}")
-    if path.suffix not in (".json", ".jsonl"): raise ValueError(f"a local file must end in .json or .jsonl, got {str(path)!r}")
-    text = read_text(path, "rows")
-    if text.lstrip().startswith("["): rows = _parse(path, 1, text)
+    if not path.name.endswith(_FILE_ENDS): raise ValueError(f"a local file must end in {', '.join(_FILE_ENDS)}, got {str(path)!r}")
+    text = _unpack(path) if path.suffix == ".gz" else read_text(path, "rows")
+    if path.name.endswith((".csv", ".csv.gz")): rows = _parse_csv(path, text)
+    elif text.lstrip().startswith("["): rows = _parse(path, 1, text)
     # not splitlines(): a JSON string may hold U+2028, which is no line end of JSONL
     else: rows = [_parse(path, i, s) for i, s in enumerate(text.split("\n"), 1) if s.strip()]
     if not rows: raise ValueError(f"a file must hold at least one row, got none in {path}")
     return rows
-
-_MOST_CHARACTERS = 1_000_000  # of a text; a token has about four
 
 def _check_text(text: Any, column: str, row: int) -> None:
     "Raise unless `text` can be tokenized."
@@ -64,12 +85,20 @@ def _texts(rows: Dataset | Sequence[Mapping], column: str) -> list[str]:
         if not v.strip(): raise ValueError(f"{column} must not be blank, got {shown(v)} in row {i}")
     return values
 
+# %% ../../nbs/data/01_rows.ipynb #c4a70004
+def _conversations(rows: Dataset | Sequence[Mapping], column: str) -> Dataset:
+    "The conversations of `rows` under the name `messages`."
+    turns: list[Any] = list(rows[column]) if isinstance(rows, Dataset) else [r.get(column) for r in rows]
+    return Dataset.from_dict({"messages": [read_messages(t, i, _check_text) for i, t in enumerate(turns)]})
+
 # %% ../../nbs/data/01_rows.ipynb #dd8b90ad
 def _normalise(rows: Dataset | Sequence[Mapping], columns: tuple[str, str] | None) -> Dataset:
-    "The two columns of `rows` under the names `instruction` and `output`."
+    "The two columns of `rows` under the names `instruction` and `output`, or their conversations."
     names = rows.column_names if isinstance(rows, Dataset) else list(dict.fromkeys(chain.from_iterable(rows)))
     if columns and not set(columns) <= set(names):
         raise ValueError(f"columns must be in the rows, got {columns}, rows have {shown(sorted(names))}")
+    chat = None if columns or any(set(p) <= set(names) for p in _COLUMN_PAIRS) else chat_column(names)
+    if chat: return _conversations(rows, chat)
     pair = tuple(columns or _find_columns(names))
     ask, out = _texts(rows, pair[0]), _texts(rows, pair[1])
     if pair == _COLUMN_PAIRS[0] and "input" in names:
@@ -83,11 +112,11 @@ Source: TypeAlias = str | Path | Dataset | Sequence
 
 def read_source(source: Source, split: str, name: str | None) -> Dataset | Sequence:
     "Rows of `source` as they come."
-    if registered(source): return _read_json(data_path(source, "rows"))
+    if registered(source): return _read_rows(data_path(source, "rows"))
     if isinstance(source, (str, Path)):
         path = Path(source)
-        local = path.is_file() or path.suffix in (".json", ".jsonl")
-        return _read_json(path) if local else load_dataset(str(source), name, split=split)
+        local = path.is_file() or path.name.endswith(_FILE_ENDS)
+        return _read_rows(path) if local else load_dataset(str(source), name, split=split)
     if not isinstance(source, (Dataset, list, tuple)):
         raise TypeError(f"source must be a path, a hub id, a Dataset or a list, got {type(source).__name__}")
     return source
@@ -109,16 +138,18 @@ def _load_one(source: Source, split: str, name: str | None, columns: tuple[str, 
         raise type(e)(f"{e} of {str(source)!r}") from e
 
 def load_rows(
-    source: Source,                          # registered name, hub id, .json/.jsonl file, list of those, `Dataset`, or list of dicts
+    source: Source,                          # registered name, hub id, .json/.jsonl/.csv file or .gz of it, list of those, `Dataset`, or dicts
     split: str = "train",                    # split of a hub data set
     name: str | None = None,                 # configuration of a hub data set, as "main" of gsm8k
     limit: int | None = None,                # keep at most this many rows, from the start; all rows are checked
     columns: tuple[str, str] | None = None,  # question and answer column; None finds a known pair
-) -> Dataset:                                # columns `instruction` and `output`, in the order of the source
-    "Rows of `source`, renamed to `instruction` and `output`."
+) -> Dataset:                                # columns `instruction` and `output`, or `messages`, in the order of the source
+    "Rows of `source`, renamed to `instruction` and `output`, or to `messages`."
     if limit is not None and limit < 1: raise ValueError(f"limit must be at least 1, got {limit}")
     parts: Sequence[Any] = source if isinstance(source, (list, tuple)) and source and isinstance(source[0], (str, Path)) else [source]
-    rows = concatenate_datasets([_load_one(s, split, name, columns) for s in parts])
+    made = [_load_one(s, split, name, columns) for s in parts]
+    if len(kinds := {tuple(p.column_names) for p in made}) > 1: raise ValueError(f"sources must be alike, got columns {sorted(kinds)}")
+    rows = concatenate_datasets(made)
     return rows.select(range(min(limit or len(rows), len(rows))))
 
 # %% ../../nbs/data/01_rows.ipynb #9c459c63

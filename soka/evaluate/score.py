@@ -12,7 +12,7 @@ from torch import nn, Tensor
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
-from ..data.encode import Collator, format_prompt, prompt_ids
+from ..data.encode import Collator, question_ids
 
 # %% auto #0
 __all__ = ['token_nll', 'mean_nll', 'evaluating', 'batch_nll', 'answer_nll', 'generate_answers']
@@ -87,7 +87,7 @@ def generate_answers(
     "Greedy answers."
     if max_new_tokens < 1: raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
     if batch_size < 1: raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    ids = prompt_ids(tokenizer, [format_prompt(q, template) for q in questions])
+    ids = question_ids(tokenizer, questions, template)
     order, answers = sorted(range(len(ids)), key=lambda i: len(ids[i])), [""]*len(ids)
     with evaluating(model):
         for at in range(0, len(order), batch_size):

@@ -20,6 +20,7 @@ from ..adapter.residual import Format, load_residual, plan_residual, quantize_re
 from ..adapter.starts import with_gradients
 from ..adapter.targets import base_parameters
 from ..data.bases import model_path
+from ..data.chat import check_chat
 from ..data.encode import check_tokenizer, Collator, DataReport, encode_rows
 from ..data.problems import word_problems
 from ..data.rows import heldout_split, load_rows
@@ -50,6 +51,7 @@ def load_tokenizer(config:TrainConfig)->PreTrainedTokenizerBase:   # one that pa
     "The base's tokenizer."
     tokenizer = read_tokenizer(model_path(config.model), config.revision)
     check_tokenizer(tokenizer)
+    if config.template == "chat": check_chat(tokenizer)
     return tokenizer
 
 def _quantization(config:TrainConfig, dtype:torch.dtype)->BitsAndBytesConfig|None:

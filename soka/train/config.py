@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from pydantic import Field
 from ..adapter.config import AdapterSettings, SoKAConfig
-from ..data.encode import format_prompt
+from ..data.encode import check_template
 from ..data.gguf import gguf_head
 from ..data.problems import MOST_PROBLEMS
 from ..settings import check_fields, check_names, Count, CountOrZero, Modules, Name, Names, NotNegative, Part, Positive
@@ -60,7 +60,7 @@ class TrainConfig(AdapterSettings):
     eval_data: Name | Names | None = setting(None, "data", "rows to evaluate on; null holds out the last rows of data")
     eval_split: Name = setting("test", "data", "split of eval_data on the hub")
     eval_rows: CountOrZero = setting(200, "data", "rows to evaluate on; 0 evaluates nothing")
-    template: _Text = setting("plain", "data", "prompt: alpaca, plain, or a text with {instruction}")
+    template: _Text = setting("plain", "data", "prompt: alpaca, plain, a text with {instruction}, or chat, the tokenizer's own template")
     max_length: Count = setting(128, "data", "most tokens of an example; longer answers are cut and counted")
     packing: bool = setting(False, "data", "put short examples of a batch in one row: less padding, the same loss, see soka.train.pack")
     method: _TrainMethod = setting("soka", "adapter", "soka, lora or pissa")
@@ -116,7 +116,7 @@ class TrainConfig(AdapterSettings):
 # %% ../../nbs/train/01_config.ipynb #20c1f1f4
 def _check_together(c:TrainConfig)->None:
     "Refuse settings that contradict each other."
-    format_prompt("", c.template)
+    check_template(c.template)
     if c.method != "soka":
         if c.r is None and c.budget is None: raise ValueError(f"method {c.method} needs r or budget, got neither")
         if c.preset is not None: raise ValueError(f"preset is for method soka, got {c.preset!r} with method {c.method}")
