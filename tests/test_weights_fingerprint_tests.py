@@ -83,3 +83,19 @@ def test_bad_fingerprints():
     for text in (None, 3, [], "", "64x64", "64x64 float32", "64x64 float32 ", "0x0 float32 0:1", "4x4 float32 16:1", "4x4 float32 1:1e999", "4x4 float32 1:1.2.3", "4x4 float32 -1:1",
                  "4x4 float64 1:1", "4x4 float32  1:1", "4x4 float32 1:1 x", "٣x٣ float32 1:1", "4x4 float32 1:" + "9"*5000, "-4x-4 float32 1:1"):
         with pytest.raises(ValueError, match="fingerprint must be like"): parse_fingerprint(text)
+
+
+# %% ../nbs/weights/04_fingerprint_tests.ipynb #f10a7e01
+def test_half_precision_copied_into_float32():
+    import torch
+    from torch import nn
+    from soka.weights.fingerprint import compare, compare_weight, fingerprint, parse_fingerprint, weight_fingerprint
+    torch.manual_seed(0)
+    saved = nn.Linear(64, 64).half()                                   # a float16 checkpoint, loaded in bfloat16, its norms and embeddings then in float32
+    used, other = saved.weight.bfloat16().float(), nn.Linear(64, 64).half()
+    mark = parse_fingerprint(str(weight_fingerprint(used)))
+    for same in (saved.weight, saved.weight.float(), used, used.bfloat16()): assert not compare_weight(mark, same), same.dtype
+    assert not compare(mark, saved) and compare(mark, other) and compare_weight(mark, 1.02*used) and compare_weight(mark, 1.02*saved.weight)
+    assert not compare_weight(parse_fingerprint(str(weight_fingerprint(saved.weight))), used)          # the other way round
+    exact = nn.Linear(64, 64)
+    assert compare_weight(weight_fingerprint(exact.weight), exact.weight*(1 + 1e-4))                  # what was float32 all along is compared exactly

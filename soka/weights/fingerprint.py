@@ -138,6 +138,12 @@ def _difference(a:_Fingerprint, values:Tensor, *, each:bool, slack:float=0.)->fl
     if not each: gap, size = gap.norm()[None], size.norm()[None]
     return float(torch.where(gap == 0, 0., gap/size).max())
 
+def _precision(values:Tensor, stored:str)->str:
+    "How finely numbers were stored before they came here: loading for 4 bits copies half precision into float32."
+    if stored != "float32": return stored
+    def holds(name): return bool(((values.to(getattr(torch, name)).float() - values).abs() <= _SAME*values.abs()).all())
+    return next((name for name in ("bfloat16", "float16") if holds(name)), stored)
+
 def _compare_entries(recorded:_Fingerprint, r:_Reading, *, rows:bool)->str:
     "What is different between a recorded weight and another, in words; with `rows`, rows may have been added or be missing."
     if r.shape[rows:] != recorded.shape[rows:]: return f"has shape {r.shape}, recorded {recorded.shape}"
@@ -145,9 +151,13 @@ def _compare_entries(recorded:_Fingerprint, r:_Reading, *, rows:bool)->str:
         here = [(i, v) for i,v in zip(recorded.at, recorded.values) if i < r.shape[0]*r.shape[1]]
         if not here: return ""
         recorded = recorded._replace(at=tuple(i for i,_ in here), values=tuple(v for _,v in here))
-    index, allowed = torch.tensor(recorded.at), _tolerance(recorded.stored, r.stored)
+    index = torch.tensor(recorded.at)
+    values, was = r.entries(index).float().cpu(), _precision(torch.tensor(recorded.values), recorded.stored)
+    now = _precision(values, r.stored)
+    if was != recorded.stored and now in ("float32", "float16", "bfloat16"): values, now = values.to(getattr(torch, was)).float(), was   # as it was rounded
+    allowed = _tolerance(was, now)
     slack = 0. if allowed == _SAME else 2.**-24     # float16's smallest step: tiny weights are rounded to it, also on their way to 8 bits
-    d = _difference(recorded, r.entries(index).cpu(), each=allowed < _TOLERANCE["8bit"], slack=slack)
+    d = _difference(recorded, values, each=allowed < _TOLERANCE["8bit"], slack=slack)
     return "" if d <= allowed else f"differs by {d:.2%} in {len(index)} sampled entries, {allowed:.2%} allowed"
 
 def compare(

@@ -137,7 +137,7 @@ RULES = [
             (r"alpha_pattern=\{\"typo_key\": 100\}", 'rank_pattern={"typo_key": 2}'),
             (r"alpha_pattern\.\*did", "rank_pattern.*did"),
             (r"from peft\.tuners\.lokr\.layer import LoKrLayer", "from soka.peft import SoKALayer as LoKrLayer"),
-            (r"peft\.tuners\.lora\.layer\.Linear", "soka.peft.SoKAPeftLinear"),
+            (r"peft\.tuners\.lora\.layer\.Linear", "soka.adapter.layer.SoKAPeftLinear"),
         ],
         BOTH,
     ),

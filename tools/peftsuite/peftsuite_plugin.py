@@ -10,6 +10,7 @@ if importlib.util.find_spec("diffusers") is None:  # some files import it for te
     stub = types.ModuleType("diffusers")
     stub.__spec__, stub.__getattr__ = importlib.machinery.ModuleSpec("diffusers", None), lambda name: None
     sys.modules["diffusers"] = stub
+import soka.adapter.model
 import soka.peft
 from peft import LoKrConfig, LoraConfig, MissConfig
 import cases
@@ -131,7 +132,7 @@ def _for_soka(request, monkeypatch):
     """Mixed batches are for LoRA only, says the suite; SoKA claims them, so there it is LoRA. A few tests load an adapter onto a base
     with other random weights, which soka refuses on purpose (check_base): there it looks away, so that their subject is tested."""
     if METHOD == "soka" and request.node.originalname in OTHER_BASE:
-        monkeypatch.setattr(soka.peft, "check_same_base", lambda *a: None)
+        monkeypatch.setattr(soka.adapter.model, "_check_same_base", lambda *a: None)
     if METHOD == "soka" and request.node.originalname in MIXED_BATCHES:
         import tests.testing_common as tc
 
