@@ -376,7 +376,7 @@ columns: [1, 2] | [a] | [a, b, c] | question | []
 eval_data: no_such.jsonl | [] | 5
 eval_split: ''
 eval_rows: -1 | 7.5 | false
-template: chat | nothing to fill in | '' | '{instruction}{instruction}' | 3
+template: chats | nothing to fill in | '' | '{instruction}{instruction}' | 3
 max_length: 0 | 1e3
 packing: on | 1
 method: dora | 3

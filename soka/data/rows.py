@@ -138,7 +138,7 @@ def _load_one(source: Source, split: str, name: str | None, columns: tuple[str, 
         raise type(e)(f"{e} of {str(source)!r}") from e
 
 def load_rows(
-    source: Source,                          # registered name, hub id, .json/.jsonl/.csv file or .gz of it, list of those, `Dataset`, or dicts
+    source: Source,                          # name, hub id, .json/.jsonl/.csv file or .gz of it, list of those, `Dataset`, dicts
     split: str = "train",                    # split of a hub data set
     name: str | None = None,                 # configuration of a hub data set, as "main" of gsm8k
     limit: int | None = None,                # keep at most this many rows, from the start; all rows are checked

@@ -154,7 +154,8 @@ def _compare_entries(recorded:_Fingerprint, r:_Reading, *, rows:bool)->str:
     index = torch.tensor(recorded.at)
     values, was = r.entries(index).float().cpu(), _precision(torch.tensor(recorded.values), recorded.stored)
     now = _precision(values, r.stored)
-    if was != recorded.stored and now in ("float32", "float16", "bfloat16"): values, now = values.to(getattr(torch, was)).float(), was   # as it was rounded
+    if was != recorded.stored and now in ("float32", "float16", "bfloat16"):      # as it was rounded
+        values, now = values.to(getattr(torch, was)).float(), was
     allowed = _tolerance(was, now)
     slack = 0. if allowed == _SAME else 2.**-24     # float16's smallest step: tiny weights are rounded to it, also on their way to 8 bits
     d = _difference(recorded, values, each=allowed < _TOLERANCE["8bit"], slack=slack)
