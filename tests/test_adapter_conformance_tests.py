@@ -2,125 +2,16 @@
 
 import pytest
 
+# %% ../nbs/adapter/14_conformance_tests.ipynb #406140bd
+from test_adapter_conformance import Case, LLAMA, close, fill, made, own, training, two, wrapped
+
+
 # %% ../nbs/adapter/14_conformance_tests.ipynb #c0f00100
-import copy, pickle, tempfile, warnings
-from collections.abc import Callable
+import copy, tempfile
 from pathlib import Path
-from typing import Any, NamedTuple
 import pytest, torch
-from peft import (LoraConfig, PeftConfig, PeftMixedModel, PeftModel, get_peft_model, get_peft_model_state_dict, inject_adapter_in_model,
-                  set_peft_model_state_dict)
-from peft.tuners.tuners_utils import BaseTunerLayer
-from peft.utils.hotswap import hotswap_adapter
-from safetensors.torch import load_file
-from torch import nn
-from transformers import (GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, OPTConfig,
-                          OPTForCausalLM)
-from transformers.pytorch_utils import Conv1D
-from soka.peft import SoKAConfig
-
-pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-# %% ../nbs/adapter/14_conformance_tests.ipynb #c0f00101
-class Block(nn.Module):
-    def __init__(self): super().__init__(); self.up, self.down = nn.Linear(12, 16), nn.Linear(16, 12)
-    def forward(self, x): return x + self.down(torch.relu(self.up(x)))
-
-class MLP(nn.Module):
-    "Two blocks and a head."
-    def __init__(self): super().__init__(); self.net, self.head = nn.ModuleDict({"layers": nn.ModuleList([Block(), Block()])}), nn.Linear(12, 8)
-    def forward(self, x):
-        for b in self.net["layers"]: x = b(x)
-        return self.head(x)
-
-
-# %% ../nbs/adapter/14_conformance_tests.ipynb #c0f00102
-SMALL = dict(vocab_size=64, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=32)
-LLAMA = SMALL | dict(intermediate_size=48, num_key_value_heads=2)
-MAKE:dict[str, Callable[[], nn.Module]] = {
-    "MLP": MLP, "Llama": lambda: LlamaForCausalLM(LlamaConfig(**LLAMA)), "Mistral": lambda: MistralForCausalLM(MistralConfig(**LLAMA)),
-    "OPT": lambda: OPTForCausalLM(OPTConfig(**SMALL, ffn_dim=48, word_embed_proj_dim=32, dropout=0.)),
-    "GPT-2": lambda: GPT2LMHeadModel(GPT2Config(vocab_size=64, n_embd=32, n_layer=2, n_head=4, n_positions=32, resid_pdrop=0., embd_pdrop=0., attn_pdrop=0.))}
-TARGETS = {"MLP": ("up", "down"), "Llama": ("q_proj", "down_proj"), "Mistral": ("v_proj", "up_proj"), "OPT": ("k_proj", "fc1"), "GPT-2": ("c_attn", "c_fc")}
-HEADS = {"MLP": "head", "Llama": "lm_head", "Mistral": "lm_head", "OPT": "lm_head", "GPT-2": "lm_head"}
-METHODS = ("LoRA", "SoKA", "SoKA residual")
-BASES:dict[str, nn.Module] = {}
-
-
-# %% ../nbs/adapter/14_conformance_tests.ipynb #c0f00103
-def close(a, b, tol=1e-5): return float((a.float() - b.float()).abs().max()) <= tol*max(1., float(b.abs().max()))
-
-def own(m, name="default"):
-    "Parameters of one adapter."
-    return {n: p for n,p in m.named_parameters() if any(f".{k}.{name}." in n for k in ("lora_A", "lora_B", "soka_terms"))}
-
-def fill(m, name="default", seed=0, size=0.1):
-    "Give an adapter random values, as if it was trained."
-    gen = torch.Generator().manual_seed(seed)
-    for p in own(m, name).values(): p.data.copy_(size*torch.randn(p.shape, generator=gen))
-    return m
-
-def made(c, **kw): return fill(get_peft_model(c.base(), c.config(**kw)))
-def two(c, **kw):
-    "Adapters `default` (active) and `b`."
-    m = made(c)
-    m.add_adapter("b", c.config(**kw))
-    return fill(m, "b", 1)
-
-
-# %% ../nbs/adapter/14_conformance_tests.ipynb #c0f00104
-class Case(NamedTuple):
-    "One column of the table."
-    kind:str     # of model
-    method:str   # of adapter
-
-    def base(self):
-        "A fresh copy of the same random model."
-        if self.kind not in BASES:
-            torch.manual_seed(0)
-            BASES[self.kind] = MAKE[self.kind]().eval()
-        return copy.deepcopy(BASES[self.kind])
-
-    def config(self, **kw):
-        "The settings of an adapter with two terms on two layers of each block."
-        own = dict(mode="residual") if self.method == "SoKA residual" else {}
-        kw = dict(r=2, target_modules=list(TARGETS[self.kind])) | own | kw
-        if not self.lora: return SoKAConfig(**kw)
-        if kw.get("bias") == "soka_only": kw["bias"] = "lora_only"
-        if "init_weights" in kw: kw["init_lora_weights"] = kw.pop("init_weights")
-        return LoraConfig(**kw)
-
-    @property
-    def lora(self): return self.method == "LoRA"
-    @property
-    def batch(self): return torch.arange(12).reshape(2, 6)*7 % 64
-
-    def call(self, m, **kw):
-        "The answer, with gradients."
-        x = self.batch[..., None].expand(-1, -1, 12).to(next(m.parameters()).dtype)/64 - 0.5 if self.kind == "MLP" else self.batch
-        y = m(x, **kw)
-        return getattr(y, "logits", y)
-
-    @torch.no_grad()
-    def out(self, m, **kw):
-        "The answer in evaluation mode."
-        return self.call(m.eval(), **kw)
-
-    def same(self, a, b):
-        "Are two answers equal, as far as the method promises?"
-        return close(a, b, 1e-5) if self.method == "SoKA residual" else torch.equal(a, b)
-
-
-# %% ../nbs/adapter/14_conformance_tests.ipynb #c0f00109
-def wrapped(m): return {n.removeprefix("base_model.model."): l for n,l in m.named_modules() if isinstance(l, BaseTunerLayer)}
-def linears(c): return {n for n,l in c.base().named_modules() if isinstance(l, (nn.Linear, Conv1D))}
-def named(c, *ends): return {n for n in linears(c) if n.split(".")[-1] in ends}
-def rank(l, name="default"): return l.r[name] if hasattr(l, "r") else l.soka_terms[name].r
-def training(m): return {n for n,p in m.named_parameters() if p.requires_grad}
-def raises(error, text, f):
-    with pytest.raises(error, match=text): f()
-    return "refused"
+from peft import LoraConfig, PeftMixedModel, PeftModel, get_peft_model
+from transformers import LlamaConfig
 
 
 # %% ../nbs/adapter/14_conformance_tests.ipynb #3fae52eb

@@ -2,94 +2,29 @@
 
 import pytest
 
+# %% ../nbs/adapter/09_layer_tests.ipynb #ca8cb641
+from test_adapter_base_tests import close, flag_of, flags, trained
+from test_adapter_files_tests import no_svd
+from test_peft import IDS, QKV, from_folder, llama4, llama8, out, step, tiny_llama
+
+
 # %% ../nbs/adapter/09_layer_tests.ipynb #4654f5e6
-from soka.adapter.plan import plan_layers
 from soka.peft import soka_layers, SoKAConfig, SoKALayer
 from soka.weights.backend import base_features
 
 
 # %% ../nbs/adapter/09_layer_tests.ipynb #615a432b
 import copy, json, logging, pickle, tempfile, warnings
-from contextlib import contextmanager
 from pathlib import Path
 import pytest, torch
-from peft import AutoPeftModelForCausalLM, PeftConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
-from peft.utils import PeftType
-from safetensors.torch import load_file, save_file
+from peft import PeftModel, get_peft_model, prepare_model_for_kbit_training
+from safetensors.torch import load_file
 from torch import nn
-from transformers import (AutoModelForCausalLM, BitsAndBytesConfig, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM,
-                          MistralConfig, MistralForCausalLM, OPTConfig, OPTForCausalLM)
-from soka.core import SoKALinear
-from soka.method.kpsvd import kpsvd
-from soka.method.shape import KronShape, rearrange
-from soka.method.start import WAITING, start
+from transformers import BitsAndBytesConfig, LlamaForCausalLM
 from soka.weights.quant import dense_weight, keep_cpu_weights
 
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", message="You are using `torch.load`|.*tie_word_embeddings|MatMul8bitLt")
-
-
-# %% ../nbs/adapter/09_layer_tests.ipynb #bc03c741
-SMALL = dict(vocab_size=64, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-             max_position_embeddings=32)
-IDS = torch.arange(24).reshape(2, 12)*7 % 64
-
-def tiny_llama(**kw):
-    "A Llama of two layers with 64 features, always the same."
-    torch.manual_seed(0)
-    return LlamaForCausalLM(LlamaConfig(**SMALL | kw)).eval()
-
-
-# %% ../nbs/adapter/09_layer_tests.ipynb #392a7c4b
-def from_folder(device="cpu", **kw):
-    "The same Llama, loaded from a folder."
-    with tempfile.TemporaryDirectory() as d:
-        tiny_llama().save_pretrained(d)
-        return AutoModelForCausalLM.from_pretrained(d, device_map=device, **kw)
-
-def llama4(double=True):
-    return from_folder(quantization_config=BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=double))
-
-def llama8(): return from_folder(quantization_config=BitsAndBytesConfig(load_in_8bit=True))
-
-
-# %% ../nbs/adapter/09_layer_tests.ipynb #b7c48f07
-QKV = ["q_proj", "k_proj", "v_proj"]
-
-@torch.no_grad()
-def out(model):
-    "Logits of the fixed batch, in evaluation mode."
-    return model.eval()(input_ids=IDS).logits
-
-def step(model, n=3, lr=1e-2):
-    "`n` steps of AdamW on the fixed batch; the losses."
-    model.train()
-    opt, losses = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr), []
-    for _ in range(n):
-        losses.append(model(input_ids=IDS, labels=IDS).loss)
-        opt.zero_grad(); losses[-1].backward(); opt.step()
-    return [l.item() for l in losses]
-
-
-# %% ../nbs/adapter/09_layer_tests.ipynb #6c9a246b
-def close(a, b, tol=1e-4): return float((a - b).abs().max()) <= tol*max(1., float(b.abs().max()))
-def trained(base=None, n=3, **kw):
-    "A trained SoKA model."
-    m = get_peft_model(tiny_llama() if base is None else base, SoKAConfig(**dict(r=2, target_modules=QKV) | kw))
-    step(m, n)
-    return m
-def flags(m): return {n.split(".")[-2] + "." + n.split(".")[-1] for n,p in m.named_parameters() if p.requires_grad}
-def flag_of(m, name): return {p.requires_grad for n,p in m.named_parameters() if f".soka_terms.{name}." in n}
-
-
-# %% ../nbs/adapter/09_layer_tests.ipynb #6aafda50
-@contextmanager
-def no_svd():
-    "Any decomposition is an error."
-    def boom(*a, **k): raise AssertionError("a decomposition was asked for")
-    with pytest.MonkeyPatch.context() as p:
-        for name in ("kpsvd", "decompose"): p.setitem(plan_layers.__globals__, name, boom)
-        yield
 
 
 # %% ../nbs/adapter/09_layer_tests.ipynb #7bba62ba

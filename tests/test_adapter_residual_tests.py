@@ -2,43 +2,18 @@
 
 import pytest
 
+# %% ../nbs/adapter/12_residual_tests.ipynb #2dcb2303
+from test_adapter_dequantize_tests import FORMATS, out, perturb, stored_in, tiny_llama
+from test_peft import IDS
+
+
 # %% ../nbs/adapter/12_residual_tests.ipynb #09e2464a
 from soka.adapter.residual import load_residual, quantize_residual
 
 
 # %% ../nbs/adapter/12_residual_tests.ipynb #267b3558
-import tempfile, warnings
+import tempfile
 import torch
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig, LlamaConfig, LlamaForCausalLM
-from soka.weights.quant import keep_cpu_weights
-
-SMALL = dict(vocab_size=64, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-             max_position_embeddings=32, tie_word_embeddings=False)
-IDS = torch.arange(24).reshape(2, 12)*7 % 64
-
-def tiny_llama():
-    "A Llama of two layers with 64 features, always the same."
-    torch.manual_seed(0)
-    return LlamaForCausalLM(LlamaConfig(**SMALL)).eval()
-
-@torch.no_grad()
-def out(model): return model.eval()(input_ids=IDS).logits
-
-
-# %% ../nbs/adapter/12_residual_tests.ipynb #3d4c78c2
-FORMATS = [dict(load_in_4bit=True, bnb_4bit_quant_type=t, bnb_4bit_use_double_quant=d) for t in ("nf4", "fp4") for d in (False, True)] + [dict(load_in_8bit=True)]
-
-def stored_in(folder, form):
-    "The tiny Llama in one of the formats, by transformers."
-    model = AutoModelForCausalLM.from_pretrained(folder, quantization_config=BitsAndBytesConfig(**form), device_map="cpu", dtype=torch.float32)
-    keep_cpu_weights(model)
-    return model
-
-def perturb(model):
-    "Changes as training would make them."
-    for p in model.parameters():
-        if p.requires_grad: p.data += .05*torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel()))
-    return model
 
 
 # %% ../nbs/adapter/12_residual_tests.ipynb #f9710411

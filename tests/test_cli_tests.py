@@ -2,6 +2,10 @@
 
 import pytest
 
+# %% ../nbs/cli_tests.ipynb #cae77cb9
+from test_cli import silent, tiny_run
+
+
 # %% ../nbs/cli_tests.ipynb #1df5f05c
 from soka.cli import main
 from soka.command.demo import _demo_config, _in_fresh_process
@@ -17,17 +21,6 @@ import tempfile
 from pathlib import Path
 from soka.train.config import TrainConfig, read_recipe
 from soka.train.run import train
-
-def tiny_run(**settings):
-    "A finished run of two steps, without its lines."
-    small = dict(data_rows=40, eval_rows=8, max_steps=2, batch_size=4, budget=6000, threads=1, gradient_batches=2, dtype="float32", output_dir=str(Path(tempfile.mkdtemp())/"run"))
-    with contextlib.redirect_stdout(io.StringIO()): return train(TrainConfig(**{**small, **settings}))
-
-def silent(*argv):
-    "Exit code and output of a command."
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out): code = main([str(a) for a in argv])
-    return code, out.getvalue()
 
 
 # %% ../nbs/cli_tests.ipynb #929f7b6f

@@ -3,7 +3,6 @@
 import pytest
 
 # %% ../nbs/command/03_demo_tests.ipynb #e381e6db
-from soka.cli import main
 from soka.command.demo import _demo, _demo_config
 
 
@@ -12,19 +11,6 @@ import contextlib
 import io
 import tempfile
 from pathlib import Path
-from soka.train.config import TrainConfig, read_recipe
-from soka.train.run import train
-
-def tiny_run(**settings):
-    "A finished run of two steps, without its lines."
-    small = dict(data_rows=40, eval_rows=8, max_steps=2, batch_size=4, budget=6000, threads=1, gradient_batches=2, dtype="float32", output_dir=str(Path(tempfile.mkdtemp())/"run"))
-    with contextlib.redirect_stdout(io.StringIO()): return train(TrainConfig(**{**small, **settings}))
-
-def silent(*argv):
-    "Exit code and output of a command."
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out): code = main([str(a) for a in argv])
-    return code, out.getvalue()
 
 
 # %% ../nbs/command/03_demo_tests.ipynb #cfd5e513

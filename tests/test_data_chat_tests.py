@@ -2,20 +2,14 @@
 
 import pytest
 
+# %% ../nbs/data/09_chat_tests.ipynb #c1df874d
+from test_data_chat import CHATML, chat_tokenizer
+
+
 # %% ../nbs/data/09_chat_tests.ipynb #f7e9640b
 from soka.data.chat import chat_tokens, encode_chat
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
 
-CHATML = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>{{ '\n' }}{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 
-def chat_tokenizer(template=CHATML):
-    "A byte-level BPE tokenizer with a chat template."
-    t = Tokenizer(models.BPE())
-    t.pre_tokenizer, t.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    t.train_from_iterator(["system\nBe brief.", "user\nassistant\nThe answer is 4.\n\n"]*3, trainers.BpeTrainer(
-        vocab_size=320, special_tokens=["<|im_start|>", "<|im_end|>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False))
-    return PreTrainedTokenizerFast(tokenizer_object=t, eos_token="<|im_end|>", additional_special_tokens=["<|im_start|>"], chat_template=template)
 def ask(*texts): return [{"role": ("user", "assistant")[i % 2], "content": t} for i, t in enumerate(texts)]
 
 

@@ -2,48 +2,13 @@
 
 import pytest
 
+# %% ../nbs/data/02_encode_tests.ipynb #adedfdea
+from test_data_encode import encode_naive, spaced_tokenizer, tiny_tokenizer
+
+
 # %% ../nbs/data/02_encode_tests.ipynb #f7153d76
-from soka.data.encode import _answer_ids, check_tokenizer, Collator, DataReport, encode_rows, format_prompt, prompt_ids, _TEMPLATES
+from soka.data.encode import check_tokenizer, Collator, DataReport, encode_rows, format_prompt, prompt_ids
 from soka.data.rows import heldout_split, load_rows
-
-
-# %% ../nbs/data/02_encode_tests.ipynb #cf2bb47c
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import PreTrainedTokenizerFast
-
-def tiny_tokenizer(front="<s> $A"):
-    "A byte-level BPE tokenizer that writes a text as `front` says."
-    t, alphabet = Tokenizer(models.BPE()), pre_tokenizers.ByteLevel.alphabet()
-    t.pre_tokenizer, t.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    t.train_from_iterator([_TEMPLATES["alpaca"]] * 2, trainers.BpeTrainer(
-        vocab_size=300, special_tokens=["<s>", "</s>"], initial_alphabet=alphabet, show_progress=False))
-    t.post_processor = processors.TemplateProcessing(single=front, special_tokens=[("<s>", 0), ("</s>", 1)])
-    return PreTrainedTokenizerFast(tokenizer_object=t, bos_token="<s>", eos_token="</s>")
-
-
-# %% ../nbs/data/02_encode_tests.ipynb #f3753b13
-from tokenizers import normalizers
-
-def spaced_tokenizer(front="<s> $A", newlines=False):
-    "A tokenizer that puts a space in front of every text, as LLaMA's does; with a token for two newlines or without."
-    letters = ["▁", "\n", "\t", *map(chr, range(33, 127))]
-    merges = [("▁", "a"), ("▁", "b"), *[("\n", "\n")] * newlines]
-    vocab = {k: i for i, k in enumerate(["<s>", "</s>", *letters, *map("".join, merges)])}
-    t = Tokenizer(models.BPE(vocab, merges))
-    t.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    t.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
-    t.post_processor = processors.TemplateProcessing(single=front, special_tokens=[("<s>", 0), ("</s>", 1)])
-    t.add_special_tokens(["<s>", "</s>"])
-    return PreTrainedTokenizerFast(tokenizer_object=t, bos_token="<s>", eos_token="</s>")
-
-
-# %% ../nbs/data/02_encode_tests.ipynb #9ec666b4
-def encode_naive(row, tokenizer, template, max_length, ending="\n"):
-    "x and y of one row, in plain Python."
-    prompt = prompt_ids(tokenizer, [format_prompt(row["instruction"], template)])[0]
-    answer = _answer_ids(tokenizer, [row["output"] + ending])[0] + [tokenizer.eos_token_id]
-    x = prompt + answer
-    return x[:max_length], ([-100] * len(prompt) + answer)[:max_length]
 
 
 # %% ../nbs/data/02_encode_tests.ipynb #e800611a

@@ -2,8 +2,13 @@
 
 import pytest
 
+# %% ../nbs/data/05_registry_tests.ipynb #61b6e3d3
+from test_data_llama2c_tests import SMALL_PIECES, small_llama, write_llama2c, write_pieces
+from test_data_registry import TOY_ROWS, jsonl, place, toy
+
+
 # %% ../nbs/data/05_registry_tests.ipynb #ccbe4d52
-from soka.data.llama2c import Llama2c, _llama_of, _read_llama2c
+from soka.data.llama2c import _llama_of, _read_llama2c
 from soka.data.registry import data_path, _Entry, get_data, _MAKERS, _model_digest, REGISTRY, _rows_digest
 
 
@@ -13,54 +18,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
-TOY_ROWS = [{"q": f"{i} + 1?", "a": str(i + 1)} for i in range(5)]
-
-def toy(**kw):
-    "An entry of five rows."
-    e = _Entry("toy", "rows", "data/toy.jsonl", "someone/toy", "main", "train", None, REGISTRY["gsm8k"].files, ("q", "a"), 5, _rows_digest(TOY_ROWS, ("q", "a")), "MIT")
-    return e._replace(**kw)
-
-def jsonl(rows): return "".join(json.dumps(r) + "\n" for r in rows)
-
-@contextmanager
-def place(own=False, **entries):
-    "An empty cache, and an empty folder for SOKA_DATA if `own`; the toy beside the true entries."
-    d = Path(tempfile.mkdtemp())
-    (d/"own").mkdir()
-    with patch.dict(REGISTRY, {"toy": toy(), **entries}), patch.dict("os.environ", {"SOKA_CACHE": str(d/"cache"), "SOKA_DATA": str(d/"own") if own else ""}): yield d
-
 
 # %% ../nbs/data/05_registry_tests.ipynb #6633839f
-from soka.data.gguf import by_neighbours
-import struct
 import torch
-
-def write_llama2c(path, model, heads, positions, hidden=None):
-    "The inverse of `_read_llama2c`, for tests: a tied Llama as a .bin file, the MLP cut to `hidden`."
-    c, state = model.config, model.state_dict()
-    hidden, width = hidden or c.intermediate_size, c.hidden_size//heads
-    head = Llama2c(c.hidden_size, hidden, c.num_hidden_layers, heads, c.num_key_value_heads, c.vocab_size, positions)
-    cut = lambda n, W: W[:, :hidden] if "down_proj" in n else W[:hidden] if ".mlp." in n else by_neighbours(W, width) if ".q_proj" in n or ".k_proj" in n else W
-    kinds = ["input_layernorm", *(f"self_attn.{n}_proj" for n in "qkvo"), "post_attention_layernorm", *(f"mlp.{n}_proj" for n in ("gate", "down", "up"))]
-    order = ["model.embed_tokens", *(f"model.layers.{i}.{k}" for k in kinds for i in range(c.num_hidden_layers)), "model.norm"]
-    parts = [cut(n, state[f"{n}.weight"]).contiguous().numpy().tobytes() for n in order]
-    path.write_bytes(struct.pack("<7i", *head) + b"".join(parts) + bytes(4*positions*width))
-    return head
-
-def small_llama(seed=0, hidden=20):
-    from transformers import LlamaConfig, LlamaForCausalLM
-    torch.manual_seed(seed)
-    return LlamaForCausalLM(LlamaConfig(hidden_size=32, intermediate_size=hidden, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, vocab_size=40,
-                                        max_position_embeddings=64, tie_word_embeddings=True, rms_norm_eps=1e-5)).eval()
-
-
-# %% ../nbs/data/05_registry_tests.ipynb #3ced230c
-def write_pieces(path, pieces):
-    "A tokenizer file of llama2.c, for tests."
-    spelled = [f"\n{p}\n" if p in ("<s>", "</s>") else p.replace("▁", " ") for p in pieces]
-    path.write_bytes(struct.pack("<I", max(map(len, spelled))) + b"".join(struct.pack("<fI", -float(i), len(b := s.encode())) + b for i, s in enumerate(spelled)))
-
-SMALL_PIECES = ["<unk>", "<s>", "</s>", *(f"<0x{i:02X}>" for i in range(256)), "▁t", "he", "▁the", "at", "▁", "t", "h", "e", "a"]
 
 
 # %% ../nbs/data/05_registry_tests.ipynb #fa2a77f9

@@ -2,6 +2,10 @@
 
 import pytest
 
+# %% ../nbs/method/06_apply_tests.ipynb #a5fcfcc7
+from test_method_apply import gradients, leaves, peak_of_own
+
+
 # %% ../nbs/method/06_apply_tests.ipynb #177a8074
 from soka.method.apply import kron_change, kron_linear
 from soka.method.shape import balanced_shape, candidate_shapes, check_shape, divisors, kron_sum, KronShape, rearrange, unrearrange
@@ -10,54 +14,9 @@ from soka.method.shape import balanced_shape, candidate_shapes, check_shape, div
 # %% ../nbs/method/06_apply_tests.ipynb #d782cc81
 import torch
 
-def gradients(f, *inputs):
-    "Output of `f` and the gradients of its inputs for a fixed output gradient."
-    y = f(*inputs)
-    return y, *torch.autograd.grad(y, inputs, torch.linspace(-1, 1, y.numel(), dtype=y.dtype).reshape(y.shape))
-
-def leaves(*shapes, dtype=torch.float64):
-    "Random tensors that require a gradient."
-    return [torch.randn(s, dtype=dtype, requires_grad=True) for s in shapes]
-
 
 # %% ../nbs/method/06_apply_tests.ipynb #a3d7b3b9
-import weakref
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-
-class PeakBytes(TorchDispatchMode):
-    "Largest number of bytes alive at once in tensors made while the mode is on."
-    def __init__(self):
-        super().__init__()
-        self.live = self.peak = 0
-        self.known = set()
-
-    def free(self, key, n):
-        self.live -= n
-        self.known.discard(key)
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        for t in out if isinstance(out, (tuple, list)) else [out]:
-            if not isinstance(t, torch.Tensor): continue
-            s = t.untyped_storage()
-            if s._cdata in self.known or any(isinstance(a, torch.Tensor) and a.untyped_storage()._cdata == s._cdata for a in args): continue
-            self.known.add(s._cdata)
-            self.live, n = self.live + s.nbytes(), s.nbytes()
-            self.peak = max(self.peak, self.live)
-            weakref.finalize(s, self.free, s._cdata, n)
-        return out
-
-
-# %% ../nbs/method/06_apply_tests.ipynb #ca538d7a
-def peak_of_own(s, r, T, order):
-    "Peak of a forward and of its backward pass, in units of the layer's own input plus output for `T` tokens."
-    x, U, V = leaves((T, s.in_features), (r, s.m1, s.n1), (r, s.m2, s.n2), dtype=torch.float32)
-    own = 4*T*(s.in_features + s.out_features)
-    with PeakBytes() as forward: y = kron_linear(x, U, V, order)
-    g = torch.ones_like(y)
-    with PeakBytes() as backward: y.backward(g)
-    return forward.peak/own, backward.peak/own
 
 
 # %% ../nbs/method/06_apply_tests.ipynb #f2e0dd81

@@ -31,7 +31,6 @@ def best(layers, budget, caps):
 
 
 # %% ../nbs/method/05_budget_tests.ipynb #0bba691e
-from fractions import Fraction
 from math import ceil, floor
 from soka.method.budget import _blocks_of, _by_kind, _water_level
 

@@ -2,8 +2,12 @@
 
 import pytest
 
+# %% ../nbs/method/10_kernels_tests.ipynb #1acba4d2
+from test_method_kernels import case, change, child, compile_all, error, errors, per_token, through_kernels, where
+
+
 # %% ../nbs/method/10_kernels_tests.ipynb #3a1ae41a
-from soka.method.kernels import fits, fused_factor_grads, fused_forward, fused_input_grad, HAS_TRITON, INTERPRETED, _SHARED_BOUND, tile_fits
+from soka.method.kernels import fits, fused_factor_grads, fused_forward, fused_input_grad, _SHARED_BOUND, tile_fits
 
 
 # %% ../nbs/method/10_kernels_tests.ipynb #97a45c47
@@ -11,47 +15,10 @@ import pytest
 import torch
 from soka.method.shape import kron_sum
 
-def where():
-    "Device and dtypes that the kernels run in here."
-    if torch.cuda.is_available(): return "cuda", (torch.bfloat16, torch.float16)
-    if INTERPRETED: return "cpu", (torch.float32, torch.bfloat16)
-    return "cpu", ()
-
-def error(got, want): return float((got.double() - want).norm()/want.norm())
-
-
-# %% ../nbs/method/10_kernels_tests.ipynb #8cbb015e
-def case(shape, r, T, dtype, device, seed=0):
-    "Random x, U, V, g and base of one layer."
-    (m1, n1, m2, n2), gen = shape, torch.Generator().manual_seed(seed)
-    sizes = (T, n1*n2), (r, m1, n1), (r, m2, n2), (T, m1*m2), (T, m1*m2)
-    return [torch.randn(s, generator=gen).to(device, dtype) for s in sizes]
-
-def errors(shape, r, T, dtype, device):
-    "Relative errors of output, output with base, and the three gradients against the dense product in float64."
-    x, U, V, g, base = case(shape, r, T, dtype, device)
-    X, Ud, Vd, G, B = (t.double() for t in (x, U, V, g, base))
-    leaf = [t.requires_grad_() for t in (X, Ud, Vd)]
-    want = leaf[0] @ kron_sum(leaf[1], None, leaf[2]).T
-    grads = torch.autograd.grad(want, leaf, G)
-    got = fused_forward(x, U, V), fused_forward(x, U, V, base), fused_input_grad(g, U, V), *fused_factor_grads(g, x, U, V)
-    return [error(a, b) for a, b in zip(got, (want.detach(), want.detach() + B, *grads))]
-
 
 # %% ../nbs/method/10_kernels_tests.ipynb #fed4bcea
 from unittest.mock import patch
 from soka.method import apply as kron
-
-def through_kernels():
-    "A context in which `kron_change` and `kron_linear` use the kernels, on a CPU too."
-    from soka.method import kernels
-    return patch.object(kron, "_kernels", lambda x, shape, order: kernels)
-
-def change(device, dtype, start, base):
-    "Inputs of `kron_change`: x, dU, dV, U0 (or None), V0, base (or None); factors in float32."
-    x, dU, dV, _, y = case((12, 20, 24, 17), 2, 6, dtype, device)
-    _, U0, V0, _, _ = case((12, 20, 24, 17), 2, 6, torch.float32, device, 1)
-    return x.reshape(2, 3, -1), dU.float(), dV.float(), U0 if start else None, V0, y.reshape(2, 3, -1) if base else None
 
 
 # %% ../nbs/method/10_kernels_tests.ipynb #bf57d554
@@ -64,63 +31,11 @@ def results(inputs, delta):
 
 
 # %% ../nbs/method/10_kernels_tests.ipynb #0287d278
-import os
-import subprocess
 import sys
 from pathlib import Path
 import soka
 sys.path.append(str(Path(soka.__file__).parents[1]/"bench"))
-from compiled import Compiled, compiled
-
-def child(code, *args, **env):
-    "What `code` prints in a process of its own."
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | env
-    run = subprocess.run([sys.executable, "-W", "ignore", "-c", code, *args], env=env, capture_output=True, text=True)
-    assert not run.returncode, run.stderr[-2000:]
-    return run.stdout.splitlines()
-
-
-# %% ../nbs/method/10_kernels_tests.ipynb #3d7a51fd
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-
-def storage(t): return t.untyped_storage()._cdata
-def size(t): return min(t.nbytes, t.untyped_storage().nbytes())  # an expanded tensor is read once
-
-class Bytes(TorchDispatchMode):
-    "Bytes of inputs and outputs of every operation that is not a view."
-    total = 0
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        ins, outs = ([t for t in tree_leaves(a) if isinstance(t, torch.Tensor)] for a in ((args, kwargs), out))
-        known = {storage(t) for t in ins}
-        if any(storage(t) not in known for t in outs) and "empty" not in str(func): self.total += sum(map(size, ins + outs))
-        return out
-
-
-# %% ../nbs/method/10_kernels_tests.ipynb #d6901dc3
-def traffic(shape, r, fused, T):
-    "Bytes of a layer's adapter in bfloat16, forward with the addition and backward."
-    from soka.method import kernels
-    (x, dU, dV, g, base), (_, U0, V0, _, _) = (case(shape, r, T, torch.bfloat16, where()[0], i) for i in range(2))
-    leaf = [t.requires_grad_() for t in (x, dU, dV)]
-    with patch.object(kron, "_kernels", lambda *a: kernels if fused else None):
-        with Bytes() as forward: y = kron.kron_change(*leaf, U0, V0, base=base)
-        with Bytes() as backward: y.backward(g)
-    return forward.total, backward.total
-
-def per_token(*args):
-    "Bytes per token: what factors and their gradients move cancels."
-    return [(b - a)/4 for a, b in zip(traffic(*args, 8), traffic(*args, 12))]
-
-
-# %% ../nbs/method/10_kernels_tests.ipynb #abdf9793
-import json
-
-def compile_all(*jobs):
-    "What `compiled` says of each job in a process of its own, where Triton compiles; none without Triton."
-    if not HAS_TRITON: return []
-    return [Compiled(*json.loads(line)) for line in child("import compiled; compiled.main()", json.dumps(jobs), TRITON_INTERPRET="0")]
+from compiled import compiled
 
 
 # %% ../nbs/method/10_kernels_tests.ipynb #3fefae76

@@ -22,7 +22,7 @@ def folder_of(model, **kw):
 
 # %% ../nbs/share/05_extract.ipynb #55a13d66
 def test_budget_brings_the_logits_closer():
-    from soka.share.inspect import overall_error
+    from soka.adapter.fit import overall_error
     noisy, gen = llama(), torch.Generator().manual_seed(2)
     for p in noisy.model.layers.parameters():
         if p.ndim == 2: p.data += 0.01*torch.randn(p.shape, generator=gen)

@@ -2,6 +2,11 @@
 
 import pytest
 
+# %% ../nbs/share/07_memory_tests.ipynb #26bb59e6
+from test_share_extract import SMALL
+from test_share_plan import saved
+
+
 # %% ../nbs/share/07_memory_tests.ipynb #74a7e269
 from soka.share.memory import _base_bytes, largest_batch, memory, memory_table, parse_size
 from soka.share.plan import _plan_checkpoint
@@ -10,13 +15,6 @@ from soka.weights.checkpoint import Checkpoint, open_checkpoint, read_weight
 
 # %% ../nbs/share/07_memory_tests.ipynb #acf67b16
 import tempfile
-
-SMALL = dict(vocab_size=64, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2)
-def saved(model, **kw):
-    "The folder of a saved model."
-    folder = tempfile.mkdtemp()
-    model.save_pretrained(folder, **kw)
-    return folder
 
 
 # %% ../nbs/share/07_memory_tests.ipynb #6bf6f4d7
@@ -28,7 +26,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 from soka.method.plan import read_plan
 from soka.data.bases import base_path
 from soka.train.config import TrainConfig
-from soka.train.build import _build_model, _first_batches
+from soka.train.build import _build_model
 
 class Alive(TorchDispatchMode):
     "Bytes of all tensors made inside that are still there, and the most there were."

@@ -2,6 +2,10 @@
 
 import pytest
 
+# %% ../nbs/share/06_plan_tests.ipynb #159fc88a
+from test_share_plan import SMALL, saved
+
+
 # %% ../nbs/share/06_plan_tests.ipynb #fa107651
 from soka.share.plan import _as_stored, _plan_checkpoint, plan_rows, plan_table, _plans_by_gradients, train_plan
 from soka.weights.checkpoint import open_checkpoint, read_weight
@@ -9,13 +13,6 @@ from soka.weights.checkpoint import open_checkpoint, read_weight
 
 # %% ../nbs/share/06_plan_tests.ipynb #651a4e15
 import tempfile
-
-SMALL = dict(vocab_size=64, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2)
-def saved(model, **kw):
-    "The folder of a saved model."
-    folder = tempfile.mkdtemp()
-    model.save_pretrained(folder, **kw)
-    return folder
 
 
 # %% ../nbs/share/06_plan_tests.ipynb #46b26f4f

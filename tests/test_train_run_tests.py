@@ -2,6 +2,10 @@
 
 import pytest
 
+# %% ../nbs/train/10_run_tests.ipynb #588509dd
+from test_train_run import Stop, run, tiny
+
+
 # %% ../nbs/train/10_run_tests.ipynb #063520fe
 from soka.data.bases import model_path
 from soka.plots import plot_run, rank_grid
@@ -10,30 +14,13 @@ from soka.train.card import _load_code, nll_words
 from soka.train.config import _make_config, read_recipe, _SCHEDULERS, TrainConfig
 from soka.train.output import _check_marks, check_output, read_record, write_record
 from soka.train.record import _layer_ranks, _left_out, _linear_work
-from soka.train.run import load_run, _start_words, train
+from soka.train.run import load_run, _start_words
 from soka.train.trainer import _log_line
 
 
 # %% ../nbs/train/10_run_tests.ipynb #4285569a
-import contextlib
-import io
 import tempfile
 from pathlib import Path
-from transformers import TrainerCallback
-
-def run(config, callbacks=()):
-    "`train` without its lines."
-    with contextlib.redirect_stdout(io.StringIO()): return train(config, callbacks)
-
-def tiny(**settings):
-    "A run of four steps on forty word problems."
-    small = dict(data_rows=40, eval_rows=8, max_steps=4, batch_size=4, save_steps=2, eval_steps=2, logging_steps=1, threads=1, gradient_batches=2, dtype="float32", budget=6000)
-    return TrainConfig(**{**small, "output_dir": str(Path(tempfile.mkdtemp())/"run"), **settings})
-
-class Stop(TrainerCallback):
-    "An interruption after the third step."
-    def on_step_end(self, args, state, control, **kw):
-        if state.global_step == 3: raise KeyboardInterrupt
 
 
 # %% ../nbs/train/10_run_tests.ipynb #be595814

@@ -2,6 +2,10 @@
 
 import pytest
 
+# %% ../nbs/train/05_safety_tests.ipynb #713a7451
+from test_train_safety import runs
+
+
 # %% ../nbs/train/05_safety_tests.ipynb #acf0d032
 from soka.train.checkpoints import _checkpoints, _last_checkpoint, _one_run
 from soka.train.safety import _check_room, _Guard, Interrupted, _stop_signals, _WholeLog
@@ -16,102 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from functools import cache
 from pathlib import Path
-
-SERVER = """
-import json, os, signal, sys
-import torch
-from soka.train import TrainConfig, train
-torch.set_num_threads(1)
-log = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-KINDS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree")
-
-def strike(folder, n, signum):
-    done = 0
-    def hook(kind, args):
-        nonlocal done
-        if kind in KINDS and str(args[0]).startswith(folder):
-            done += 1
-            if done == n: os.kill(os.getpid(), signum)
-    sys.addaudithook(hook)
-    return lambda: done
-
-for line in sys.stdin:
-    settings, n, signum = json.loads(line)
-    read, write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.dup2(log, 1); os.dup2(log, 2)
-        count, code = strike(settings["output_dir"], n, signum), 1
-        try:
-            train(TrainConfig(**settings))
-            code = 0
-        except BaseException as e:
-            code = getattr(e, "code", 1)
-            print(type(e).__name__, e, flush=True)
-        os.write(write, json.dumps(count()).encode())
-        os._exit(code)
-    os.close(write)
-    print(pid, flush=True)
-    status = os.waitpid(pid, 0)[1]
-    print(json.dumps([os.waitstatus_to_exitcode(status), json.loads(os.read(read, 99) or b"0")]), flush=True)
-    os.close(read)
-"""
-
-
-# %% ../nbs/train/05_safety_tests.ipynb #8967815e
-class Runs:
-    "Starts runs in processes of their own, one at a time."
-    def __init__(self):
-        self.held = tempfile.TemporaryDirectory()
-        self.folder = Path(self.held.name)
-        (self.folder/"server.py").write_text(SERVER)
-        env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "TOKENIZERS_PARALLELISM": "false"}
-        self.server = subprocess.Popen([sys.executable, self.folder/"server.py", self.folder/"log"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
-
-    def start(self, name, die_at=0, by=signal.SIGKILL, **settings):
-        "Begin or go on with the run `name`, which gets the signal `by` at a file operation; its process number."
-        small = dict(data_rows=24, eval_rows=4, max_steps=6, batch_size=4, save_steps=1, eval_steps=3, logging_steps=2, threads=1, dtype="float32", r=1, shape="low-rank",
-                     target_modules=["q_proj", "up_proj"], dropout=0.1, output_dir=str(self.folder/name))
-        print(json.dumps([{**small, **settings}, die_at, by]), file=self.server.stdin, flush=True)
-        return int(self.server.stdout.readline())
-
-    def wait(self):
-        "Exit code and file operations of the run at hand."
-        return json.loads(self.server.stdout.readline())
-
-    def strike(self, pid, after):
-        "Kill the run at hand after so many seconds, if it has not finished; its exit code."
-        time.sleep(after)
-        with contextlib.suppress(ProcessLookupError): os.kill(pid, signal.SIGKILL)
-        return self.wait()[0]
-
-    def run(self, name, **kw):
-        self.start(name, **kw)
-        return self.wait()
-
-    def log(self): return (self.folder/"log").read_text()
-
-    def result(self, name):
-        "What must not depend on interruptions: adapter, losses, evaluations."
-        record = json.loads((self.folder/name/"run.json").read_text())
-        assert record["status"] == "finished"
-        return (self.folder/name/"adapter"/"adapter_model.safetensors").read_bytes(), record["log"], record["eval"]
-
-    def wait_for(self, path):
-        "Wait until a file of the run at hand exists."
-        while not (self.folder/path).exists(): time.sleep(0.001)
-
-
-# %% ../nbs/train/05_safety_tests.ipynb #1ca5a2b0
-@cache
-def runs():
-    "One server for all tests, with an uninterrupted run `whole`; it ends with this process."
-    made = Runs()
-    code, made.operations = made.run("whole")
-    assert code == 0, made.log()
-    return made
 
 
 # %% ../nbs/train/05_safety_tests.ipynb #b273346f

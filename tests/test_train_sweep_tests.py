@@ -7,7 +7,6 @@ from soka.train.sweep import _check_sweep, _group_results, _make_arms, _plot_swe
 # %% ../nbs/train/13_sweep_tests.ipynb #cff39f53
 import contextlib, io, json, tempfile
 from pathlib import Path
-from soka.train.config import TrainConfig
 from soka.train.run import train
 
 def tiny(**kw):

@@ -26,6 +26,7 @@ from ..weights.backend import base_weight, output_layer, supported
 from ..weights.checkpoint import Checkpoint, open_checkpoint, read_weight
 from ..weights.clip import store
 from ..weights.loading import load_whole
+from ..settings import check_choice
 from ..weights.quant import dense_weight, keep_cpu_weights, kind, QUANT_TYPES, quantize_linear
 
 # %% auto #0
@@ -163,7 +164,7 @@ def _check_residual(config:SoKAConfig, iterations:int, step:float, quant_type:st
     if not isinstance(iterations, int) or iterations < 1:
         raise ValueError(f"iterations must be an integer of at least 1, got {iterations!r}")
     if not 0 < step: raise ValueError(f"step must be above 0, got {step}")
-    if quant_type not in QUANT_TYPES: raise ValueError(f"quant_type must be one of {', '.join(map(repr, QUANT_TYPES))}, got {quant_type!r}")
+    check_choice("quant_type", quant_type, QUANT_TYPES)
 
 def quantize_residual(
     model:nn.Module|str|Path,       # float model, changed; a quantized one, with `weights`; or hub id, folder or "base"

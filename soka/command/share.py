@@ -17,7 +17,8 @@ from ..data.registry import find_data, find_entry, get_data, REGISTRY
 from ..share.extract import extract, update_table
 from ..share.forms import export_delta, export_residual, form_text
 from ..share.gguf import export_gguf
-from ..share.inspect import check_new_folder, inspect_adapter, inspect_text, overall_error
+from ..adapter.fit import overall_error
+from ..share.inspect import check_new_folder, inspect_adapter, inspect_text
 from ..share.lora import export_lora, lora_table
 from ..share.merge import merge
 from ..train.build import soka_config

@@ -19,7 +19,8 @@ from ..method.change import start_factors
 from ..method.kpsvd import KPSVD
 from ..method.plan import write_plan
 from ..method.shape import KronShape
-from .inspect import _layer_table, make_folder, overall_error, _write_adapter
+from ..adapter.fit import overall_error
+from .inspect import _layer_table, make_folder, _write_adapter
 from ..weights.backend import base_features
 from ..weights.checkpoint import Checkpoint, open_checkpoint, read_weight
 

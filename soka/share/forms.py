@@ -14,8 +14,9 @@ from torch import Tensor
 from ..adapter.base import stored_weights
 from ..adapter.files import new_tensors, read_weights
 from ..method.shape import kron_sum
+from ..adapter.fit import overall_error
 from .inspect import (_AdapterFiles, check_new_folder, _extra_tensors, _Factors, _kron_gap, _kron_norm, _layer_factors,
-                                _open_adapter, overall_error, _write_adapter)
+                                 _open_adapter, _write_adapter)
 from ..weights.checkpoint import Checkpoint, open_checkpoint, read_weight, tensor_name
 from ..weights.fingerprint import compare_weight, parse_fingerprint, weight_fingerprint
 

@@ -90,7 +90,7 @@ def _open_base(a:_AdapterFiles, base:str|None)->Any:
         raise ValueError(f"base must be one of {', '.join(_ARCHITECTURES)} for llama.cpp, got {kind} in {name!r}")
     return model
 
-def _write_adapter(arch:str, tensors:dict[str, Tensor], out:Path)->None:
+def _write_adapter_file(arch:str, tensors:dict[str, Tensor], out:Path)->None:
     "Write a GGUF file of the kind adapter."
     gguf, part = _gguf_package(), f"{out}.part"
     w = gguf.GGUFWriter(part, arch)
@@ -125,5 +125,5 @@ def export_gguf(
         rows.append(_LoRARow(n, a.plan[n].shape, a.plan[n].r, len(A), A.numel() + B.numel(), _kron_norm(*f.terms), error))
         if len(A): tensors |= {f"{names[n]}.lora_a": A, f"{names[n]}.lora_b": B}
     if not tensors: raise ValueError(f"adapter must change a layer to be exported, got no change in {len(rows)} layers of {str(adapter)!r}")
-    _write_adapter(_ARCHITECTURES[model.config.model_type], tensors, path)
+    _write_adapter_file(_ARCHITECTURES[model.config.model_type], tensors, path)
     return rows

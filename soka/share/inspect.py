@@ -21,7 +21,7 @@ from ..settings import check_value, read_json
 from ..train.output import read_record
 
 # %% auto #0
-__all__ = ['check_adapter', 'inspect_adapter', 'inspect_text', 'make_folder', 'check_new_folder', 'overall_error']
+__all__ = ['check_adapter', 'inspect_adapter', 'inspect_text', 'make_folder', 'check_new_folder']
 
 # %% ../../nbs/share/01_inspect.ipynb #3dbd3885
 def _adapter_folder(folder:str|Path)->Path:
@@ -211,10 +211,3 @@ def _write_adapter(tensors:dict[str, Tensor], config:PeftConfig, out:Path)->None
     "Write the two files of an adapter."
     save_file(tensors, out/WEIGHTS, metadata={"format": "pt"})
     config.save_pretrained(str(out))
-
-def overall_error(
-    rows:Sequence[Any],   # each with a `norm` and an `error` as a share of it
-)->float:                 # at least 0
-    "Norm of all errors as a share of the norm of the whole change."
-    total = sum(r.norm**2 for r in rows)
-    return (sum((r.error*r.norm)**2 for r in rows)/total)**0.5 if total else 0.

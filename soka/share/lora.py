@@ -13,8 +13,9 @@ from peft import LoraConfig
 from torch import Tensor
 from ..method.apply import kron_linear
 from ..method.shape import kron_sum, KronShape
-from .inspect import (_AdapterFiles, check_new_folder, _extra_tensors, _Factors, _kron_norm, _layer_factors, _layer_table,
-                                _open_adapter, overall_error, _write_adapter)
+from ..adapter.fit import overall_error
+from .inspect import (_AdapterFiles, check_new_folder, _extra_tensors, _Factors, _kron_norm, _layer_factors,
+                                 _layer_table, _open_adapter, _write_adapter)
 
 # %% auto #0
 __all__ = ['lora_table', 'export_lora']
