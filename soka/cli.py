@@ -4,21 +4,14 @@
 
 # %% ../nbs/cli.ipynb #977886a3
 from __future__ import annotations
-import argparse, logging, sys
+import argparse, logging, os, sys
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)   # on import it reports an optional kernel that is missing
 from collections.abc import Sequence
 from difflib import get_close_matches
-import torch.distributed as dist
 from . import __version__
-from .command.demo import commands as demo_commands
-from .command.flags import OneLineParser, add_settings, one_line, quiet
-from .command.plan import commands as plan_commands
-from .command.scores import commands as score_commands
-from .command.share import commands as share_commands
-from .command.train import commands as train_commands
+from .command.flags import OneLineParser, add_settings, one_line
+from .command.parsers import add_commands, run_command
 from .train.config import TrainConfig
-from .train.process import main_process
-from .train.safety import Interrupted
 
 # %% auto #0
 __all__ = ['parse', 'main']
@@ -32,12 +25,12 @@ def _make_parser()->argparse.ArgumentParser:
     parser = OneLineParser(prog="soka", description=about, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"soka {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    def command(name, run, groups=(), extra=(), given=None, many=False):
-        p = commands.add_parser(name, help=run.__doc__, description=run.__doc__, parents=[common], allow_abbrev=False)
+    def command(name, module, does, door=lambda args: None, groups=(), extra=(), given=None, many=False):
+        p = commands.add_parser(name, help=does, description=does, parents=[common], allow_abbrev=False)
         add_settings(p, groups, extra, given, many=many)
-        p.set_defaults(run_command=run)
+        p.set_defaults(door=door, does=(name, module))
         return p
-    for add in (train_commands, plan_commands, share_commands, score_commands, demo_commands): add(command)
+    add_commands(command)
     return parser
 
 def parse(argv:Sequence[str]|None)->argparse.Namespace:
@@ -49,22 +42,25 @@ def parse(argv:Sequence[str]|None)->argparse.Namespace:
     near = get_close_matches(unknown[0].lstrip("-").replace("-", "_"), settings, 1, 0.5)
     parser.error(f"unknown argument {unknown[0]}" + "".join(f"; did you mean --{n}?" for n in near))
 
+def _end_processes()->None:
+    "Let the threads of a group of processes end before Python does."
+    dist = sys.modules.get("torch.distributed")
+    if dist and dist.is_available() and dist.is_initialized(): dist.destroy_process_group()
+
 def main(
     argv:Sequence[str]|None=None,  # arguments; None for those of the process
 )->int:                            # exit code: 0, 2 after an error, 130 or 143 when stopped by a signal
     "The `soka` command."
     args = parse(argv)
-    if not args.debug: quiet()
-    try: args.run_command(args)
-    except Interrupted as e:
-        if main_process(): print(f"soka: {e}", file=sys.stderr)
-        return e.code
-    except KeyboardInterrupt: return 130
+    try: run_command(args)
+    except KeyboardInterrupt as e:   # a run that stopped with a checkpoint says so, and which signal asked for it
+        if str(e) and int(os.environ.get("RANK", 0)) == 0: print(f"soka: {e}", file=sys.stderr)
+        return getattr(e, "code", 130)
     except Exception as e:
         if args.debug: raise
         print(f"soka: error: {one_line(str(e)) or type(e).__name__}", file=sys.stderr)
         return 2
-    if dist.is_available() and dist.is_initialized(): dist.destroy_process_group()   # its threads must end before Python does
+    _end_processes()
     return 0
 
 if __name__ == "__main__" and "__file__" in globals(): sys.exit(main())   # python -m soka.cli, and not this cell in a notebook

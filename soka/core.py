@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import Any, cast
 import torch
 from torch import nn, Tensor
-from .method.change import decompose, from_changes, KronTerms, MODES, SOURCES
+from .method.change import decompose, from_changes, KronTerms
+from .method.settings import MODES, SOURCES
 from .method.kpsvd import KPSVD
 from .method.shape import check_shape
 from .settings import check_choice

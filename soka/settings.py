@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['Count', 'CountOrZero', 'Seed', 'Positive', 'NotNegative', 'Part', 'Share', 'Line', 'Name', 'Names', 'ModulesOrNone',
-           'Modules', 'Words', 'Shape', 'check_regex', 'shown', 'check_value', 'kinds', 'check_fields', 'check_choice',
-           'check_names', 'make', 'setting', 'parse_yaml', 'read_text', 'read_yaml', 'parse_json', 'read_json',
-           'to_json']
+           'Modules', 'Words', 'Shape', 'FILE_ENDS', 'check_regex', 'shown', 'check_value', 'kinds', 'check_fields',
+           'check_choice', 'check_names', 'make', 'setting', 'parse_yaml', 'read_text', 'read_yaml', 'parse_json',
+           'read_json', 'to_json', 'parse_size']
 
 # %% ../nbs/settings.ipynb #512ea89a
 import json
@@ -211,6 +211,7 @@ def parse_yaml(text:str)->Any:
 
 # %% ../nbs/settings.ipynb #ef80eda8
 _MOST_BYTES = 1_000_000   # of a recipe
+FILE_ENDS = (".json", ".jsonl", ".csv", ".json.gz", ".jsonl.gz", ".csv.gz")
 
 def read_text(
     path:str|Path,       # file
@@ -265,3 +266,14 @@ def to_json(
         if isinstance(v, (list, tuple)): return [plain(x) for x in v]
         return None if isinstance(v, float) and not math.isfinite(v) else v
     return json.dumps(plain(value), indent=indent, allow_nan=False)
+
+# %% ../nbs/settings.ipynb #5a1e0003
+_UNITS = {"GB": 10**9, "GiB": 2**30, "MB": 10**6, "MiB": 2**20}
+
+def parse_size(
+    text:str,   # as 24GB or 24 GiB
+)->int:         # bytes
+    "A size with its unit as a number of bytes."
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*(GB|GiB|MB|MiB)", text.strip(), re.ASCII)
+    if not found: raise ValueError(f"gpu must be a size as 24GB or 24GiB, got {shown(text)}")
+    return int(float(found[1])*_UNITS[found[2]])

@@ -8,7 +8,8 @@ from test_cli import silent, tiny_run
 
 # %% ../nbs/cli_tests.ipynb #1df5f05c
 from soka.cli import main
-from soka.command.demo import _demo_config, _in_fresh_process
+from soka.command.demo import _in_fresh_process
+from soka.command.parsers import _demo_config
 from soka.command.scores import _evaluate_run
 from soka.command.train import _without_folder
 from soka.share.merge import merge
@@ -457,6 +458,10 @@ threads: 1 | null
             missing = "no_such" in line
             assert key in text and (shown(value[key]) in text or missing and "no_such.json" in text), (line, text)
             assert not out.exists() and not Path(str(out) + "-sweep").exists(), line
+    for _, line in lines(BAD):      # the same as flags: what is meant as a list or a table is no text
+        key, value = line.split(": ", 1)
+        if not isinstance(parse_yaml(line)[key], (list, dict)) or key == "data_name": continue
+        assert key in refused("train", f"--{key}", value, *(() if key == "output_dir" else ("--output_dir", out))), line
     for _, line in lines(GOOD):
         recipe.write_text(line)
         assert read_recipe(recipe), line
@@ -486,6 +491,36 @@ threads: 1 | null
             text = refused("compare", recipe)
             assert (shown(value) in text or "target_rank" in text) and (key in text or "model" in text), (path, value, text)
     assert not out.exists()
+
+
+# %% ../nbs/cli_tests.ipynb #d00a0002
+def test_the_door_imports_nothing_large():
+    import subprocess, sys
+    folder = Path(tempfile.mkdtemp())
+    (folder/"bad.yaml").write_text("energy: 7.")
+    (folder/"list.yaml").write_text("data: [1, 2]")
+    (folder/"lora.yaml").write_text("method: lora")
+    out = str(folder/"out")
+    cases = [["train", str(folder/"bad.yaml")], ["train", str(folder/"list.yaml")], ["train", "no.yaml"], ["train", str(folder/"lora.yaml")], ["train", "--energy", "7."], ["train", "--enrgy", "1"],
+             ["train", "--data", "no.jsonl", "--output_dir", out], ["train", "--data", "no.csv", "--output_dir", out], ["train", "--data", "no such data", "--output_dir", out],
+             ["train", "--model", "../no/base", "--output_dir", out], ["train", "--model", "no.gguf", "--output_dir", out], ["train", "--plan", "no.json", "--output_dir", out],
+             ["train", "--source", "update", "--output_dir", out], ["train", "--mode", "residual", "--dropout", "0.1"], ["train", "--mode", "residual", "--source", "zero"],
+             ["sweep", "--energy", "0.9", "7.", "--output_dir", out], ["sweep", str(folder/"bad.yaml")], ["plan", "base", "--budget", "0%"], ["plan", "base", "--gpu", "24 apples"], ["plan", "a", "b"],
+             ["plan", "--method", "lora", "--r", "1"], ["demo", "--quantize", "nf5"], ["eval", "base", "--quantize", "nf5"], ["extract", "--base", "a", "--tuned", "b", "--out", out, "--r", "0"],
+             ["export", "a", "b", "--to", "loar"], ["data", "fetch"], ["compare", "c.yaml", "--part", "one"], ["train", "--help"], ["--version"], ["--help"]]
+    code = f"""
+import contextlib, io, sys
+from soka.cli import main
+for argv in {cases!r}:
+    with contextlib.redirect_stderr(io.StringIO()) as err, contextlib.redirect_stdout(io.StringIO()):
+        try: code = main(argv)
+        except SystemExit as e: code = e.code
+    assert code == (0 if argv[-1].startswith("--") else 2), (argv, code, err.getvalue())
+    large = {{"torch", "transformers", "peft", "datasets", "accelerate", "matplotlib", "numpy"}} & set(sys.modules)
+    assert not large, (argv, large, err.getvalue())
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=folder)
+    assert not Path(out).exists()
 
 
 # %% ../nbs/cli_tests.ipynb #4a0f291d

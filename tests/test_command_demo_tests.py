@@ -3,7 +3,8 @@
 import pytest
 
 # %% ../nbs/command/03_demo_tests.ipynb #e381e6db
-from soka.command.demo import _demo, _demo_config
+from soka.command.demo import demo
+from soka.command.parsers import _demo_config
 
 
 # %% ../nbs/command/03_demo_tests.ipynb #0b5fbb25
@@ -22,11 +23,11 @@ def test_demo():
     config = _demo_config(str(folder), data_rows=100, eval_rows=20, max_steps=3)
     (folder/"mine").mkdir(parents=True)
     out = io.StringIO()
-    with contextlib.redirect_stdout(out): scores = _demo(config)
+    with contextlib.redirect_stdout(out): scores = demo(config)
     assert scores["after"] == scores["reloaded"] and 0 <= scores["before"] <= 1 and "right answers before    0.0% of 20" in out.getvalue()
     with pytest.MonkeyPatch.context() as m, contextlib.redirect_stdout(io.StringIO()):
-        m.setitem(_demo.__globals__, "_in_fresh_process", lambda folder: {"exact_match": 0.5})
-        with pytest.raises(RuntimeError, match="the reloaded adapter must score as before saving, 0.0%, got 50.0%"): _demo(config)
+        m.setitem(demo.__globals__, "_in_fresh_process", lambda folder: {"exact_match": 0.5})
+        with pytest.raises(RuntimeError, match="the reloaded adapter must score as before saving, 0.0%, got 50.0%"): demo(config)
     assert json.loads((folder/"run.json").read_text())["exact_match"]["after"] == 0
     assert (folder/"mine").is_dir() and (folder/"adapter").is_dir()
 
@@ -48,5 +49,5 @@ def test_demo_removes_nothing():
         mine = "run.json must be JSON" if "run.json" in found else "output_dir must be unused or hold a run with its run.json"
         for change, text in ((dict(), mine), (dict(model="no such"), "model must be base")):
             with pytest.raises((ValueError, FileNotFoundError), match=text):
-                _demo(_demo_config(str(folder), data_rows=100, eval_rows=20, max_steps=3, **change))
+                demo(_demo_config(str(folder), data_rows=100, eval_rows=20, max_steps=3, **change))
             assert content(folder) == before

@@ -11,3 +11,8 @@ def test_read_flag():
     assert _read_flag("template", "Q: {instruction} [") == "Q: {instruction} [" and _read_flag("quantize", "none") == "none"
     with pytest.raises(TypeError, match="epochs must be a number above 0, at most 10..9, got 'many'"): _read_flag("epochs", "many")
     with pytest.raises(TypeError, match=r"r must be an integer from 1 to 10..9, got '\["): _read_flag("r", "[")
+    assert _read_flag("template", "{instruction}") == "{instruction}" and _read_flag("target_modules", "[qv]_proj") == "[qv]_proj"
+    for key, text in (("data", "[1, 2]"), ("data", "[]"), ("eval_data", "[1]"), ("columns", "[a]"), ("shape", "[1, 2]"), ("target_modules", "[1]"), ("rank_pattern", "[v]"),
+                      ("rank_pattern", "{v_proj: 2}"), ("plan", "[1]"), ("target_modules", "{a: b}")):
+        with pytest.raises((TypeError, ValueError), match=f"{key} must be"): _read_flag(key, text)
+    assert _read_flag("model", "[a]") == "[a]"   # no list may stand there

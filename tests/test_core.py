@@ -31,7 +31,7 @@ def test_output_against_the_dense_oracle():
 
 # %% ../nbs/core.ipynb #3732d634
 def test_modes_agree_in_output_and_gradient():
-    from soka.method.change import MODES
+    from soka.method.settings import MODES
     import copy
     import torch
     from torch import nn

@@ -4,7 +4,8 @@ import pytest
 
 # %% ../nbs/core_tests.ipynb #473fe907
 from soka.core import SoKALinear
-from soka.method.change import decompose, MODES
+from soka.method.change import decompose
+from soka.method.settings import MODES
 
 
 # %% ../nbs/core_tests.ipynb #1c870d74

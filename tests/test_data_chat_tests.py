@@ -78,7 +78,8 @@ def test_template_with_a_space_of_its_own():
 # %% ../nbs/data/09_chat_tests.ipynb #f98292df
 def test_refused_conversations():
     import pytest
-    from soka.data.encode import encode_rows, format_prompt
+    from soka.data.encode import encode_rows
+    from soka.data.prompt import format_prompt
     from soka.data.rows import load_rows
     t, good = chat_tokenizer(), ask("1+1?", "2")
     system = {"role": "system", "content": "Be brief."}

@@ -7,7 +7,8 @@ from test_data_encode import encode_naive, spaced_tokenizer, tiny_tokenizer
 
 
 # %% ../nbs/data/02_encode_tests.ipynb #f7153d76
-from soka.data.encode import check_tokenizer, Collator, DataReport, encode_rows, format_prompt, prompt_ids
+from soka.data.encode import check_tokenizer, Collator, DataReport, encode_rows, prompt_ids
+from soka.data.prompt import format_prompt
 from soka.data.rows import heldout_split, load_rows
 
 

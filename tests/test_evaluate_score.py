@@ -33,7 +33,8 @@ def test_answer_nll_does_not_depend_on_batches():
 # %% ../nbs/evaluate/01_score.ipynb #e67e8ab7
 def test_generation_matches_naive_loop():
     import torch
-    from soka.data.encode import format_prompt, prompt_ids
+    from soka.data.encode import prompt_ids
+    from soka.data.prompt import format_prompt
     from soka.data.problems import word_problems
     model, tok = load_base_pair()
     asked = [r["question"] for r in word_problems(4, 0, "test")]

@@ -3,7 +3,8 @@
 import pytest
 
 # %% ../nbs/method/05_budget_tests.ipynb #51ba8c09
-from soka.method.budget import allocate, deal, gain, _kind_of, parse_budget, _spread, _Turns
+from soka.method.budget import allocate, deal, gain, _kind_of, _spread, _Turns
+from soka.method.settings import parse_budget
 from soka.method.rank import Spectrum
 from soka.method.choose import choose_shape
 from soka.method.rank import elbow_rank, energy_rank, gavish_donoho_factor, gavish_donoho_rank, select_rank

@@ -8,7 +8,8 @@ from test_share_plan import saved
 
 
 # %% ../nbs/share/07_memory_tests.ipynb #74a7e269
-from soka.share.memory import _base_bytes, largest_batch, memory, memory_table, parse_size
+from soka.share.memory import _base_bytes, largest_batch, memory, memory_table
+from soka.settings import parse_size
 from soka.share.plan import _plan_checkpoint
 from soka.weights.checkpoint import Checkpoint, open_checkpoint, read_weight
 

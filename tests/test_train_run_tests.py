@@ -208,7 +208,7 @@ def test_gguf_base_trains_as_the_folder_does():
         assert one.record["log"][-1]["loss"] == pytest.approx(two.record["log"][-1]["loss"], rel=1e-2)      # the conversion rounds to bfloat16
         assert model_path(str(home/"small.gguf")).startswith(str(home/"cache"))
         (home/"cut.gguf").write_bytes((home/"small.gguf").read_bytes()[:3000])
-        for name, rule in (("cut", "a GGUF file must be whole"), ("none", "a GGUF base must be a file that exists")):
+        for name, rule in (("cut", "a GGUF file must be whole"), ("none", "model must be base, a hub id, a .gguf file or a folder")):
             with pytest.raises((ValueError, FileNotFoundError), match=rule): run(tiny(model=str(home/f"{name}.gguf")))
 
 

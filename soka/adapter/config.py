@@ -15,16 +15,13 @@ from peft.tuners.tuners_utils import BaseTuner
 from peft.utils import PeftType, register_peft_method
 from pydantic import AfterValidator, Field, InstanceOf
 from .files import _check_source, _PICKLE, weight_files, WEIGHTS
-from ..method.budget import parse_budget
-from ..method.change import MODES, SOURCES
-from ..method.plan import check_plan, read_plan, read_plan_file
-from ..settings import (check_fields, check_regex, Count, CountOrZero, Line, ModulesOrNone, Part, Positive, Seed, setting, Shape, Share,
-                           Words)
+from ..method.plan import check_table, read_plan_file
+from ..method.settings import AdapterSettings
+from ..settings import check_fields, check_regex, Count, CountOrZero, Line, ModulesOrNone, Part, Seed, Shape, Words
 from ..weights.fingerprint import parse_fingerprint
 
 # %% auto #0
-__all__ = ['add_peft_type', 'register_method', 'AdapterSettings', 'add_load_note', 'with_record', 'TargetSettings', 'SoKAConfig',
-           'read_config']
+__all__ = ['add_peft_type', 'register_method', 'add_load_note', 'with_record', 'TargetSettings', 'SoKAConfig', 'read_config']
 
 # %% ../../nbs/adapter/01_config.ipynb #db635c82
 def add_peft_type(
@@ -53,19 +50,7 @@ def register_method(
 _SOKA_TYPE = add_peft_type("SOKA")
 
 # %% ../../nbs/adapter/01_config.ipynb #ff475b61
-def _share_of_base(text:str)->str:
-    "A budget as a text; what a share comes to is known with the model."
-    parse_budget(text, 10**18)
-    return text
-
-_StartSource = Literal[(*SOURCES, None)]  # type: ignore[valid-type]
-_Mode = Literal[MODES]  # type: ignore[valid-type]
-_Matrix = Literal["weight", "gradient", "update"]
-_Criterion = Literal["both", "energy", "elbow"]
 _Bias = Literal["none", "all", "soka_only"]
-
-_Budget = Annotated[Union[Annotated[int, Field(ge=1, le=10**15)], Annotated[str, AfterValidator(_share_of_base)]],
-                    Field(description="a number of parameters, or a share of the base as 0.015%")]
 _Layers = Annotated[Union[CountOrZero, list[CountOrZero], tuple[CountOrZero, ...], set[CountOrZero], InstanceOf[range]],
                     Field(description="an integer of at least 0 or a list of such")]
 _Pattern = Annotated[str, Field(max_length=20_000), AfterValidator(check_regex)]
@@ -76,50 +61,12 @@ _Lines = Annotated[dict[str, Line], Field(description="a table of texts")]
 _Counts = Annotated[dict[str, Count], Field(description="a table from names to integers of at least 1")]
 _Shapes = Annotated[dict[str, Shape], Field(description="a table from names to shapes")]
 
-# %% ../../nbs/adapter/01_config.ipynb #0c32a053
-_PRESETS:dict[str, dict[str, Any]] = {"paper": dict(shape="balanced", source="weight", energy=0.9, criterion="both")}
-_Preset = Literal["paper"]
-
-@dataclass
-class AdapterSettings:
-    "What SoKA's config and the recipes of `soka train` have in common."
-    preset: Optional[_Preset] = setting(None, "adapter",
-        "paper: SoKA as published, that is shape balanced, source weight, energy 0.9, criterion both")
-    r: Optional[Count] = setting(None, "adapter", "terms per layer (lora, pissa: rank); null leaves it to budget or spectrum")
-    budget: Optional[_Budget] = setting(None, "adapter", "trained parameters over all layers, as 990000 or a share of the base as 1%")
-    shape: Optional[Shape] = setting(None, "adapter",
-        "[m1, n1, m2, n2], auto (what captures most energy), low-rank, balanced, s=4 and the like, or a list of such; "
-        "null: auto, or low-rank where weights plan for another start")
-    energy: Optional[Share] = setting(None, "adapter",
-        "share of a layer's energy beyond which no term is added, in (0, 1]; null: 0.9, or 1 with a budget")
-    criterion: Optional[_Criterion] = setting(None, "adapter",
-        "energy, elbow or both (the smaller); null: both, or energy with a budget")
-    source: _StartSource = setting(None, "adapter",
-        "what the factors start from: gradient (of the first step, or see with_gradients), weight, zero, or update (see with_update); "
-        "null: gradient, or weight with mode residual")
-    rank_source: Optional[_Matrix] = setting(None, "adapter",
-        "whose spectra set shape and rank: gradient, weight or update; "
-        "null: those of the batches or the update given, or of a weight start; else a budget is shared out evenly")
-    mode: _Mode = setting("delta", "adapter", "delta leaves the base untouched, residual subtracts the start from it")
-    r_max: Optional[Count] = setting(None, "adapter",
-        "most terms per layer; null: 8, or with a budget one and a half even shares, at least 8")
-    max_madds: Optional[Positive] = setting(None, "adapter", "most multiply-adds of a term, in units of a rank-1 term's")
-
-    def settle(self)->None:
-        "Fill in what a preset or the mode decides; a `ValueError` names what contradicts it."
-        for name, value in _PRESETS.get(self.preset or "", {}).items():
-            if (given := getattr(self, name)) is None: setattr(self, name, value)
-            elif given != value: raise ValueError(f"{name} must be {value!r} with preset={self.preset!r}, got {given!r}")
-        if self.source is None: self.source = "weight" if self.mode == "residual" else "gradient"
-        if self.r is not None and self.budget is not None:
-            raise ValueError(f"give r or budget, not both, got r={self.r}, budget={self.budget}")
-
 # %% ../../nbs/adapter/01_config.ipynb #99d5d1f9
 def _check_start_saved(c:SoKAConfig)->None:
     "Refuse a saved adapter without its plan, a plan that no layer can have, and a fingerprint that is none."
     if c.start_saved and c.plan is None: raise ValueError("a saved adapter (start_saved) must carry its plan, got None")
     if c.folded and not c.start_saved: raise ValueError("folded is for a saved adapter (start_saved), got folded=True without it")
-    for n, p in read_plan(c.plan or {}).items(): check_plan(n, p, p.shape.out_features, p.shape.in_features)
+    check_table(c.plan or {})
     for n, f in (c.base_fingerprint or {}).items():
         try: parse_fingerprint(f)
         except ValueError as e: raise ValueError(f"{e} for {n}") from e
@@ -131,9 +78,6 @@ def _check_together(c:SoKAConfig)->None:
     if c.r_max is not None and c.r_max < c.r_min: raise ValueError(f"r_max must be at least r_min = {c.r_min}, got {c.r_max}")
     if c.soka_dropout and c.mode == "residual":
         raise ValueError(f"soka_dropout needs mode='delta', got {c.soka_dropout} with mode='residual'")
-    if c.mode == "residual" and c.source != "weight": raise ValueError(f"mode='residual' needs source='weight', got {c.source!r}")
-    if {c.source, c.rank_source} == {"gradient", "update"}:
-        raise ValueError(f"source and rank_source must not need gradient and update both, got {c.source!r} and {c.rank_source!r}")
     if c.base_quant is not None and c.mode != "residual":
         raise ValueError(f"base_quant needs mode='residual' and source='weight', got {c.mode!r} and {c.source!r}")
     for name in ("layers_to_transform", "layers_pattern"):

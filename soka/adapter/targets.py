@@ -13,7 +13,7 @@ from peft.utils.error import NoMatchingPeftModuleError
 from torch import nn
 from .config import SoKAConfig
 from .names import bare_name, _renamed
-from ..method.budget import parse_budget
+from ..method.settings import parse_budget
 from ..settings import shown
 from ..weights.backend import base_features, base_of, supported
 

@@ -5,11 +5,10 @@
 # %% ../../nbs/command/03_demo.ipynb #eb278446
 from __future__ import annotations
 import argparse, json, os, subprocess, sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 import torch
-from .flags import _GROUPS, _given_settings
 from .scores import _answer_held_out
 from ..train.build import check_ready, load_frozen
 from ..train.config import TrainConfig
@@ -17,13 +16,9 @@ from ..train.output import check_output, write_record
 from ..train.run import train
 
 # %% auto #0
-__all__ = ['commands']
+__all__ = ['demo']
 
 # %% ../../nbs/command/03_demo.ipynb #d054f2af
-def _demo_config(output_dir:str="runs/demo", **overrides:Any)->TrainConfig:
-    "The demonstration's settings, those of recipes/demo.yaml."
-    return TrainConfig(**{"budget": 20_480, "threads": 1, "output_dir": output_dir, **overrides})
-
 def _in_fresh_process(folder:str|Path)->dict[str, float]:
     "`evaluate_run` of a folder by a Python process that shares nothing with this one."
     code = "import sys; from soka.cli import main; sys.exit(main())"
@@ -32,7 +27,7 @@ def _in_fresh_process(folder:str|Path)->dict[str, float]:
     if run.returncode: raise RuntimeError(f"evaluation in a fresh process must succeed, got: {run.stderr.strip().splitlines()[-1]}")
     return json.loads(run.stdout.splitlines()[-1])
 
-def _demo(config:TrainConfig)->dict[str, float]:
+def demo(config:TrainConfig)->dict[str, float]:
     "Train on the embedded base and show what changed."
     check_ready(config)
     check_output(config)
@@ -64,12 +59,6 @@ def _demo_text(config:TrainConfig, record:Mapping[str, Any], scores:Mapping[str,
         "adapter": f"{folder/'adapter'} ({size/2**10:,.0f} KiB)", "picture": folder/"run.png", "record": folder/"run.json"}
     return "\n" + "\n".join(f"{k:24}{v}" for k,v in lines.items())
 
-def _demo_command(args:argparse.Namespace)->None:
+def _demo_command(args:argparse.Namespace, config:TrainConfig)->None:
     "Run the demonstration."
-    _demo(_demo_config(**_given_settings(args)))
-
-def commands(
-    command:Callable[..., argparse.ArgumentParser],  # adds one: name, function, groups of settings
-)->None:
-    "Demo."
-    command("demo", _demo_command, _GROUPS)
+    demo(config)

@@ -8,9 +8,7 @@ import argparse, warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
-from typing import Any, NoReturn
-from datasets import disable_progress_bars
-from transformers.utils import logging as transformers_logging
+from typing import Any, get_args, get_origin, get_type_hints, NoReturn
 from ..settings import check_value, kinds, parse_yaml
 from ..train.config import TrainConfig
 
@@ -18,6 +16,10 @@ from ..train.config import TrainConfig
 __all__ = ['add_settings', 'one_line', 'OneLineParser', 'quiet']
 
 # %% ../../nbs/command/01_flags.ipynb #320924c2
+def _holds_more(kind:Any)->bool:
+    "May it be a list or a table?"
+    return get_origin(kind) in (list, dict) or any(map(_holds_more, get_args(kind)))
+
 def _read_flag(key:str, text:str)->Any:
     "A setting from the command line."
     kind = kinds(TrainConfig)[key]
@@ -25,7 +27,8 @@ def _read_flag(key:str, text:str)->Any:
     except ValueError: value = text
     try: return check_value(key, value, kind)
     except (TypeError, ValueError):
-        with suppress(TypeError, ValueError): return check_value(key, text, kind)
+        if not (isinstance(value, (list, dict)) and _holds_more(get_type_hints(TrainConfig)[key])):   # a bad list is no text
+            with suppress(TypeError, ValueError): return check_value(key, text, kind)
         raise
 
 # %% ../../nbs/command/01_flags.ipynb #a2416c43
@@ -69,6 +72,8 @@ def quiet()->None:
     "Silence what other libraries report in passing; errors still come through."
     warnings.simplefilter("ignore")
     warnings.filterwarnings("always", message="whether the base is the one that the adapter was made on")
+    from datasets import disable_progress_bars   # not before: what is refused at the door needs no library
+    from transformers.utils import logging as transformers_logging
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     disable_progress_bars()

@@ -5,34 +5,22 @@
 # %% ../../nbs/command/05_plan.ipynb #0e71a56b
 from __future__ import annotations
 import argparse, json
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 import torch
 from ..adapter.targets import base_parameters
-from .flags import _GROUPS, _given_settings
+from .parsers import Asked
 from ..method.plan import read_plan
 from ..share.inspect import make_folder
-from ..share.memory import largest_batch, memory, memory_table, parse_size
+from ..share.memory import largest_batch, memory, memory_table
 from ..share.plan import plan_map, plan_rows, plan_table, plot_plan, train_plan
-from ..train.config import read_recipe
 from ..weights.checkpoint import open_checkpoint
 
 # %% auto #0
-__all__ = ['commands']
+__all__ = []
 
 # %% ../../nbs/command/05_plan.ipynb #914009a6
-def _recipe_settings(names:Sequence[str], given:Mapping[str, Any])->dict[str, Any]:
-    "Recipes and a model told apart: a recipe's name ends in .yaml or .yml."
-    recipes = [n for n in names if n.endswith((".yaml", ".yml"))]
-    models = [n for n in names if n not in recipes]
-    if len(models) > 1: raise ValueError(f"plan needs recipes and at most one model, got {' '.join(models)}")
-    return {"path": recipes, **({"model": models[0]} if models else {}), **given}
-
-def _plan_command(args:argparse.Namespace)->None:
+def _plan_command(args:argparse.Namespace, asked:Asked)->None:
     "Print the plan that training follows and write it."
-    config = read_recipe(**_recipe_settings(args.names, _given_settings(args)))
-    if config.method != "soka": raise ValueError(f"a plan is made for method soka, got {config.method}")
-    room = None if args.gpu is None else parse_size(args.gpu)
+    config, room = asked
     if config.threads: torch.set_num_threads(config.threads)
     out = make_folder(args.out)
     found = train_plan(config, load=not args.no_data)
@@ -46,15 +34,3 @@ def _plan_command(args:argparse.Namespace)->None:
         print("\n" + memory_table(memory(config, structure, plan), config))
         if room: print(f"largest batch_size within {args.gpu}, a tenth of it left free: {largest_batch(config, structure, plan, room)}")
     print(f"{out/'plan.json'} {out/'plan.png'}")
-
-def commands(
-    command:Callable[..., argparse.ArgumentParser],  # adds one: name, function, groups of settings
-)->None:
-    "Plan."
-    p = command("plan", _plan_command, _GROUPS)
-    p.add_argument("names", nargs="*", metavar="RECIPE",
-                   help="YAML files as soka train takes them, or a model: hub id, local folder, or 'base'")
-    p.add_argument("--out", default="runs/plan", help="folder of plan.json and plan.png (default: runs/plan)")
-    p.add_argument("--no-data", action="store_true", help="load no base and no data for gradients; print the plan without them")
-    p.add_argument("--memory", action="store_true", help="count what a training step holds")
-    p.add_argument("--gpu", metavar="SIZE", help="memory of a card as 24GB: the largest batch that fits")

@@ -5,18 +5,17 @@
 # %% ../../nbs/command/04_scores.ipynb #b901136b
 from __future__ import annotations
 import argparse, json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 import torch
 from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
-from .flags import _given_settings
 from .train import _without_folder, _write_json
 from ..data.encode import encode_rows
 from ..data.problems import exact_match, final_answer
-from ..evaluate.harness import check_measures, EvalSettings, evaluate_tasks, MEASURES, scores_table
+from ..evaluate.harness import check_measures, EvalSettings, evaluate_tasks, scores_table
 from ..evaluate.score import answer_nll, generate_answers
 from ..evaluate.tasks import load_docs, read_sources, TASKS
 from ..settings import check_value, Count, to_json
@@ -27,7 +26,7 @@ from ..train.output import read_record, run_config
 from ..train.run import load_run
 
 # %% auto #0
-__all__ = ['commands']
+__all__ = []
 
 # %% ../../nbs/command/04_scores.ipynb #c5d44ede
 def _answer_held_out(model:Any, tokenizer:PreTrainedTokenizerBase, config:TrainConfig, max_new_tokens:int=64)->float|None:
@@ -72,16 +71,16 @@ def _load_subject(name:str, config:TrainConfig, base:str|None=None)->_Subject:
     return _Subject(PeftModel.from_pretrained(frozen, name).eval() if adapter else frozen, tokenizer, names)
 
 # %% ../../nbs/command/04_scores.ipynb #ca26f89f
-def _evaluate_command(args:argparse.Namespace)->None:
+def _evaluate_command(args:argparse.Namespace, _:None)->None:
     "Print the scores of a run."
     scores = _evaluate_run(args.run, args.max_new_tokens)
     if args.json: return print(to_json(scores))
     print(f"held-out NLL {scores['nll']:.4f} nats per answer token")
     if scores["exact_match"] is not None: print(f"right answers {scores['exact_match']:.1%}")
 
-def _eval_command(args:argparse.Namespace)->None:
+def _eval_command(args:argparse.Namespace, config:TrainConfig)->None:
     "Score a base, an adapter or a run on GSM8K, MATH and MBPP."
-    own, config = _run_settings(args.name), TrainConfig(**_given_settings(args))
+    own = _run_settings(args.name)
     tasks, measures = args.tasks.split(","), args.measures.split(",")
     template = args.prompt or (own.template if own else "alpaca")
     settings = EvalSettings(template, args.max_new_tokens, args.prompts, args.num_fewshot, args.workers, args.unisolated)
@@ -103,34 +102,3 @@ def _write_scores(record:Mapping[str, Any], samples:Mapping[str, Sequence[dict]]
     beside, lines = path.with_suffix(".samples.jsonl"), [json.dumps({"task": t, **s}) + "\n" for t, made in samples.items() for s in made]
     if lines: beside.write_text("".join(lines), encoding="utf-8")
     print(f"record in {path}" + f", answers in {beside}"*bool(lines))
-
-def _add_evaluate(p:argparse.ArgumentParser)->None:
-    p.add_argument("run", metavar="RUN", help="output folder of a finished run")
-    p.add_argument("--max-new-tokens", type=int, default=64, help="most tokens of an answer (default: 64)")
-    p.add_argument("--json", action="store_true", help="print one line of JSON")
-
-def _add_eval(p:argparse.ArgumentParser)->None:
-    p.add_argument("name", metavar="MODEL", help="hub id, local folder, 'base', adapter folder, or a run's folder")
-    p.add_argument("--tasks", default=",".join(TASKS), help=f"any of {', '.join(TASKS)} (default: all)")
-    p.add_argument("--data", dest="sources", nargs="+", default=[], metavar="TASK=SOURCE",
-                   help="file, folder or hub id of each task, or one folder (default: the hub)")
-    p.add_argument("--base", help="base of an adapter folder (default: the one it names)")
-    p.add_argument("--template", dest="prompt", help="prompt that the model was trained with (default: the run's, else alpaca)")
-    p.add_argument("--limit", type=int, help="problems of each task, from the start (default: all)")
-    p.add_argument("--max-new-tokens", type=int, default=512, help="most tokens of an answer (default: 512)")
-    p.add_argument("--batch-size", dest="prompts", type=int, default=8, help="prompts at a time (default: 8)")
-    p.add_argument("--num-fewshot", type=int, default=0, help="worked examples before a problem (default: 0)")
-    p.add_argument("--shots", nargs="+", default=[], metavar="TASK=SOURCE", help="where worked examples come from")
-    p.add_argument("--measures", default=",".join(MEASURES),
-                   help="answers (generated and graded), nll (of the references), or both (default)")
-    p.add_argument("--workers", type=int, default=2, help="programs at a time (default: 2)")
-    p.add_argument("--allow-unisolated-programs", dest="unisolated", action="store_true",
-                   help="run programs that the model wrote with your rights, without a sandbox")
-    p.add_argument("--out", help="JSON file of the record; the answers go beside it")
-
-def commands(
-    command:Callable[..., argparse.ArgumentParser],  # adds one: name, function, groups of settings
-)->None:
-    "Evaluate, eval."
-    _add_evaluate(command("evaluate", _evaluate_command))
-    _add_eval(command("eval", _eval_command, ("model",), ("threads",)))

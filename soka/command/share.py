@@ -5,13 +5,11 @@
 # %% ../../nbs/command/06_share.ipynb #f041e8be
 from __future__ import annotations
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 import torch
 from huggingface_hub.utils import enable_progress_bars
 from ..adapter.files import WEIGHTS
 from ..adapter.targets import base_parameters
-from .flags import _given_settings
 from .train import _without_folder, _write_json
 from ..data.registry import find_data, find_entry, get_data, REGISTRY
 from ..share.extract import extract, update_table
@@ -22,19 +20,15 @@ from ..share.inspect import check_new_folder, inspect_adapter, inspect_text
 from ..share.lora import export_lora, lora_table
 from ..share.merge import merge
 from ..train.build import soka_config
-from ..train.config import DTYPES, TrainConfig
+from ..train.config import TrainConfig
 from ..weights.checkpoint import open_checkpoint
 
 # %% auto #0
-__all__ = ['commands']
+__all__ = []
 
 # %% ../../nbs/command/06_share.ipynb #d04d188f
-_EXTRACT_DEFAULTS = {"source": "update", "energy": 1.0}     # what a budget can hold, it should
-_EXTRACT_SETTINGS = ("target_modules", "r", "budget", "shape", "energy", "criterion", "r_max", "max_madds", "seed", "threads")
-
-def _extract_command(args:argparse.Namespace)->None:
+def _extract_command(args:argparse.Namespace, config:TrainConfig)->None:
     "Turn a full fine-tune into an adapter on its base."
-    config = TrainConfig(**{**_EXTRACT_DEFAULTS, **_given_settings(args)})
     if config.threads: torch.set_num_threads(config.threads)
     out = check_new_folder(args.out)
     total = base_parameters(open_checkpoint(args.base).model)
@@ -44,24 +38,13 @@ def _extract_command(args:argparse.Namespace)->None:
     record = _write_json({**names, "error": overall_error(rows), "layers": [r._asdict() for r in rows]}, out/"update.json")
     print(f"adapter in {args.out}, errors in {record}")
 
-def _merge_command(args:argparse.Namespace)->None:
+def _merge_command(args:argparse.Namespace, _:None)->None:
     "Write a merged checkpoint."
     merge(args.adapter, args.out, args.base, args.dtype)
     print(f"merged checkpoint in {args.out}")
 
-_FORMS = ("lora", "gguf", "delta", "residual")
-
-def _check_export(args:argparse.Namespace)->None:
-    "Refuse an option that the form has no use for."
-    for name, forms in {"rank": ("lora", "gguf"), "base": ("residual", "gguf"), "residual_base": ("residual",)}.items():
-        if getattr(args, name) is None or args.to in forms: continue
-        raise ValueError(f"{name.replace('_', '-')} is for --to {' or '.join(forms)}, got --to {args.to}")
-    if args.to not in _FORMS: raise ValueError(f"to must be one of {', '.join(_FORMS)}, got {args.to!r}")
-    if args.dtype not in (None, *DTYPES[1:]): raise ValueError(f"dtype must be one of {', '.join(DTYPES[1:])}, got {args.dtype!r}")
-
-def _export_command(args:argparse.Namespace)->None:
+def _export_command(args:argparse.Namespace, _:None)->None:
     "Write an adapter as LoRA, for llama.cpp, in half precision, or without its start."
-    _check_export(args)
     dtype = getattr(torch, args.dtype or ("float32" if args.to in ("lora", "gguf") else "bfloat16"))
     if args.to == "gguf": text = lora_table(export_gguf(args.adapter, args.out, args.rank, dtype, args.base))
     elif args.to == "lora": text = lora_table(export_lora(args.adapter, args.out, args.rank, dtype))
@@ -71,7 +54,7 @@ def _export_command(args:argparse.Namespace)->None:
     file = Path(args.out) if args.to == "gguf" else Path(args.out)/WEIGHTS
     print(f"{args.to} in {args.out}, {file.stat().st_size:,} bytes")
 
-def _inspect_command(args:argparse.Namespace)->None:
+def _inspect_command(args:argparse.Namespace, _:None)->None:
     "Print what an adapter folder holds."
     print(inspect_text(inspect_adapter(args.adapter)))
 
@@ -85,45 +68,9 @@ def _data_table()->str:
     widths = [max(map(len, c)) for c in zip(*rows)]
     return "\n".join("  ".join(t.ljust(w) for t, w in zip(r, widths)).rstrip() for r in rows)
 
-def _data_command(args:argparse.Namespace)->None:
+def _data_command(args:argparse.Namespace, _:None)->None:
     "List data and bases that have names, or get some: soka data get NAME."
     if not args.words: return print(_data_table())
-    if args.words[0] != "get" or not args.words[1:]:
-        raise ValueError(f"data must be followed by nothing or by get NAME, got {' '.join(args.words)!r}")
     entries = [find_entry(n) for n in args.words[1:]]
     enable_progress_bars()   # the hub's, which `quiet` hides
     for e in entries: print(get_data(e.name), flush=True)
-
-def _add_extract(p:argparse.ArgumentParser)->None:
-    p.add_argument("--base", required=True, metavar="MODEL", help="what was fine-tuned: hub id, local folder, or 'base'")
-    p.add_argument("--tuned", required=True, metavar="MODEL", help="the fine-tune: hub id or local folder")
-    p.add_argument("--out", required=True, help="new or empty folder of the adapter")
-
-def _add_merge(p:argparse.ArgumentParser)->None:
-    p.add_argument("adapter", metavar="ADAPTER", help="adapter folder")
-    p.add_argument("--out", required=True, help="new or empty folder of the checkpoint")
-    p.add_argument("--base", help="hub id or folder of the base (default: the one the adapter names)")
-    p.add_argument("--dtype", default="auto", help=f"{', '.join(DTYPES)}; auto is the base's own (default: auto)")
-
-def _add_export(p:argparse.ArgumentParser)->None:
-    p.add_argument("adapter", metavar="ADAPTER", help="adapter folder")
-    p.add_argument("out", metavar="OUT", help="new or empty folder; gguf: new file, its name ending in .gguf")
-    p.add_argument("--to", required=True, metavar="FORM", help="lora: for programs without soka; gguf: a LoRA for llama.cpp; "
-                   "delta: start and change, as trained; "
-                   "residual: their sum, on a base without the start")
-    p.add_argument("--dtype", help="float32, bfloat16 or float16 (default: float32 for lora and gguf, else bfloat16)")
-    p.add_argument("--rank", type=int, help="lora, gguf: most per layer (default: the smallest that is exact)")
-    p.add_argument("--base", metavar="MODEL", help="residual: the original base; gguf: any with its structure "
-                   "(default: the one the adapter names)")
-    p.add_argument("--residual-base", metavar="FOLDER", help="residual: base without the start, written if it is not there; "
-                   "not needed for starts without U")
-
-def commands(
-    command:Callable[..., argparse.ArgumentParser],  # adds one: name, function, groups of settings
-)->None:
-    "Extract, merge, export, inspect, data."
-    _add_extract(command("extract", _extract_command, (), _EXTRACT_SETTINGS, _EXTRACT_DEFAULTS))
-    _add_merge(command("merge", _merge_command))
-    _add_export(command("export", _export_command))
-    command("inspect", _inspect_command).add_argument("adapter", metavar="ADAPTER", help="adapter folder")
-    command("data", _data_command).add_argument("words", nargs="*", metavar="get NAME", help="download these; without any, list all")

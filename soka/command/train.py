@@ -5,25 +5,24 @@
 # %% ../../nbs/command/02_train.ipynb #bb9fe096
 from __future__ import annotations
 import argparse, json, os
-from collections.abc import Callable, Mapping
-from dataclasses import fields
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 import torch
-from .flags import _GROUPS, _given_settings, _read_flag
+from .parsers import Sweep
 from ..compare.plots import compare_table
 from ..compare.run import check_work, compare_methods, plan_work, read_compare, work_left
 from ..compare.settings import read_comparison
-from ..settings import check_value, kinds, to_json
+from ..settings import to_json
 from ..train.card import nll_words
-from ..train.config import read_recipe, recipe_values, TrainConfig
-from ..train.output import read_record, SIDE_SETTINGS
+from ..train.config import SIDE_SETTINGS, TrainConfig
+from ..train.output import read_record
 from ..train.process import main_process
 from ..train.run import train
 from ..train.sweep import sweep
 
 # %% auto #0
-__all__ = ['commands']
+__all__ = []
 
 # %% ../../nbs/command/02_train.ipynb #e6eefbfd
 def _without_folder(value:Any)->Any:
@@ -52,39 +51,25 @@ def _write_json(value:Any, file:str|Path)->Path:
     return path
 
 # %% ../../nbs/command/02_train.ipynb #2c0feff5
-def _train_command(args:argparse.Namespace)->None:
+def _train_command(args:argparse.Namespace, config:TrainConfig)->None:
     "Train as recipe and flags say."
-    config = read_recipe(args.recipe, **_given_settings(args))
     record = train(config).record
     if not main_process(): return
     if record["eval"]: print(f"held-out NLL {nll_words(record)}")
     print(f"adapter in {Path(config.output_dir)/'adapter'}, record and picture beside it")
 
-def _given_axes(args:argparse.Namespace)->tuple[dict[str, Any], dict[str, list]]:
-    "Settings with one value, and the axes of a sweep: recipes and settings with several, the seed last, so that it changes fastest."
-    given = {f.name: [_read_flag(f.name, v) for v in texts] for f in fields(TrainConfig) if (texts := getattr(args, f.name)) is not None}
-    names = sorted((k for k, v in given.items() if len(v) > 1), key="seed".__eq__)
-    recipes = {"recipe": args.over} if args.over else {}
-    return {k: v[0] for k, v in given.items() if k not in names}, {**recipes, **{k: given[k] for k in names}}
-
-def _sweep_command(args:argparse.Namespace)->None:
+def _sweep_command(args:argparse.Namespace, swept:Sweep)->None:
     "Train every combination of the values given, and compare."
-    settings, axes = _given_axes(args)
-    values: dict[str, Any] = {"output_dir": "runs/train"}
-    for path in args.recipe: values |= recipe_values(path)
-    folder = check_value("output_dir", values["output_dir"], kinds(TrainConfig)["output_dir"])
-    values["output_dir"] = f"{folder}-sweep"   # apart from the recipe's own run
-    summary = sweep(values, axes, given=settings)
+    summary = sweep(swept.settings, swept.axes, given=swept.given)
     if not main_process(): return
-    print(f"record and picture in {settings.get('output_dir', values['output_dir'])}")
+    print(f"record and picture in {swept.given.get('output_dir', swept.settings['output_dir'])}")
     lost = [r["name"] for r in summary["arms"] if r["status"] != "finished"]
     if lost: raise RuntimeError(f"every run of a sweep must finish, {len(lost)} of {len(summary['arms'])} failed: {' '.join(lost)}")
 
-def _compare_command(args:argparse.Namespace)->None:
+def _compare_command(args:argparse.Namespace, part:tuple[int, int])->None:
     "Run a comparison of methods, each at its own best learning rate, and print its tables."
-    c, (i, _, n) = read_comparison(args.file), args.work_part.partition("/")
-    if not (i.isdigit() and n.isdigit()): raise ValueError(f"part must be i/n, got {args.work_part!r}")
-    work = plan_work(c, args.arms, args.bases, args.only_tasks, (int(i), int(n)))
+    c = read_comparison(args.file)
+    work = plan_work(c, args.arms, args.bases, args.only_tasks, part)
     check_work(c, work)
     left, cells = {w: work_left(c, w) for w in work}, dict.fromkeys((w.base, w.task) for w in work)
     for w, (done, every) in left.items(): print(f"{w.base}-{w.task} {w.arm}: {done} of {every} runs finished")
@@ -98,34 +83,9 @@ def _compare_command(args:argparse.Namespace)->None:
     said = "; ".join(f"{w.base}-{w.task} {w.arm}: {e}" for w, e in errors.items())
     if errors: raise RuntimeError(f"every arm must run, {len(errors)} of {len(work)} did not: {said}")
 
-def _record_command(args:argparse.Namespace)->None:
+def _record_command(args:argparse.Namespace, _:None)->None:
     "Write a run's record for keeping, without paths of this machine."
     record = read_record(args.run)
     if record is None or record["status"] != "finished": raise ValueError(f"run must be a folder with a finished run, got {args.run!r}")
     _write_json(_portable_record(record), args.file)
     print(f"record in {args.file}")
-
-_RECIPES = "YAML file, or several, each laid over those before"
-
-def _add_sweep(p:argparse.ArgumentParser)->None:
-    p.add_argument("recipe", nargs="*", help=_RECIPES)
-    p.add_argument("--over", nargs="+", metavar="FILE", help="recipes to lay over the others, each an arm; none for an arm without")
-
-def _add_compare(p:argparse.ArgumentParser)->None:
-    p.add_argument("file", metavar="FILE", help="YAML file, such as recipes/compare.yaml")
-    for flag, name, what in (("only", "arms", "arm"), ("base", "bases", "base"), ("task", "only_tasks", "task")):
-        p.add_argument(f"--{flag}", dest=name, nargs="+", default=[], metavar=what.upper(), help=f"only these {what}s")
-    p.add_argument("--part", dest="work_part", default="1/1", metavar="I/N",
-                   help="every N-th arm and cell, from the I-th: for several processes at once")
-    p.add_argument("--dry_run", "--dry-run", dest="dry_run", action="store_true", help="say what is left, and run nothing")
-
-def commands(
-    command:Callable[..., argparse.ArgumentParser],  # adds one: name, function, groups of settings
-)->None:
-    "Train, sweep, compare, record."
-    command("train", _train_command, _GROUPS).add_argument("recipe", nargs="*", help=f"{_RECIPES}; without any flags and defaults decide")
-    _add_sweep(command("sweep", _sweep_command, _GROUPS, many=True))
-    _add_compare(command("compare", _compare_command))
-    record = command("record", _record_command)
-    record.add_argument("run", metavar="RUN", help="output folder of a finished run")
-    record.add_argument("file", metavar="FILE", help="JSON file to write")

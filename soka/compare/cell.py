@@ -17,7 +17,8 @@ from ..adapter.starts import loss_gradients
 from .methods import _count, ALL, METHODS, _Setup, _trained_count
 from .settings import CompareTask, Comparison
 from ..data.bases import model_path
-from ..data.encode import Collator, encode_rows, format_prompt, prompt_ids
+from ..data.encode import Collator, encode_rows, prompt_ids
+from ..data.prompt import format_prompt
 from ..data.problems import word_problems
 from ..data.rows import load_rows
 from ..evaluate.score import batch_nll

@@ -18,7 +18,8 @@ from .statistics import _best_rate, _next_rate
 from ..data.problems import exact_match
 from ..data.registry import find_entry, registered
 from ..evaluate.score import generate_answers
-from ..train.config import check_files, check_model
+from ..train.build import check_base
+from ..train.config import check_files
 from ..evaluate.harness import versions
 from ..train.record import commit, hardware
 
@@ -179,7 +180,7 @@ def work_left(c:Comparison, w:_Work)->tuple[int, int]:   # finished, all; extens
 
 def check_work(c:Comparison, work:Sequence[_Work])->None:
     "Look for bases and rows before the first run, without opening a model."
-    for name in dict.fromkeys(w.base for w in work): check_model(c.bases[name])
+    for name in dict.fromkeys(w.base for w in work): check_base(c.bases[name])
     for name in dict.fromkeys(w.task for w in work): check_files(f"tasks.{name}.data", c.tasks[name].data)
 
 def compare_methods(

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 from datasets import concatenate_datasets, Dataset, load_dataset
 from .chat import chat_column, read_messages
 from .registry import data_path, find_entry, registered
-from ..settings import parse_json, read_text, shown
+from ..settings import FILE_ENDS, parse_json, read_text, shown
 
 # %% ../../nbs/data/01_rows.ipynb #16db84d3
 _COLUMN_PAIRS = (("instruction", "output"), ("question", "answer"), ("problem", "solution"),
@@ -38,7 +38,6 @@ def _parse(path: Path, line: int, text: str) -> Any:
 
 _MOST_CHARACTERS = 1_000_000  # of a text; a token has about four
 
-_FILE_ENDS = (".json", ".jsonl", ".csv", ".json.gz", ".jsonl.gz", ".csv.gz")
 
 def _unpack(path: Path) -> str:
     "The text of a compressed file."
@@ -60,7 +59,7 @@ def _parse_csv(path: Path, text: str) -> list[dict]:
 def _read_rows(path: Path) -> list:
     "Rows of a JSON file (one list), a JSONL file (an object a line) or a CSV file, compressed or not."
     if not path.is_file(): raise FileNotFoundError(f"source must be a file that exists, got {str(path)!r}")
-    if not path.name.endswith(_FILE_ENDS): raise ValueError(f"a local file must end in {', '.join(_FILE_ENDS)}, got {str(path)!r}")
+    if not path.name.endswith(FILE_ENDS): raise ValueError(f"a local file must end in {', '.join(FILE_ENDS)}, got {str(path)!r}")
     text = _unpack(path) if path.suffix == ".gz" else read_text(path, "rows")
     if path.name.endswith((".csv", ".csv.gz")): rows = _parse_csv(path, text)
     elif text.lstrip().startswith("["): rows = _parse(path, 1, text)
@@ -115,7 +114,7 @@ def read_source(source: Source, split: str, name: str | None) -> Dataset | Seque
     if registered(source): return _read_rows(data_path(source, "rows"))
     if isinstance(source, (str, Path)):
         path = Path(source)
-        local = path.is_file() or path.name.endswith(_FILE_ENDS)
+        local = path.is_file() or path.name.endswith(FILE_ENDS)
         return _read_rows(path) if local else load_dataset(str(source), name, split=split)
     if not isinstance(source, (Dataset, list, tuple)):
         raise TypeError(f"source must be a path, a hub id, a Dataset or a list, got {type(source).__name__}")

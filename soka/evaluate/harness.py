@@ -15,7 +15,8 @@ import yaml
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 from .. import __version__
-from ..data.encode import encode_rows, format_prompt
+from ..data.encode import encode_rows
+from ..data.prompt import format_prompt
 from ..data.rows import Source
 from .score import answer_nll
 from .tasks import _check_tasks, doc_prompt, load_docs, _PromptEncoder, _run_programs, _stop_text, TASKS

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 import torch
 from transformers import PreTrainedTokenizerBase
-from ..data.encode import format_prompt, prompt_ids
+from ..data.encode import prompt_ids
+from ..data.prompt import format_prompt
 from ..data.registry import registered
 from ..data.rows import check_rows, read_source, Source
 from .grade import _last_boxed, _math_scores, _number_scores

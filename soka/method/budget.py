@@ -15,26 +15,7 @@ import torch
 from .rank import Spectrum
 
 # %% auto #0
-__all__ = ['parse_budget', 'gain', 'allocate', 'deal']
-
-# %% ../../nbs/method/05_budget.ipynb #65fe5b50
-# every number of digits is bounded: 1e999999999% has a billion
-_BUDGET = re.compile(r"-?(\d{1,18}|(\d{1,9}(\.\d{0,12})?|\.\d{1,12})(e-\d{1,2})?%)", re.ASCII)
-
-def parse_budget(
-    budget:int|str,      # parameters as 990_000 or "990000", or a percentage as "0.015%"
-    total_params:int,    # parameters of the model, what a percentage is of
-)->int:                  # parameters, a percentage, at most 100%, rounded down
-    "A budget as a number of parameters."
-    if isinstance(budget, bool) or not isinstance(budget, (int, str)):
-        raise TypeError(f"budget must be an int or a str, got {type(budget).__name__}")
-    text = str(budget).strip() if isinstance(budget, str) or abs(budget) < 10**18 else "a number of more than 18 digits"
-    if not _BUDGET.fullmatch(text.replace("_", "")):
-        raise ValueError(f"budget must be a number of parameters or a percentage, got {text[:80]!r}")
-    n = Fraction(text[:-1])*total_params/100 if text.endswith("%") else int(text.replace("_", ""))
-    if text.endswith("%") and n > total_params: raise ValueError(f"budget must be at most 100%, got {budget!r}")
-    if n < 1: raise ValueError(f"budget must be at least 1 parameter, got {budget!r}")
-    return int(n)
+__all__ = ['gain', 'allocate', 'deal']
 
 # %% ../../nbs/method/05_budget.ipynb #98865ffe
 _NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")   # a part of a name that is a number: model.layers.3.mlp

@@ -16,7 +16,7 @@ from .shape import kron_sum, KronShape
 from .start import arm, _check_trained, write
 
 # %% auto #0
-__all__ = ['SOURCES', 'MODES', 'decompose', 'start_factors', 'term_tensors', 'from_changes', 'KronTerms']
+__all__ = ['decompose', 'start_factors', 'term_tensors', 'from_changes', 'KronTerms']
 
 # %% ../../nbs/method/07_change.ipynb #5860c5e1
 def decompose(
@@ -45,9 +45,6 @@ def decompose(
     return leading(k, select_rank(k.S, k.total, energy=energy, criterion=criterion, r_min=r_min, r_max=r_max, size=size))
 
 # %% ../../nbs/method/07_change.ipynb #4c7cac0f
-SOURCES = ("weight", "gradient", "update", "zero")
-MODES = ("delta", "residual")
-
 def start_factors(
     k:KPSVD,                  # leading terms of the weight, the gradient, or the update
     source:str="weight",      # "weight": a frozen start, "gradient": right factors beside zero, "update": the sum, "zero": none of `k`

@@ -11,7 +11,7 @@ from .shape import check_shape, KronShape
 from ..settings import read_json, shown
 
 # %% auto #0
-__all__ = ['LayerPlan', 'read_plan', 'write_plan', 'read_plan_file', 'check_plan']
+__all__ = ['LayerPlan', 'read_plan', 'write_plan', 'read_plan_file', 'check_plan', 'check_table']
 
 # %% ../../nbs/method/09_plan.ipynb #013ca4db
 class LayerPlan(NamedTuple):
@@ -54,3 +54,7 @@ def check_plan(
     try: check_shape(plan.shape, out_features, in_features)
     except ValueError as e: raise ValueError(f"{e}; plan of {name}") from e
     if not 0 <= plan.r <= plan.shape.max_rank: raise ValueError(f"plan must have r in 0..{plan.shape.max_rank}, got {plan.r} for {name}")
+
+def check_table(plan:dict)->None:   # a `ValueError` names the layer
+    "Refuse a plan that no layers can have, before there are any."
+    for n, p in read_plan(plan).items(): check_plan(n, p, p.shape.out_features, p.shape.in_features)

@@ -4,7 +4,6 @@
 
 # %% ../../nbs/share/07_memory.ipynb #cf89cf9e
 from __future__ import annotations
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import ceil
@@ -12,14 +11,13 @@ from typing import Any, NamedTuple
 from torch import nn
 from ..adapter.starts import COLUMNS
 from ..method.plan import LayerPlan
-from ..settings import shown
 from ..train.build import uses_gradients
 from ..train.config import TrainConfig
 from ..weights.backend import base_features
 from ..weights.loading import compute_dtype
 
 # %% auto #0
-__all__ = ['memory', 'parse_size', 'largest_batch', 'memory_table']
+__all__ = ['memory', 'largest_batch', 'memory_table']
 
 # %% ../../nbs/share/07_memory.ipynb #33b6ab14
 def _stored_bytes(size:tuple[int, int], quantize:str, *, double_quant:bool)->int:
@@ -111,16 +109,7 @@ def memory(
     return _Memory(_base_bytes(model, config), trained, frozen, trained, 2*trained, kept, layer, loss, start)
 
 # %% ../../nbs/share/07_memory.ipynb #6e9e3927
-_UNITS = {"GB": 10**9, "GiB": 2**30, "MB": 10**6, "MiB": 2**20}
 _FREE = 0.1   # of a card
-
-def parse_size(
-    text:str,   # as 24GB or 24 GiB
-)->int:         # bytes
-    "A size with its unit as a number of bytes."
-    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*(GB|GiB|MB|MiB)", text.strip(), re.ASCII)
-    if not found: raise ValueError(f"gpu must be a size as 24GB or 24GiB, got {shown(text)}")
-    return int(float(found[1])*_UNITS[found[2]])
 
 def largest_batch(
     config:TrainConfig,

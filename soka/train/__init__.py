@@ -6,6 +6,14 @@
 __all__ = ['RunResult', 'TrainConfig', 'load_run', 'read_recipe', 'train']
 
 # %% ../../nbs/train/00_train.ipynb #7476885b
-from .config import TrainConfig, read_recipe
-from .run import RunResult, load_run, train
+from importlib import import_module
+from typing import Any, TYPE_CHECKING
+if TYPE_CHECKING:
+    from soka.train.config import TrainConfig, read_recipe
+    from soka.train.run import RunResult, load_run, train
 _all_ = ["RunResult", "TrainConfig", "load_run", "read_recipe", "train"]
+
+def __getattr__(name:str)->Any:
+    "A name, from its module: settings are read without what a run imports."
+    if name not in __all__: raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{'config' if name in ('TrainConfig', 'read_recipe') else 'run'}", __package__), name)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 import torch
@@ -22,18 +22,19 @@ from ..adapter.targets import base_parameters
 from ..data.bases import model_path
 from ..data.chat import check_chat
 from ..data.encode import check_tokenizer, Collator, DataReport, encode_rows
+from ..data.gguf import gguf_head
 from ..data.problems import word_problems
 from ..data.rows import heldout_split, load_rows
-from ..method.budget import parse_budget
-from .config import check_files, check_model, _plan_content, TrainConfig
+from ..method.settings import AdapterSettings, parse_budget
+from .config import check_inputs, check_model, TrainConfig
 from .process import _made_once, main_process, _one_start, _this_process
 from ..weights.checkpoint import open_checkpoint
 from ..weights.loading import compute_dtype, load_whole, read_tokenizer
 from ..weights.quant import bnb, features, keep_cpu_weights, quantize_layers
 
 # %% auto #0
-__all__ = ['load_splits', 'load_tokenizer', 'load_frozen', 'soka_config', 'check_ready', 'uses_gradients', 'planned',
-           'residual_on_quantized', 'encode_splits']
+__all__ = ['load_splits', 'load_tokenizer', 'load_frozen', 'soka_config', 'check_base', 'check_ready', 'uses_gradients',
+           'planned', 'residual_on_quantized', 'encode_splits']
 
 # %% ../../nbs/train/03_build.ipynb #0633427a
 def load_splits(config:TrainConfig)->tuple[Any, Any]:
@@ -95,19 +96,20 @@ def soka_config(
     total:int,           # parameters of the base, what a budget's percentage is of
 )->SoKAConfig:
     "The settings of `soka.peft`."
-    budget = None if config.budget is None else parse_budget(config.budget, total)
-    return replace(config.soka_settings(), plan=config.plan, budget=budget)
+    same = {f.name: getattr(config, f.name) for f in fields(AdapterSettings)}
+    if config.budget is not None: same["budget"] = parse_budget(config.budget, total)
+    return SoKAConfig(**same, plan=config.plan, seed=config.seed, target_modules=config.target_modules, soka_dropout=config.dropout,
+                      task_type="CAUSAL_LM")
+
+def check_base(name:str)->None:   # an error if it can be no model
+    "Refuse as `model` a folder without a model, and a GGUF file of which no base can be made."
+    check_model(name)
+    if name.endswith(".gguf"): gguf_head(name)
 
 def check_ready(config:TrainConfig)->None:   # an error names the first setting that a new run cannot use
     "Look for what a new run will read, without opening a model: base, rows, plan."
-    check_model(config.model)
-    for key in ("data", "eval_data"): check_files(key, getattr(config, key))
-    if config.method != "soka": return
-    source, rank_source = config.source, config.rank_source
-    if "update" in (source, rank_source):
-        raise ValueError(f"source and rank_source must be gradient, weight or zero in training, got {source} and {rank_source}")
-    if isinstance(config.plan, str): _plan_content(config.plan)   # not there: this says so
-    if config.plan is not None: soka_config(config, 10**12)
+    check_inputs(config)
+    check_base(config.model)
 
 def _lora_config(config:TrainConfig, model:Any)->LoraConfig:
     "The settings of PEFT's LoRA, at the rank given or the largest that the budget pays for."

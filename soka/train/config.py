@@ -10,18 +10,20 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from pydantic import Field
-from ..adapter.config import AdapterSettings, SoKAConfig
-from ..data.encode import check_template
-from ..data.gguf import gguf_head
 from ..data.problems import MOST_PROBLEMS
+from ..data.prompt import check_template
+from ..method.plan import check_table, read_plan_file
+from ..method.settings import AdapterSettings
 from ..settings import check_fields, check_names, Count, CountOrZero, Modules, Name, Names, NotNegative, Part, Positive
-from ..settings import read_json, read_yaml, setting, shown
+from ..settings import FILE_ENDS, read_yaml, setting, shown
 
 # %% auto #0
-__all__ = ['DTYPES', 'TwoNames', 'TrainConfig', 'recipe_values', 'read_recipe', 'check_model', 'check_files']
+__all__ = ['DTYPES', 'SIDE_SETTINGS', 'TwoNames', 'TrainConfig', 'recipe_values', 'read_recipe', 'check_model', 'check_files',
+           'check_inputs']
 
 # %% ../../nbs/train/01_config.ipynb #8e53f783
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+SIDE_SETTINGS = ("output_dir", "resume", "tensorboard", "threads", "save_total_limit")   # do not change what is learned
 # transformers' others need settings of their own
 _SCHEDULERS = ("cosine", "linear", "constant_with_warmup", "constant", "inverse_sqrt", "polynomial", "cosine_with_restarts")
 
@@ -36,13 +38,6 @@ _Text = Annotated[str, Field(min_length=1, max_length=20_000)]
 _RunSeed = Annotated[int, Field(ge=0, lt=2**32, description="an integer from 0 to 2**32 - 1")]   # what NumPy takes
 _Threads = Annotated[int, Field(ge=1, le=1024, description="an integer from 1 to 1024")]
 _PlanTable = Annotated[dict[str, Any], Field(description="the content of a plan file")]
-
-def _plan_content(path:str)->dict[str, Any]:
-    "The plan that a setting names by its file."
-    plan = read_json(path, "plan")
-    if not isinstance(plan, dict):
-        raise ValueError(f"plan must be layer names with [m1, n1, m2, n2, r], got {type(plan).__name__} in {path!r}")
-    return plan
 
 @dataclass
 class TrainConfig(AdapterSettings):
@@ -104,14 +99,8 @@ class TrainConfig(AdapterSettings):
         self.settle()
         _check_together(self)
         # a run is of a plan, not of a file
-        if isinstance(self.plan, str) and os.path.isfile(self.plan): self.plan = _plan_content(self.plan)
-        if self.method == "soka": self.soka_settings()
-
-    def soka_settings(self)->SoKAConfig:
-        "The settings of `soka.peft`, and with them its checks; a plan whose file is gone is left to `check_ready`."
-        same = {f.name: getattr(self, f.name) for f in fields(AdapterSettings)}
-        return SoKAConfig(**same, plan=self.plan if isinstance(self.plan, dict) else None, seed=self.seed,
-                          target_modules=self.target_modules, soka_dropout=self.dropout, task_type="CAUSAL_LM")
+        if isinstance(self.plan, str) and os.path.isfile(self.plan): self.plan = read_plan_file(self.plan)
+        if isinstance(self.plan, dict): check_table(self.plan)
 
 # %% ../../nbs/train/01_config.ipynb #20c1f1f4
 def _check_together(c:TrainConfig)->None:
@@ -121,6 +110,7 @@ def _check_together(c:TrainConfig)->None:
         if c.r is None and c.budget is None: raise ValueError(f"method {c.method} needs r or budget, got neither")
         if c.preset is not None: raise ValueError(f"preset is for method soka, got {c.preset!r} with method {c.method}")
         if c.plan is not None: raise ValueError(f"plan is for method soka, got {c.method}")
+    elif c.dropout and c.mode == "residual": raise ValueError(f"dropout needs mode delta, got {c.dropout} with mode residual")
     if c.plan is not None and c.rank_source is not None:
         raise ValueError(f"give plan or rank_source, not both, got {c.plan!r} and {c.rank_source!r}")
     if c.dynamic_every is not None and (c.method != "soka" or c.source == "weight"):
@@ -167,13 +157,13 @@ def read_recipe(
     return _make_config({**values, **overrides})
 
 # %% ../../nbs/train/01_config.ipynb #f59cd35d
+_HUB_ID = r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?"
+
 def check_model(name:str)->None:   # a `FileNotFoundError` if it can be no model
     "Refuse as `model` a folder without a model; whether the hub has a name is for the hub to say."
-    if name.endswith(".gguf"):
-        gguf_head(name)
-        return
-    if os.path.exists(name): ok = name == "base" or (Path(name)/"config.json").is_file()
-    else: ok = re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", name) is not None
+    if name.endswith(".gguf"): ok = os.path.isfile(name)
+    elif os.path.exists(name): ok = name == "base" or (Path(name)/"config.json").is_file()
+    else: ok = re.fullmatch(_HUB_ID, name) is not None
     if not ok: raise FileNotFoundError(f"model must be base, a hub id, a .gguf file or a folder with config.json, got {name!r}")
     inside = list(Path(name).iterdir()) if os.path.isdir(name) else []
     pipes = [p.name for p in inside if p.exists() and not (p.is_file() or p.is_dir())]
@@ -183,7 +173,18 @@ def check_files(
     key:str,                          # the setting
     source:str|Sequence[str]|None,    # its value
 )->None:                              # a `FileNotFoundError` names the first file that is not there
-    "Refuse rows from a file that does not exist."
+    "Refuse rows from a file that does not exist; whether the hub has a name is for the hub to say."
     for s in [source] if isinstance(source, str) else source or ():
-        if Path(s).suffix in (".json", ".jsonl") and not os.path.isfile(s):
-            raise FileNotFoundError(f"{key} must be a file that exists, got {s!r}")
+        if os.path.isfile(s) or (os.path.isdir(s) and not s.endswith(FILE_ENDS)): continue
+        if s.endswith(FILE_ENDS): raise FileNotFoundError(f"{key} must be a file that exists, got {s!r}")
+        if not re.fullmatch(_HUB_ID, s): raise FileNotFoundError(f"{key} must be a name, a hub id or a file that exists, got {s!r}")
+
+def check_inputs(config:TrainConfig)->None:   # an error names the first setting that a new run cannot use
+    "Look for what a new run will read: base, rows, plan."
+    check_model(config.model)
+    for key in ("data", "eval_data"): check_files(key, getattr(config, key))
+    if config.method != "soka": return
+    source, rank_source = config.source, config.rank_source
+    if "update" in (source, rank_source):
+        raise ValueError(f"source and rank_source must be gradient, weight or zero in training, got {source} and {rank_source}")
+    if isinstance(config.plan, str): read_plan_file(config.plan)   # not there: this says so

@@ -12,15 +12,12 @@ from typing import Any, Literal
 from torch import nn
 from ..settings import check_value, Count, CountOrZero, read_json, shown, to_json
 from .checkpoints import _checkpoints, _PART
-from .config import _make_config, TrainConfig
+from .config import _make_config, SIDE_SETTINGS, TrainConfig
 from .process import _this_process
 from ..weights.fingerprint import compare, compare_weight, fingerprint, parse_fingerprint, readable, weight_fingerprint
 
 # %% auto #0
-__all__ = ['SIDE_SETTINGS', 'rows_per_step', 'read_record', 'run_config', 'check_output', 'write_record']
-
-# %% ../../nbs/train/08_output.ipynb #c1b9173c
-SIDE_SETTINGS = ("output_dir", "resume", "tensorboard", "threads", "save_total_limit")   # do not change what is learned
+__all__ = ['rows_per_step', 'read_record', 'run_config', 'check_output', 'write_record']
 
 # %% ../../nbs/train/08_output.ipynb #70916b35
 _BATCH_SETTINGS = ("batch_size", "gradient_accumulation")

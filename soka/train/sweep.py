@@ -4,64 +4,23 @@
 
 # %% ../../nbs/train/13_sweep.ipynb #0a229f7d
 from __future__ import annotations
-import gc, itertools, re, statistics
+import gc, statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 import torch
 from matplotlib.figure import Figure
 from ..settings import check_value
+from .arms import _Arm, _arm_name, make_arms, _recipe_settings
 from .build import check_ready
-from .config import _make_config, recipe_values, TrainConfig
-from .output import check_output, _read_checked, read_record, SIDE_SETTINGS, write_record
+from .config import SIDE_SETTINGS, TrainConfig
+from .output import check_output, _read_checked, read_record, write_record
 from .process import main_process
 from .run import train
 
 # %% auto #0
 __all__ = ['sweep']
-
-# %% ../../nbs/train/13_sweep.ipynb #d4d7336a
-class _Arm(NamedTuple):
-    "One run of a sweep."
-    name: str               # of its folder
-    values: dict[str, Any]  # of the settings that are swept
-    config: TrainConfig     # all settings
-
-def _arm_name(values:Mapping[str, Any])->str:
-    "A folder's name."
-    def short(v:Any)->str: return re.sub(r"[^\w.+-]+", "_", str(v)).strip("_") or "_"
-    return ",".join(f"{k}={short(v)}" for k, v in values.items()) or "run"
-
-# %% ../../nbs/train/13_sweep.ipynb #449f9af0
-def _recipe_settings(path:str)->dict[str, Any]:
-    "What one value of the axis `recipe` sets."
-    return {} if path == "none" else recipe_values(path)
-
-def _check_axes(axes:Mapping[str, Sequence])->None:
-    "Raise unless every axis has values, each once, of a setting that changes what is learned."
-    for key, values in axes.items():
-        if key in SIDE_SETTINGS: raise ValueError(f"a swept setting must change what is learned, got {key} with {len(values)} values")
-        if not values: raise ValueError(f"a swept setting must have a value, got none for {key}")
-        if twice := [v for i, v in enumerate(values) if v in values[:i]]:
-            raise ValueError(f"values must be given once, got {key} {twice[0]!r} twice")
-
-def _make_arms(settings:Mapping[str, Any], axes:Mapping[str, Sequence[Any]], given:Mapping[str, Any]={})->list[_Arm]:
-    "The runs of a sweep, all checked before the first begins."
-    _check_axes(axes)
-    folder, arms = {**settings, **given}.get("output_dir", "runs/sweep"), []
-    for combination in itertools.product(*axes.values()):
-        values = {k: Path(str(v)).stem if k == "recipe" else v for k, v in zip(axes, combination)}
-        swept = dict(zip(axes, combination))
-        recipe = _recipe_settings(swept.pop("recipe", "none"))
-        own = {**recipe, **given, **swept}
-        try: config = _make_config({**settings, **own, "output_dir": str(Path(folder)/_arm_name(values))})
-        except (ValueError, TypeError, NotImplementedError) as e: raise type(e)(f"{_arm_name(values)}: {e}") from e
-        if not config.eval_rows: raise ValueError(f"a sweep compares by held-out rows, got eval_rows=0 in {_arm_name(values)}")
-        arms.append(_Arm(_arm_name(values), values, config))
-    names = [a.name for a in arms]
-    if twice := [n for n in names if names.count(n) > 1]: raise ValueError(f"arms must differ in name, got {twice[0]} twice")
-    return arms
 
 # %% ../../nbs/train/13_sweep.ipynb #fb140e0a
 def _arm_result(arm:_Arm, error:str|None=None)->dict[str, Any]:
@@ -194,7 +153,7 @@ def _write_summary(folder:str|Path, settings:Mapping[str, Any], axes:Mapping[str
 # %% ../../nbs/train/13_sweep.ipynb #e9942d74
 def _shared_settings(settings:Mapping[str, Any], axes:Mapping[str, Sequence[Any]], given:Mapping[str, Any]={})->dict[str, Any]:
     "All settings that every arm shares, defaults too."
-    made = asdict(_make_arms(settings, {k: v[:1] for k, v in axes.items()}, given)[0].config)
+    made = asdict(make_arms(settings, {k: v[:1] for k, v in axes.items()}, given)[0].config)
     own = set(axes).union(*map(_recipe_settings, axes.get("recipe", ()))) - set(given)
     return {k: v for k, v in made.items() if k not in own and k not in SIDE_SETTINGS}
 
@@ -205,7 +164,7 @@ def sweep(
     given:Mapping[str, Any]={},        # settings that win over a recipe's on an axis
 )->dict[str, Any]:                     # content of sweep.json
     "Train every combination of values that is not finished yet; table, picture and `sweep.json`."
-    arms, shared = _make_arms(settings, axes, given), _shared_settings(settings, axes, given)
+    arms, shared = make_arms(settings, axes, given), _shared_settings(settings, axes, given)
     folder = Path(arms[0].config.output_dir).parent
     _check_sweep(folder, shared, axes)
     results = [_arm_result(a) for a in arms]
