@@ -596,9 +596,9 @@ def hotswaps(c):
 @behaviour("add_weighted_adapter")
 def weighted(c):
     m = two(c)
-    def add(): m.add_weighted_adapter(["default", "b"], [0.5, 0.5], "both", "linear")
-    if not c.lora: return raises(NotImplementedError, "add_weighted_adapter is for LoRA only", add)
-    add(); assert "both" in m.peft_config
+    for name, weights in (("first", [1., 0.]), ("second", [0., 1.]), ("both", [0.5, 0.5])): m.add_weighted_adapter(["default", "b"], weights, name, "cat")
+    a, first, b, second, both = ((m.set_adapter(n), c.out(m))[1] for n in ("default", "first", "b", "second", "both"))
+    assert max((a - first).abs().max(), (b - second).abs().max()) < 1e-5 and min((both - a).abs().max(), (both - b).abs().max()) > 1e-3
 
 
 # %% ../nbs/adapter/14_conformance.ipynb #31f3ab83

@@ -5,7 +5,7 @@
 # %% ../../nbs/adapter/10_model.ipynb #1cb60b05
 from __future__ import annotations
 import copy, warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Optional
@@ -18,6 +18,7 @@ from peft.utils import AuxiliaryTrainingWrapper, get_quantization_kwargs
 from torch import nn, Tensor
 from .. import __version__
 from .base import _check_same_base, _fingerprints
+from .combine import combination, CombinedRow
 from .config import _RECORD, _SOKA_TYPE, register_method, SoKAConfig, with_record
 from .files import _adapted, _check_not_soka, _check_places, _check_tensors, HEADS, new_tensors
 from .layer import _own_weight, soka_layers, SoKALayer, SoKAPeftLinear, _weight_to_plan_by, _zero_start
@@ -236,10 +237,18 @@ class SoKAModel(MergingModel):
         _load_starts(model, adapter_name, state_dict)
         return state_dict
 
-    def add_weighted_adapter(self, *args:Any, **kwargs:Any)->None:
-        "Refused: PEFT combines adapters into one for LoRA only."
-        raise NotImplementedError("adapters must be combined by activating several: base_model.set_adapter([...]), with set_scale for "
-                                  "weights; add_weighted_adapter is for LoRA only")
+    def add_weighted_adapter(self, adapters:Sequence[str], weights:Sequence[float], adapter_name:str, combination_type:str="cat",
+                             svd_rank:Optional[int]=None)->list[CombinedRow]:
+        "A new adapter that is the weighted sum of others: exact (`cat`), or of at most `svd_rank` terms a layer (`svd`)."
+        config, rows = combination(self, adapters, weights, adapter_name, combination_type, svd_rank)
+        self.peft_config[adapter_name] = config
+        try: self.inject_adapter(self.model, adapter_name)
+        except Exception:
+            self.peft_config.pop(adapter_name, None)
+            raise
+        for m in soka_layers(self.model).values():
+            if m.has(adapter_name): m.soka_terms[adapter_name].requires_grad_(False)
+        return rows
 
 # %% ../../nbs/adapter/10_model.ipynb #14bd40fd
 def _check_when_read()->None:

@@ -171,6 +171,28 @@ def _data_door(args:argparse.Namespace)->None:
     if args.words and (args.words[0] != "get" or not args.words[1:]):
         raise ValueError(f"data must be followed by nothing or by get NAME, got {' '.join(args.words)!r}")
 
+_ACTIONS = {"add": 0, "scale": 1, "diff": 2, "import": 1}   # adapters that each takes; 0 for any number
+
+def _share_door(args:argparse.Namespace)->None:
+    "Refuse an option that the action has no use for."
+    n, given = _ACTIONS.get(args.action), {"weights": ("add",), "by": ("scale",), "rank": ("add", "scale", "diff")}
+    if n is None: raise ValueError(f"share must be followed by {', '.join(_ACTIONS)}, got {args.action!r}")
+    if n and len(args.adapters) != n: raise ValueError(f"share {args.action} takes {n} adapters, got {len(args.adapters)}")
+    for name, actions in given.items():
+        if getattr(args, name) is not None and args.action not in actions:
+            raise ValueError(f"{name} is for share {' or '.join(actions)}, got share {args.action}")
+    if args.action == "scale" and args.by is None: raise ValueError("share scale needs by, got none")
+    if args.weights and len(args.weights) != len(args.adapters):
+        raise ValueError(f"weights must be one for each adapter, got {len(args.weights)} for {len(args.adapters)} adapters")
+
+def _add_share(p:argparse.ArgumentParser)->None:
+    p.add_argument("action", metavar="ACTION", help="add, scale, diff (the first less the second) or import (a LoRA)")
+    p.add_argument("adapters", nargs="+", metavar="ADAPTER", help="adapter folders")
+    p.add_argument("--out", required=True, help="new or empty folder of the adapter")
+    p.add_argument("--weights", nargs="+", type=float, metavar="W", help="add: one for each adapter (default: 1)")
+    p.add_argument("--by", type=float, metavar="W", help="scale: what the change is multiplied by")
+    p.add_argument("--rank", type=int, help="most terms of a layer (default: all of the sum)")
+
 # %% ../../nbs/command/07_parsers.ipynb #a1a3705d
 def add_commands(
     command:Callable[..., argparse.ArgumentParser],  # adds one: name, module, what it does, door, groups of settings
@@ -190,6 +212,7 @@ def add_commands(
     _add_merge(command("merge", "share", "Write a merged checkpoint."))
     export = "Write an adapter as LoRA, for llama.cpp, in half precision, or without its start."
     _add_export(command("export", "share", export, _export_door))
+    _add_share(command("share", "share", "Add, scale or subtract adapters, or take over a LoRA.", _share_door))
     command("inspect", "share", "Print what an adapter folder holds.").add_argument("adapter", metavar="ADAPTER", help="adapter folder")
     data = command("data", "share", "List data and bases that have names, or get some: soka data get NAME.", _data_door)
     data.add_argument("words", nargs="*", metavar="get NAME", help="download these; without any, list all")

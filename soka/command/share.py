@@ -12,6 +12,7 @@ from ..adapter.files import WEIGHTS
 from ..adapter.targets import base_parameters
 from .train import _without_folder, _write_json
 from ..data.registry import find_data, find_entry, get_data, REGISTRY
+from ..share.combine import combine, combined_table, import_lora
 from ..share.extract import extract, update_table
 from ..share.forms import export_delta, export_residual, form_text
 from ..share.gguf import export_gguf
@@ -57,6 +58,16 @@ def _export_command(args:argparse.Namespace, _:None)->None:
 def _inspect_command(args:argparse.Namespace, _:None)->None:
     "Print what an adapter folder holds."
     print(inspect_text(inspect_adapter(args.adapter)))
+
+def _share_command(args:argparse.Namespace, _:None)->None:
+    "Add, scale or subtract adapters, or take over a LoRA."
+    if args.action == "import":
+        plan = import_lora(args.adapters[0], args.out)
+        print(f"{len(plan)} layers, {sum(p[-1] for p in plan.values())} terms")
+    else:
+        weights = {"add": args.weights or [1.]*len(args.adapters), "scale": [args.by], "diff": [1., -1.]}[args.action]
+        print(combined_table(combine(args.adapters, weights, args.out, args.rank)))
+    print(f"adapter in {args.out}")
 
 # %% ../../nbs/command/06_share.ipynb #91497c08
 def _data_table()->str:

@@ -16,6 +16,7 @@ from ..adapter.config import read_config, SoKAConfig
 from ..adapter.files import new_tensors, read_header, read_weights, weight_files, WEIGHTS
 from ..adapter.names import bare_name
 from ..method.plan import LayerPlan, read_plan
+from ..method.recompress import change_terms
 from ..method.shape import KronShape
 from ..settings import check_value, read_json
 from ..train.output import read_record
@@ -76,8 +77,7 @@ class _Factors(NamedTuple):
     @property
     def terms(self)->tuple[Tensor, Tensor]:
         "P and Q, whose sum of Kronecker products is the change."
-        if self.U0 is None or self.V0 is None: return self.U, self.V
-        return torch.cat([self.U, self.U0]), torch.cat([self.V0 + self.V, self.V])
+        return change_terms(*self)
 
 def _layer_factors(a:_AdapterFiles)->Iterator[tuple[str, _Factors]]:
     "The factors of each layer in float64, read when it is asked for, in whichever version they were saved."

@@ -14,28 +14,13 @@ from ..adapter.config import with_record
 from ..adapter.layer import soka_layers, SoKALayer
 from ..method.budget import gain
 from ..method.rank import Spectrum
-from ..method.kpsvd import as_kpsvd, KPSVD, orthonormal
+from ..method.kpsvd import KPSVD, orthonormal
 from ..method.plan import LayerPlan, read_plan, write_plan
-from ..method.shape import KronShape
+from ..method.recompress import recompress
 from ..settings import check_value, Count, Part
 
 # %% auto #0
 __all__ = ['recompress_model']
-
-# %% ../../nbs/train/12_dynamic.ipynb #cea329fd
-def _check_stacks(U:Tensor, V:Tensor)->None:
-    "Refuse anything but two finite stacks of equally many factors."
-    if U.ndim != 3 or V.ndim != 3 or len(U) != len(V) or not len(U):
-        raise ValueError(f"U and V must be (r, m1, n1) and (r, m2, n2) with r >= 1, got shapes {tuple(U.shape)} and {tuple(V.shape)}")
-    bad = sum(F.numel() - int(torch.isfinite(F).sum()) for F in (U, V))
-    if bad: raise ValueError(f"U and V must be finite, got {bad} NaN or infinite entries")
-
-def _recompress(U:Tensor, V:Tensor)->KPSVD:
-    "KPSVD of `sum_k kron(U_k, V_k)`, at most r terms, from the stacks (r, m1, n1) and (r, m2, n2); no dense product is formed."
-    _check_stacks(U, V)
-    (Q_U, R_U), (Q_V, R_V) = (torch.linalg.qr(F.flatten(1).T) for F in (U, V))   # (m*n, r), (r, r)
-    A, S, Bh = torch.linalg.svd(R_U @ R_V.T, full_matrices=False)
-    return as_kpsvd(Q_U @ A, S, Bh @ Q_V.T, KronShape(*U.shape[1:], *V.shape[1:]), float(S.double().square().sum()))
 
 # %% ../../nbs/train/12_dynamic.ipynb #73fd34ed
 def _lost(S:Tensor, k:int)->float:
@@ -99,7 +84,7 @@ def _moved_state(state:dict[str, Any], shape:tuple, T:Tensor, r:int)->dict[str, 
 def _layer_change(layer:SoKALayer, name:str)->tuple[KPSVD, Tensor, float]:
     "The change of a layer without a start, its right factors (r, m2, n2) and their norm, in float64 on the CPU."
     U, V = (f.detach().cpu().double() for f in layer.soka_terms[name].stacks()[:2])
-    return _recompress(U, V), V, float(V.flatten(1).norm(dim=1).square().mean().sqrt())
+    return recompress(U, V), V, float(V.flatten(1).norm(dim=1).square().mean().sqrt())
 
 def _swap(optimizer:Any, old:nn.Parameter, new:nn.Parameter, T:Tensor)->None:
     "Let the optimizer go on with `new` where it had `old`; `T`, (keep, r), takes the old terms to those kept."
