@@ -46,7 +46,7 @@ def _extract_command(args:argparse.Namespace)->None:
 
 def _merge_command(args:argparse.Namespace)->None:
     "Write a merged checkpoint."
-    merge(args.adapter, args.out, args.base, args.dtype)
+    merge(args.adapter, args.out, args.base, args.dtype, args.max_shard_size)
     print(f"merged checkpoint in {args.out}")
 
 _FORMS = ("lora", "gguf", "delta", "residual")
@@ -104,6 +104,8 @@ def _add_merge(p:argparse.ArgumentParser)->None:
     p.add_argument("--out", required=True, help="new or empty folder of the checkpoint")
     p.add_argument("--base", help="hub id or folder of the base (default: the one the adapter names)")
     p.add_argument("--dtype", default="auto", help=f"{', '.join(DTYPES)}; auto is the base's own (default: auto)")
+    p.add_argument("--max-shard-size", default="5GB", metavar="SIZE",
+                   help="most in a file of weights, and about what the merge needs of memory (default: 5GB)")
 
 def _add_export(p:argparse.ArgumentParser)->None:
     p.add_argument("adapter", metavar="ADAPTER", help="adapter folder")
