@@ -5,7 +5,8 @@
 Writes a checkpoint of random weights into FOLDER/base (13.5 GB), unless it is there, and runs `soka train` with the recipe, only
 steps, rows and tokens cut: load in NF4, plan, start and steps, a kill after the first checkpoint, resume, adapter, merge, `generate`;
 then LoRA's recipe beside it. Each phase is recorded as it ends, in nbs/records/llama2-7b-cpu.json. Weights are random, so losses mean
-nothing; time and memory do not depend on them. `--tiny` runs the same program on a small model in a minute or two.
+nothing; time and memory do not depend on them. A phase's peak is of anonymous memory, which is the process's own; pages of mapped files,
+which the system may drop at any time, are counted apart. `--tiny` runs the same program on a small model in a minute or two.
 """
 import argparse
 import json
@@ -117,7 +118,7 @@ def main():
     base, name = a.folder/"base", "llama2-7b-cpu" + "-tiny"*a.tiny
     if not (base/"config.json").is_file():
         shutil.rmtree(base, ignore_errors=True)
-        check_room(a.folder, *((1e8, 1e9) if a.tiny else (32e9, 16e9)))
+        check_room(a.folder, *((1e8, 1e9) if a.tiny else (32e9, 10e9)))
         write_base(base, TINY if a.tiny else LLAMA2_7B)
     record = {"settings": {"tokens": a.tokens, "steps": a.steps, "model": TINY if a.tiny else LLAMA2_7B}, "phases": {}}
     def keep(what, w, code=0):
@@ -130,7 +131,11 @@ def main():
     keep("soka, killed", train(a.folder, base, a, [recipe], "soka", saved), -signal.SIGKILL)
     keep("soka, resumed", train(a.folder, base, a, [recipe], "soka"))
     record["trained_parameters"] = json.loads((a.folder/"soka"/"run.json").read_text())["adapter"]["trained_parameters"]
-    if "merge" not in a.skip: keep("merge", Watched([sys.executable, "-m", "soka.cli", "merge", a.folder/"soka"/"adapter", "--out", a.folder/"merged"], {}))
+    if "merge" not in a.skip:
+        command = [sys.executable, "-m", "soka.cli", "merge", a.folder/"soka"/"adapter", "--out", a.folder/"merged", "--max-shard-size", "1GB"]
+        watched, shards = Watched(command, {}), [p.stat().st_size for p in (a.folder/"merged").glob("*.safetensors")]
+        record["merged"] = {"shards": len(shards), "bytes": sum(shards), "largest_shard_bytes": max(shards, default=0)}
+        keep("merge", watched)
     if "generate" not in a.skip: keep("generate", Watched([sys.executable, "-c", GENERATE, a.folder/"soka", 4], {}))
     if "lora" not in a.skip: keep("lora", train(a.folder, base, a, [recipe, ROOT/"recipes"/"lora-1.05m.yaml"], "lora"))
     print(json.dumps(record["phases"], indent=1))

@@ -544,7 +544,7 @@ def test_quantized_base_is_not_merged():
     result = tiny_run(quantize="none", eval_rows=0, max_steps=1)
     folder = Path(result.record["settings"]["output_dir"])
     base, tok = load_base("nf4")
-    base.save_pretrained(folder/"nf4")
+    for part in (base, tok): part.save_pretrained(folder/"nf4")
     with pytest.raises(ValueError, match="base must be a float checkpoint, got '.*nf4', which is quantized"): merge(folder/"adapter", folder/"m", base=str(folder/"nf4"))
     with pytest.raises(ValueError, match="the run must have held-out rows, got eval_rows=0"): _evaluate_run(folder)
 

@@ -25,3 +25,25 @@ def test_pissa_starts_at_the_base():
     for quantize, tol in (("none", 1e-5), ("nf4", 0.3)):
         model, _ = _build_model(TrainConfig(method="pissa", quantize=quantize, r=4, dtype="float32"))
         assert (model(ids).logits - want).norm() < tol*want.norm()
+
+
+# %% ../nbs/train/03_build_tests.ipynb #0970a967
+def test_bad_rows_are_counted_in_the_record():
+    import contextlib, io, json, tempfile
+    from pathlib import Path
+    import pytest
+    from soka.train.build import encode_splits, load_tokenizer
+    from soka.train.config import TrainConfig
+    from soka.train.record import _data_record
+    path = Path(tempfile.mkdtemp())/"d.jsonl"
+    path.write_text("".join(json.dumps({"question": f"{i}?", "answer": f"{i}."}) + "\n" for i in range(9)) + "{oops\n" + json.dumps({"question": "x", "answer": " "}))
+    for skip, kw in ((True, {}), (True, dict(eval_data=str(path))), (False, {})):
+        c = TrainConfig(data=str(path), data_rows=None, eval_rows=2, skip_bad_rows=skip, **kw)
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            if not skip:
+                with pytest.raises(ValueError, match="line 10 has: .* skip_bad_rows leaves such rows out"): encode_splits(c, load_tokenizer(c))
+                continue
+            made, reports = encode_splits(c, load_tokenizer(c))
+        record = _data_record(reports)
+        assert len(made[0]) == (9 if kw else 7) and len(made[1]) == 2 and record["train"]["left_out"] == 2 and record["eval"]["left_out"] == (2 if kw else 0)
+        assert "train: 2 bad rows left out, the first: " in said.getvalue() and ("held out: 2 bad rows left out" in said.getvalue()) == bool(kw)

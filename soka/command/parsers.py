@@ -143,6 +143,8 @@ def _add_merge(p:argparse.ArgumentParser)->None:
     p.add_argument("--out", required=True, help="new or empty folder of the checkpoint")
     p.add_argument("--base", help="hub id or folder of the base (default: the one the adapter names)")
     p.add_argument("--dtype", default="auto", help=f"{', '.join(DTYPES)}; auto is the base's own (default: auto)")
+    p.add_argument("--max-shard-size", default="5GB", metavar="SIZE",
+                   help="most in a file of weights, and about what the merge needs of memory (default: 5GB)")
 
 _FORMS = ("lora", "gguf", "delta", "residual")
 

@@ -41,7 +41,7 @@ def _extract_command(args:argparse.Namespace, config:TrainConfig)->None:
 
 def _merge_command(args:argparse.Namespace, _:None)->None:
     "Write a merged checkpoint."
-    merge(args.adapter, args.out, args.base, args.dtype)
+    merge(args.adapter, args.out, args.base, args.dtype, args.max_shard_size)
     print(f"merged checkpoint in {args.out}")
 
 def _export_command(args:argparse.Namespace, _:None)->None:

@@ -106,6 +106,7 @@ class DataReport(NamedTuple):
     dropped: int        # rows left out: their prompt leaves no room for an answer token
     texts: str = ""     # digest of the rows before they were tokenized, in their order
     encoded: str = ""   # digest of their tokens and labels
+    left_out: int = 0   # bad rows that were not even read, with `skip_bad_rows`
 
     def __str__(self) -> str:
         return (f"{self.rows:,} rows, {self.tokens:,} tokens, {self.answer_tokens:,} of them in answers; "

@@ -4,18 +4,27 @@
 
 # %% ../../nbs/share/04_merge.ipynb #49efacc9
 from __future__ import annotations
+import json
+import os
 import re
+import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 import torch
 import transformers
+from huggingface_hub import split_torch_state_dict_into_shards
 from peft import load_peft_weights, PeftModel
+from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors.torch import save_file
 from torch import Tensor
+from tqdm.auto import tqdm
 from ..adapter.files import HEADS
 from ..data.bases import model_path
 from .inspect import check_adapter, check_new_folder
 from ..train.config import DTYPES
+from ..weights.backend import supported
 from ..weights.loading import compute_dtype, load_whole, read_tokenizer
+from ..weights.quant import kind
 
 # %% auto #0
 __all__ = ['merge']
@@ -67,24 +76,130 @@ def _load_adapted(adapter:str|Path, base:str|Path, revision:str|None=None, dtype
     _make_room(model, tensors)
     return _attach(model, adapter, tensors)
 
+# %% ../../nbs/share/04_merge.ipynb #f8778555
+_FACTORS = re.compile(r"\.(lora_[AB]\.weight|soka_terms\.[UV])$")   # these compute in float32, however the base is stored
+
+class _Unmerged(NamedTuple):
+    "A model whose weights get what was trained for them when they are taken."
+    model:Any                          # without its adapter
+    tensors:dict[str, Tensor]          # of its checkpoint, by name; tied ones once
+    dtypes:dict[Tensor, torch.dtype]   # in which they are stored
+    waiting:dict[Tensor, list[Any]]    # layers whose change a weight lacks
+
+    def take(self, name:str)->Tensor:
+        "One weight as it is to be stored."
+        W = self.tensors[name]
+        for layer in self.waiting.get(W, [])[:]:
+            own = [p for p in layer.get_base_layer().parameters() if p in self.waiting]
+            for p in own: p.data = p.data.to(self.dtypes[p], copy=True)      # out of the file, which stays as it is
+            layer.merge()
+            for p in own: self.waiting[p].remove(layer)
+        return W.data.to(self.dtypes[W]).contiguous()
+
+def _own_tensors(model:Any)->dict[str, Tensor]:
+    "What a model's checkpoint holds: of tied weights the first."
+    every, left_out = dict(model.named_parameters(remove_duplicate=False)), getattr(model, "_keys_to_ignore_on_save", None) or ()
+    own = dict(model.named_parameters()) | {n: t for n,t in model.state_dict().items() if n not in every}
+    return {n: t for n,t in own.items() if n not in left_out}
+
+def _waits(layer:Any)->bool:
+    "Can a layer of PEFT be merged after it was taken out of the model?"
+    base = getattr(layer, "base_layer", None)
+    return isinstance(layer, BaseTunerLayer) and base is not None and supported(base) and kind(base) in ("linear", "conv1d")
+
+def _unload(adapted:Any, dtypes:dict[str, torch.dtype])->_Unmerged:
+    "The model without its adapter, its linear layers not yet merged."
+    layers, waiting = [m for m in adapted.modules() if _waits(m)], dict[Tensor, list[Any]]()
+    for m in layers: vars(m)["merge"] = lambda **kw: None        # PEFT merges and takes out in one go
+    model = adapted.merge_and_unload()
+    for m in layers:
+        del vars(m)["merge"]
+        for p in m.get_base_layer().parameters(): waiting.setdefault(p, []).append(m)
+    tensors = _own_tensors(model)
+    return _Unmerged(model, tensors, {t: dtypes.get(n, t.dtype) for n,t in tensors.items()}, waiting)
+
+def _dtypes(model:Any, source:str, revision:str|None, dtype:torch.dtype)->dict[str, torch.dtype]:
+    "In which dtype each weight would be, had the base been loaded in `dtype`: some modules stay in float32."
+    as_loaded = type(model).from_pretrained(source, revision=revision, dtype=dtype, device_map="meta")
+    return {n: t.dtype for n,t in as_loaded.state_dict().items()}
+
+# %% ../../nbs/share/04_merge.ipynb #d688d060
+_PART = "merge.part"       # in the folder of the result, until that is whole
+
+def _check_size(out:Path, size:int)->None:
+    "Refuse a disk without room for a checkpoint of so many bytes."
+    need, free = size + 2**24, shutil.disk_usage(out).free       # and 16 MiB for its tokenizer
+    if free >= need: return
+    raise OSError(f"out must have room for the merged checkpoint, {need/1e9:,.2f} GB, got {free/1e9:,.2f} GB free in {str(out)!r}")
+
+def _write_shards(u:_Unmerged, out:Path, max_shard_size:str)->None:
+    "Weights in files of at most a size, and an index if they are several."
+    shapes = {n: torch.empty_like(t, dtype=u.dtypes[t], device="meta") for n,t in u.tensors.items()}
+    split, count = split_torch_state_dict_into_shards(shapes, max_shard_size=max_shard_size), u.model.num_parameters()
+    _check_size(out, size := split.metadata["total_size"])
+    with tqdm(total=size, desc="merge", unit="B", unit_scale=True, disable=None, leave=False) as bar:       # None: on a terminal only
+        for file, names in split.filename_to_tensors.items():
+            shard = {}
+            for n in names:
+                shard[n] = u.take(n)
+                bar.update(shard[n].nbytes)
+            save_file(shard, out/file, metadata={"format": "pt"})
+            for n in names: u.tensors[n].data = torch.empty(0)
+    if not split.is_sharded: return
+    index = {"metadata": {"total_parameters": count, **split.metadata}, "weight_map": split.tensor_to_filename}
+    (out/"model.safetensors.index.json").write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+def _write_config(u:_Unmerged, out:Path)->None:
+    "The two files that say what the model is and how it generates."
+    c = u.model.config
+    c.dtype = str(next(u.dtypes[p] for p in u.model.parameters() if p.is_floating_point())).removeprefix("torch.")
+    c.architectures = [type(u.model).__name__]
+    c.save_pretrained(str(out))
+    if u.model.can_generate(): u.model.generation_config.save_pretrained(str(out))
+
+def _write_model(adapter:str|Path, source:str, revision:str|None, dtype:torch.dtype|None, out:Path, max_shard_size:str)->None:
+    "Write base plus adapter."
+    cast = dtype is not None and all(_FACTORS.search(k) for k in load_peft_weights(str(adapter), device="cpu"))    # when a weight is taken
+    model = _load_adapted(adapter, source, revision, "auto" if cast or dtype is None else dtype)
+    if getattr(model.get_base_model(), "_weight_conversions", None):      # transformers stores it otherwise than it computes, and knows how
+        if cast: model = _load_adapted(adapter, source, revision, dtype or "auto")
+        _check_size(out, sum(p.nbytes for p in model.get_base_model().parameters()))
+        return model.merge_and_unload().save_pretrained(str(out), max_shard_size=max_shard_size)
+    u = _unload(model, _dtypes(model.get_base_model(), source, revision, dtype) if cast and dtype else {})
+    _write_config(u, out)
+    _write_shards(u, out, max_shard_size)
+
 # %% ../../nbs/share/04_merge.ipynb #219a9ddf
+def _new_part(out:str|Path)->Path:
+    "A folder to write in, inside a new or empty one."
+    part = Path(out)/_PART
+    if part.is_dir(): shutil.rmtree(part)          # of a merge that was killed
+    part = check_new_folder(out)/_PART
+    part.mkdir()
+    return part
+
 def merge(
-    adapter:str|Path,     # adapter folder
-    out:str|Path,         # new or empty folder
-    base:str|None=None,   # hub id or local folder; None for the one the adapter names
-    dtype:str="auto",     # of the result; "auto" for the base's own
-)->Any:                   # the merged model
+    adapter:str|Path,           # adapter folder
+    out:str|Path,               # new or empty folder
+    base:str|None=None,         # hub id or local folder; None for the one the adapter names
+    dtype:str="auto",           # of the result; "auto" for the base's own
+    max_shard_size:str="5GB",   # most in a file of weights, and about what the merge needs of memory
+)->Path:                        # the folder
     "Write base plus adapter as a plain checkpoint with its tokenizer."
     if dtype not in DTYPES: raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+    if not re.fullmatch(r"[1-9]\d*[KMGT]B", max_shard_size):
+        raise ValueError(f"max_shard_size must be as 5GB or 500MB, got {max_shard_size!r}")
     config = check_adapter(adapter)
     name = base or config.get("base_model_name_or_path")
     if not name: raise ValueError("base must be given where the adapter names none, got None")
-    check_new_folder(out)
-    source, revision = model_path(name), None if base else config.get("revision")
-    adapted = _load_adapted(adapter, source, revision, "auto" if dtype == "auto" else compute_dtype(dtype))
-    merged: Any = adapted.merge_and_unload()
-    own = (Path(adapter)/"tokenizer_config.json").is_file()          # a trainer saves the one it trained with, new tokens included
-    tokenizer = read_tokenizer(str(adapter) if own else source, None if own else revision)   # before anything is written
-    tokenizer.save_pretrained(str(out))
-    merged.save_pretrained(str(out))               # last: what is there without it looks like no model
-    return merged
+    part = _new_part(out)
+    try:
+        source, revision = model_path(name), None if base else config.get("revision")
+        own = (Path(adapter)/"tokenizer_config.json").is_file()          # a trainer saves the one it trained with, new tokens included
+        tokenizer = read_tokenizer(str(adapter) if own else source, None if own else revision)
+        _write_model(adapter, source, revision, None if dtype == "auto" else compute_dtype(dtype), part, max_shard_size)
+        tokenizer.save_pretrained(str(part))
+        for file in sorted(part.iterdir(), key=lambda p: p.name == "config.json"): os.replace(file, Path(out)/file.name)
+    finally: shutil.rmtree(part, ignore_errors=True)
+    return Path(out)
+

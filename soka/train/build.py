@@ -24,7 +24,7 @@ from ..data.chat import check_chat
 from ..data.encode import check_tokenizer, Collator, DataReport, encode_rows
 from ..data.gguf import gguf_head
 from ..data.problems import word_problems
-from ..data.rows import heldout_split, load_rows
+from ..data.rows import heldout_split, sound_rows, SoundRows
 from ..method.settings import AdapterSettings, parse_budget
 from .config import check_inputs, check_model, TrainConfig
 from .process import _made_once, main_process, _one_start, _this_process
@@ -37,15 +37,25 @@ __all__ = ['load_splits', 'load_tokenizer', 'load_frozen', 'soka_config', 'check
            'planned', 'residual_on_quantized', 'encode_splits']
 
 # %% ../../nbs/train/03_build.ipynb #0633427a
+def _counted_splits(config:TrainConfig)->tuple[SoundRows, SoundRows|None]:
+    "Rows to train on, and rows to evaluate on or None, with how many were left out."
+    n, columns = config.eval_rows, (config.columns[0], config.columns[1]) if config.columns else None
+    def problems(rows:int, split:Any)->SoundRows: return sound_rows(word_problems(rows, seed=config.seed, split=split))
+    def read(source:Any, split:str, rows:int|None, columns:Any=None)->SoundRows:
+        return sound_rows(source, split, config.data_name, rows, columns, skip_bad_rows=config.skip_bad_rows)
+    made = config.data == "problems"
+    train = problems(config.data_rows or 1, "train") if made else read(config.data, config.data_split, config.data_rows, columns)
+    if not n: return train, None
+    if config.eval_data is not None: return train, read(config.eval_data, config.eval_split, n)
+    if made: return train, problems(n, "test")
+    rows, held_out = heldout_split(train.rows, n)
+    return train._replace(rows=rows), SoundRows(held_out)
+
 def load_splits(config:TrainConfig)->tuple[Any, Any]:
     "Rows to train on, and rows to evaluate on or None."
-    n, columns = config.eval_rows, (config.columns[0], config.columns[1]) if config.columns else None
-    def problems(rows:int, split:Any)->Any: return load_rows(word_problems(rows, seed=config.seed, split=split))
-    if config.data == "problems": rows = problems(config.data_rows or 1, "train")
-    else: rows = load_rows(config.data, config.data_split, config.data_name, config.data_rows, columns)
-    if not n: return rows, None
-    if config.eval_data is not None: return rows, load_rows(config.eval_data, config.eval_split, config.data_name, n)
-    return (rows, problems(n, "test")) if config.data == "problems" else tuple(heldout_split(rows, n))
+    train, evaluation = _counted_splits(config)
+    return train.rows, evaluation and evaluation.rows
+
 
 # %% ../../nbs/train/03_build.ipynb #beea3540
 def load_tokenizer(config:TrainConfig)->PreTrainedTokenizerBase:   # one that passes `check_tokenizer`
@@ -198,11 +208,13 @@ def _build_model(config:TrainConfig, data:Any=None, checkpoint:str|None=None,
 # %% ../../nbs/train/03_build.ipynb #02d7ec28
 def encode_splits(config:TrainConfig, tokenizer:PreTrainedTokenizerBase)->tuple[tuple[Any, Any], tuple[DataReport, DataReport|None]]:
     "Encoded data to train and to evaluate on, and a printed report on each."
-    def one(name, rows):
-        if rows is None: return None, None
-        made = encode_rows(rows, tokenizer, config.template, config.max_length, verbose=False)
-        if main_process(): print(f"{name}: {made.report}")
-        return made.dataset, made.report
-    rows, held_out = load_splits(config)
+    def one(name, sound):
+        if sound is None: return None, None
+        made = encode_rows(sound.rows, tokenizer, config.template, config.max_length, verbose=False)
+        if main_process():
+            print(f"{name}: {made.report}")
+            if sound.left_out: print(f"{name}: {sound.left_out:,} bad rows left out, the first: {sound.why}")
+        return made.dataset, made.report._replace(left_out=sound.left_out)
+    rows, held_out = _counted_splits(config)
     (train, report), (evaluation, eval_report) = one("train", rows), one("held out", held_out)
     return (train, evaluation), (report, eval_report)

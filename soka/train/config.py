@@ -55,6 +55,7 @@ class TrainConfig(AdapterSettings):
     eval_data: Name | Names | None = setting(None, "data", "rows to evaluate on; null holds out the last rows of data")
     eval_split: Name = setting("test", "data", "split of eval_data on the hub")
     eval_rows: CountOrZero = setting(200, "data", "rows to evaluate on; 0 evaluates nothing")
+    skip_bad_rows: bool = setting(False, "data", "leave out and count rows that cannot be read or trained on; false refuses the first")
     template: _Text = setting("plain", "data", "prompt: alpaca, plain, a text with {instruction}, or chat, the tokenizer's own template")
     max_length: Count = setting(128, "data", "most tokens of an example; longer answers are cut and counted")
     packing: bool = setting(False, "data", "put short examples of a batch in one row: less padding, the same loss, see soka.train.pack")
