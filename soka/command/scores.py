@@ -6,6 +6,7 @@
 from __future__ import annotations
 import argparse, json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,16 +26,23 @@ from ..train.build import load_frozen, load_splits
 from ..train.config import TrainConfig
 from ..train.output import read_record, run_config
 from ..train.run import load_run
+from ..weights.loading import compute_dtype
 
 # %% auto #0
 __all__ = ['commands']
 
 # %% ../../nbs/command/04_scores.ipynb #c5d44ede
+def _as_in_training(model:Any, config:TrainConfig)->AbstractContextManager:
+    "Context in which a model computes in the dtype of its training."
+    dtype = compute_dtype(config.dtype)
+    return torch.autocast(next(model.parameters()).device.type, dtype, enabled=dtype != torch.float32)
+
 def _answer_held_out(model:Any, tokenizer:PreTrainedTokenizerBase, config:TrainConfig, max_new_tokens:int=64)->float|None:
     "Exact match on the held-out rows, by greedy generation."
     rows = load_splits(config)[1]
     if rows is None or "output" not in rows.column_names or any(final_answer(o) is None for o in rows["output"]): return None
-    return exact_match(generate_answers(model, tokenizer, rows["instruction"], config.template, max_new_tokens), rows["output"])
+    with _as_in_training(model, config): answers = generate_answers(model, tokenizer, rows["instruction"], config.template, max_new_tokens)
+    return exact_match(answers, rows["output"])
 
 def _evaluate_run(folder:str|Path, max_new_tokens:int=64)->dict[str, float|None]:
     "Likelihood and exact match of a finished run on its held-out rows."
@@ -43,8 +51,8 @@ def _evaluate_run(folder:str|Path, max_new_tokens:int=64)->dict[str, float|None]
     rows = load_splits(config)[1]
     if rows is None: raise ValueError(f"the run must have held-out rows, got eval_rows=0 in {str(folder)!r}")
     data = encode_rows(rows, result.tokenizer, config.template, config.max_length, verbose=False).dataset
-    return {"nll": answer_nll(result.model, data, result.tokenizer, config.batch_size),
-            "exact_match": _answer_held_out(result.model, result.tokenizer, config, max_new_tokens)}
+    with _as_in_training(result.model, config): nll = answer_nll(result.model, data, result.tokenizer, config.batch_size)
+    return {"nll": nll, "exact_match": _answer_held_out(result.model, result.tokenizer, config, max_new_tokens)}
 
 # %% ../../nbs/command/04_scores.ipynb #d3e42894
 class _Subject(NamedTuple):
@@ -81,9 +89,9 @@ def _evaluate_command(args:argparse.Namespace)->None:
 
 def _eval_command(args:argparse.Namespace)->None:
     "Score a base, an adapter or a run on GSM8K, MATH and MBPP."
-    own, config = _run_settings(args.name), TrainConfig(**_given_settings(args))
-    tasks, measures = args.tasks.split(","), args.measures.split(",")
+    own, (tasks, measures) = _run_settings(args.name), (args.tasks.split(","), args.measures.split(","))
     template = args.prompt or (own.template if own else "alpaca")
+    config = TrainConfig(**_given_settings(args), template=template)
     settings = EvalSettings(template, args.max_new_tokens, args.prompts, args.num_fewshot, args.workers, args.unisolated)
     check_measures(tasks, measures, settings)
     check_value("limit", args.limit, Count | None)
