@@ -7,10 +7,11 @@ from __future__ import annotations
 import argparse, json, os, subprocess, sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 import torch
 from .flags import _GROUPS, _given_settings
-from .scores import _answer_held_out
+from .scores import _answer_held_out, _Asked
+from ..settings import check_names
 from ..train.build import check_ready, load_frozen
 from ..train.config import TrainConfig
 from ..train.output import check_output, write_record
@@ -20,9 +21,23 @@ from ..train.run import train
 __all__ = ['commands']
 
 # %% ../../nbs/command/03_demo.ipynb #d054f2af
-def _demo_config(output_dir:str="runs/demo", **overrides:Any)->TrainConfig:
-    "The demonstration's settings, those of recipes/demo.yaml."
-    return TrainConfig(**{"budget": 20_480, "threads": 1, "output_dir": output_dir, **overrides})
+class _Demo(NamedTuple):
+    "A demonstration."
+    settings: dict[str, Any]   # those of its recipe that are not the defaults
+    needs: str                 # what it takes, as its committed record has it
+
+_DEMOS = {
+    "base": _Demo({"budget": 20_480, "threads": 1, "output_dir": "runs/demo"}, "about a minute on one CPU core, nothing to download"),
+    "smollm2-135m": _Demo(
+        {"model": "smollm2-135m", "dtype": "bfloat16", "data": "orders", "data_rows": 256, "eval_rows": 48, "template": "chat",
+         "max_length": 160, "budget": 300_000, "gradient_batches": 0, "batch_size": 8, "learning_rate": 0.008, "threads": 1,
+         "output_dir": "runs/demo-smollm2"},
+        "less than ten minutes on one or two CPU cores with bfloat16, 3.5 GB of memory, and once 93 MB by: soka data get smollm2-135m")}
+
+def _demo_config(base:str="base", **overrides:Any)->TrainConfig:
+    "A demonstration's settings, those of recipes/demo.yaml or recipes/demo-smollm2.yaml."
+    check_names([base], _DEMOS, f"base must be one of {', '.join(_DEMOS)}")
+    return TrainConfig(**{**_DEMOS[base].settings, **overrides})
 
 def _in_fresh_process(folder:str|Path)->dict[str, float]:
     "`evaluate_run` of a folder by a Python process that shares nothing with this one."
@@ -33,22 +48,34 @@ def _in_fresh_process(folder:str|Path)->dict[str, float]:
     return json.loads(run.stdout.splitlines()[-1])
 
 def _demo(config:TrainConfig)->dict[str, float]:
-    "Train on the embedded base and show what changed."
+    "Train and show what changed."
     check_ready(config)
     check_output(config)
     if config.threads: torch.set_num_threads(config.threads)
     base, tokenizer = load_frozen(config)
-    print(f"asking the base {config.eval_rows} held-out problems", flush=True)
+    print(f"asking the base {config.eval_rows} held-out questions", flush=True)
     before: Any = _answer_held_out(base, tokenizer, config)
+    del base                        # training loads its own
     result = train(config)
     print("asking the fine-tuned model, here and in a fresh process", flush=True)
     after: Any = _answer_held_out(result.model, result.tokenizer, config)
-    scores = {"before": before, "after": after, "reloaded": _in_fresh_process(config.output_dir)["exact_match"]}
-    write_record({**result.record, "exact_match": scores}, config.output_dir)
-    print(_demo_text(config, result.record, scores))
-    if scores["reloaded"] != after:
-        raise RuntimeError(f"the reloaded adapter must score as before saving, {after:.1%}, got {scores['reloaded']:.1%}")
+    scores = {"before": before.right, "after": after.right, "reloaded": _in_fresh_process(config.output_dir)["exact_match"]}
+    examples = _side_by_side(before, after)
+    write_record({**result.record, "exact_match": scores, "examples": examples}, config.output_dir)
+    print(_examples_text(examples), _demo_text(config, result.record, scores), sep="\n")
+    if scores["reloaded"] != scores["after"]:
+        raise RuntimeError(f"the reloaded adapter must score as before saving, {after.right:.1%}, got {scores['reloaded']:.1%}")
     return scores
+
+def _side_by_side(before:_Asked, after:_Asked, n:int=3)->list[dict[str, str]]:
+    "A few held-out questions with the answers of both models, each on one line."
+    columns = {"question": before.questions, "before": before.answers, "after": after.answers, "wanted": before.references}
+    return [{k: " ".join(v[i].split()) for k, v in columns.items()} for i in range(min(n, len(before.questions)))]
+
+def _examples_text(examples:list[dict[str, str]], width:int=130)->str:
+    "Questions and answers below each other."
+    def short(text:str)->str: return text if len(text) <= width else text[:width] + " ..."
+    return "\n".join("\n" + "\n".join(f"{k:10}{short(text)}" for k, text in e.items()) for e in examples)
 
 def _demo_text(config:TrainConfig, record:Mapping[str, Any], scores:Mapping[str, float])->str:
     "What the demonstration prints."
@@ -58,7 +85,7 @@ def _demo_text(config:TrainConfig, record:Mapping[str, Any], scores:Mapping[str,
     lines = {
         "base": f"{a['base_parameters']:,} parameters, {config.quantize}",
         "trained parameters": f"{a['trained_parameters']:,} ({a['share']:.2%})",
-        "right answers before": f"{scores['before']:.1%} of {config.eval_rows} held-out problems",
+        "right answers before": f"{scores['before']:.1%} of {config.eval_rows} held-out questions",
         "right answers after": f"{scores['after']:.1%}", "in a fresh process": f"{scores['reloaded']:.1%}, adapter read from disk",
         "training": f"{s['train_seconds']:.0f} s, {s['tokens_per_second']:,.0f} tokens/s", "peak memory": f"{memory} (whole process)",
         "adapter": f"{folder/'adapter'} ({size/2**10:,.0f} KiB)", "picture": folder/"run.png", "record": folder/"run.json"}
@@ -66,10 +93,13 @@ def _demo_text(config:TrainConfig, record:Mapping[str, Any], scores:Mapping[str,
 
 def _demo_command(args:argparse.Namespace)->None:
     "Run the demonstration."
-    _demo(_demo_config(**_given_settings(args)))
+    config = _demo_config(args.demo_base, **_given_settings(args))
+    print(f"soka demo on {config.model}: {_DEMOS[args.demo_base].needs}", flush=True)
+    _demo(config)
 
 def commands(
     command:Callable[..., argparse.ArgumentParser],  # adds one: name, function, groups of settings
 )->None:
     "Demo."
-    command("demo", _demo_command, _GROUPS)
+    demo = command("demo", _demo_command, _GROUPS)
+    demo.add_argument("--base", dest="demo_base", default="base", metavar="NAME", help=f"{' or '.join(_DEMOS)} (default: base)")

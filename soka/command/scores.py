@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from .flags import _given_settings
 from .train import _without_folder, _write_json
 from ..data.encode import encode_rows
+from ..data.orders import text_match
 from ..data.problems import exact_match, final_answer
 from ..evaluate.harness import check_measures, EvalSettings, evaluate_tasks, MEASURES, scores_table
 from ..evaluate.score import answer_nll, generate_answers
@@ -37,12 +38,21 @@ def _as_in_training(model:Any, config:TrainConfig)->AbstractContextManager:
     dtype = compute_dtype(config.dtype)
     return torch.autocast(next(model.parameters()).device.type, dtype, enabled=dtype != torch.float32)
 
-def _answer_held_out(model:Any, tokenizer:PreTrainedTokenizerBase, config:TrainConfig, max_new_tokens:int=64)->float|None:
-    "Exact match on the held-out rows, by greedy generation."
+class _Asked(NamedTuple):
+    "Held-out questions, and what a model answered."
+    questions: list[str]
+    answers: list[str]      # the model's
+    references: list[str]
+    right: float            # share of right answers, in [0, 1]
+
+def _answer_held_out(model:Any, tokenizer:PreTrainedTokenizerBase, config:TrainConfig, max_new_tokens:int=64)->_Asked|None:
+    "Greedy answers to the held-out rows; None where nothing says which are right."
     rows = load_splits(config)[1]
-    if rows is None or "output" not in rows.column_names or any(final_answer(o) is None for o in rows["output"]): return None
-    with _as_in_training(model, config): answers = generate_answers(model, tokenizer, rows["instruction"], config.template, max_new_tokens)
-    return exact_match(answers, rows["output"])
+    if rows is None or "output" not in rows.column_names: return None
+    asked, wanted = list(rows["instruction"]), list(rows["output"])
+    if config.data != "orders" and any(final_answer(o) is None for o in wanted): return None
+    with _as_in_training(model, config): answers = generate_answers(model, tokenizer, asked, config.template, max_new_tokens)
+    return _Asked(asked, answers, wanted, (text_match if config.data == "orders" else exact_match)(answers, wanted))
 
 def _evaluate_run(folder:str|Path, max_new_tokens:int=64)->dict[str, float|None]:
     "Likelihood and exact match of a finished run on its held-out rows."
@@ -52,7 +62,8 @@ def _evaluate_run(folder:str|Path, max_new_tokens:int=64)->dict[str, float|None]
     if rows is None: raise ValueError(f"the run must have held-out rows, got eval_rows=0 in {str(folder)!r}")
     data = encode_rows(rows, result.tokenizer, config.template, config.max_length, verbose=False).dataset
     with _as_in_training(result.model, config): nll = answer_nll(result.model, data, result.tokenizer, config.batch_size)
-    return {"nll": nll, "exact_match": _answer_held_out(result.model, result.tokenizer, config, max_new_tokens)}
+    held_out = _answer_held_out(result.model, result.tokenizer, config, max_new_tokens)
+    return {"nll": nll, "exact_match": held_out and held_out.right}
 
 # %% ../../nbs/command/04_scores.ipynb #d3e42894
 class _Subject(NamedTuple):

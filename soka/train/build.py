@@ -22,7 +22,7 @@ from ..adapter.targets import base_parameters
 from ..data.bases import model_path
 from ..data.chat import check_chat
 from ..data.encode import check_tokenizer, Collator, DataReport, encode_rows
-from ..data.problems import word_problems
+from ..data.orders import GENERATED
 from ..data.rows import heldout_split, load_rows
 from ..method.budget import parse_budget
 from .config import check_files, check_model, _plan_content, TrainConfig
@@ -39,12 +39,12 @@ __all__ = ['load_splits', 'load_tokenizer', 'load_frozen', 'soka_config', 'check
 def load_splits(config:TrainConfig)->tuple[Any, Any]:
     "Rows to train on, and rows to evaluate on or None."
     n, columns = config.eval_rows, (config.columns[0], config.columns[1]) if config.columns else None
-    def problems(rows:int, split:Any)->Any: return load_rows(word_problems(rows, seed=config.seed, split=split))
-    if config.data == "problems": rows = problems(config.data_rows or 1, "train")
+    draw = GENERATED.get(config.data) if isinstance(config.data, str) else None
+    if draw: rows = load_rows(draw(config.data_rows or 1, seed=config.seed, split="train"))
     else: rows = load_rows(config.data, config.data_split, config.data_name, config.data_rows, columns)
     if not n: return rows, None
     if config.eval_data is not None: return rows, load_rows(config.eval_data, config.eval_split, config.data_name, n)
-    return (rows, problems(n, "test")) if config.data == "problems" else tuple(heldout_split(rows, n))
+    return (rows, load_rows(draw(n, seed=config.seed, split="test"))) if draw else tuple(heldout_split(rows, n))
 
 # %% ../../nbs/train/03_build.ipynb #beea3540
 def load_tokenizer(config:TrainConfig)->PreTrainedTokenizerBase:   # one that passes `check_tokenizer`
