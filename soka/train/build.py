@@ -13,7 +13,7 @@ import torch
 from peft import get_peft_model, LoraConfig, PeftModel, prepare_model_for_kbit_training
 from safetensors.torch import save_file
 from torch import nn, Tensor
-from transformers import BitsAndBytesConfig, PreTrainedTokenizerBase, set_seed
+from transformers import AutoConfig, BitsAndBytesConfig, PreTrainedTokenizerBase, set_seed
 from ..adapter.config import SoKAConfig
 from ..adapter.plan import with_plan
 from ..adapter.residual import Format, load_residual, plan_residual, quantize_residual
@@ -194,11 +194,20 @@ def _build_model(config:TrainConfig, data:Any=None, checkpoint:str|None=None,
     return model, tokenizer
 
 # %% ../../nbs/train/03_build.ipynb #02d7ec28
+def _check_context(config:TrainConfig, data:Any)->None:
+    "Refuse examples that are longer than the base's context, where `max_length` does not cut them."
+    room = getattr(AutoConfig.from_pretrained(model_path(config.model), revision=config.revision), "max_position_embeddings", None)
+    if room is None or config.max_length <= room: return
+    for row, ids in enumerate(data["input_ids"]):
+        if len(ids) > room: raise ValueError(f"max_length must be at most the base's {room} positions where rows are longer, "
+                                             f"got {config.max_length} and {len(ids)} tokens in row {row}")
+
 def encode_splits(config:TrainConfig, tokenizer:PreTrainedTokenizerBase)->tuple[tuple[Any, Any], tuple[DataReport, DataReport|None]]:
     "Encoded data to train and to evaluate on, and a printed report on each."
     def one(name, rows):
         if rows is None: return None, None
         made = encode_rows(rows, tokenizer, config.template, config.max_length, verbose=False)
+        _check_context(config, made.dataset)
         if main_process(): print(f"{name}: {made.report}")
         return made.dataset, made.report
     rows, held_out = load_splits(config)
