@@ -473,7 +473,7 @@ threads: 1 | null
         for command in (("train",), ("plan", "base", "--out", out), ("demo",)): assert flag[2:] + " must be" in refused(*command, flag, text)
     assert "plan must be a file that exists" in refused("train", "--plan", "no.json") and "got update" in refused("train", "--source", "update")
     assert "energy must be in (0, 1], got 7.0" in refused("sweep", "--energy", 0.9, 7., "--output_dir", out)
-    for flags in (("--quantize", "nf5"), ("--threads", 100000), ("--limit", 0), ("--template", "chat"), ("--max-new-tokens", 0), ("--batch-size", 0), ("--num-fewshot", -1), ("--workers", 0)):
+    for flags in (("--quantize", "nf5"), ("--threads", 100000), ("--limit", 0), ("--template", "chats"), ("--max-new-tokens", 0), ("--batch-size", 0), ("--num-fewshot", -1), ("--workers", 0)):
         assert "must be" in refused("eval", "base", "--measures", "nll", *flags), flags
     assert not out.exists()
     good = {"records": str(out), "bases": {"b": "base"}, "tasks": {"t": {"data": "problems"}}, "arms": {"x": {"method": "soka"}}}
@@ -564,7 +564,7 @@ def test_recipes():
     comparisons = {p.stem: read_comparison(p) for p in folder.glob("*.yaml") if "\narms:" in p.read_text()}
     made = {p.stem: read_recipe(p) for p in folder.glob("*.yaml") if p.stem not in comparisons}
     assert set(comparisons) == {"compare", "ablation", "start"} and all(map(plan_work, comparisons.values()))
-    assert made["demo"] == _demo_config() and made["llama2-7b-gsm8k"].budget == 990_000 and made["stories260k-gsm8k"].max_steps == 100
+    assert made["demo"] == _demo_config() and made["demo-smollm2"] == _demo_config("smollm2-135m") and made["llama2-7b-gsm8k"].budget == 990_000 and made["stories260k-gsm8k"].max_steps == 100
 
 
 # %% ../nbs/cli_tests.ipynb #b0548fbb

@@ -3,7 +3,7 @@
 import pytest
 
 # %% ../nbs/command/03_demo_tests.ipynb #e381e6db
-from soka.command.demo import demo
+from soka.command.demo import demo, _examples_text, _side_by_side
 from soka.command.parsers import _demo_config
 
 
@@ -20,10 +20,12 @@ def test_demo():
     import json
     import pytest
     folder = Path(tempfile.mkdtemp())/"demo"
-    config = _demo_config(str(folder), data_rows=100, eval_rows=20, max_steps=3)
+    config = _demo_config(output_dir=str(folder), data_rows=100, eval_rows=20, max_steps=3)
     (folder/"mine").mkdir(parents=True)
     out = io.StringIO()
     with contextlib.redirect_stdout(out): scores = demo(config)
+    record = json.loads((folder/"run.json").read_text())
+    assert len(record["examples"]) == 3 and f"after     {record['examples'][0]['after']}\n" in out.getvalue()
     assert scores["after"] == scores["reloaded"] and 0 <= scores["before"] <= 1 and "right answers before    0.0% of 20" in out.getvalue()
     with pytest.MonkeyPatch.context() as m, contextlib.redirect_stdout(io.StringIO()):
         m.setitem(demo.__globals__, "_in_fresh_process", lambda folder: {"exact_match": 0.5})
@@ -49,5 +51,32 @@ def test_demo_removes_nothing():
         mine = "run.json must be JSON" if "run.json" in found else "output_dir must be unused or hold a run with its run.json"
         for change, text in ((dict(), mine), (dict(model="no such"), "model must be base")):
             with pytest.raises((ValueError, FileNotFoundError), match=text):
-                demo(_demo_config(str(folder), data_rows=100, eval_rows=20, max_steps=3, **change))
+                demo(_demo_config(output_dir=str(folder), data_rows=100, eval_rows=20, max_steps=3, **change))
             assert content(folder) == before
+
+
+# %% ../nbs/command/03_demo_tests.ipynb #a7ec1276
+def test_demo_of_a_base():
+    import pytest
+    from soka.cli import main
+    from soka.command.scores import _Asked
+    with contextlib.redirect_stderr(io.StringIO()) as err: assert main(["demo", "--base", "smollm2"]) == 2
+    assert err.getvalue() == "soka: error: base must be one of base, smollm2-135m, got 'smollm2'; did you mean smollm2-135m?\n"
+    config = _demo_config("smollm2-135m", output_dir="elsewhere")
+    assert (config.model, config.data, config.template, config.output_dir) == ("smollm2-135m", "orders", "chat", "elsewhere")
+    asked = _Asked(["As JSON:\nTwo soups."]*4, ["Sure!\n" + "x"*200]*4, ['{"number": 2}']*4, 0.)
+    shown = _side_by_side(asked, asked._replace(answers=['{"number": 2}']*4), 2)
+    assert shown == [dict(question="As JSON: Two soups.", before="Sure! " + "x"*200, after='{"number": 2}', wanted='{"number": 2}')]*2
+    assert _examples_text(shown, 20).count("\nbefore    Sure! xxxxxxxxxxxxxx ...\nafter     ") == 2
+
+
+# %% ../nbs/command/03_demo_tests.ipynb #b6dcd7a2
+@pytest.mark.slow
+def test_orders_are_scored():
+    import json
+    from soka.command.scores import _evaluate_run
+    from soka.train.config import TrainConfig
+    from soka.train.run import train
+    folder = Path(tempfile.mkdtemp())/"run"
+    train(TrainConfig(data="orders", data_rows=64, eval_rows=8, max_length=256, max_steps=2, batch_size=4, budget=9000, output_dir=str(folder)))
+    assert _evaluate_run(folder)["exact_match"] == 0

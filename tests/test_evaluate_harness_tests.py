@@ -51,6 +51,15 @@ def test_mbpp_through_lm_eval():
     assert scores["mbpp"]["pass_at_1"]["value"] == 0 and "NameError in test 1" in samples["mbpp"][0]["reason"]
 
 
+# %% ../nbs/evaluate/07_harness_tests.ipynb #c0da19dc
+def test_task_files_name_functions_that_exist():
+    from soka.evaluate.harness import _read_task_file
+    from soka.evaluate.tasks import TASKS
+    made = {t: _read_task_file(t) for t in TASKS}
+    assert all(callable(m[k]) for m in made.values() for k in ("custom_dataset", "doc_to_text", "process_results"))
+    assert callable(made["mbpp"]["filter_list"][0]["filter"][0]["filter_fn"])
+
+
 # %% ../nbs/evaluate/07_harness_tests.ipynb #2e59d0f7
 @pytest.mark.lmeval
 def test_lm_eval_reads_the_files_itself():

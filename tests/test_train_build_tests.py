@@ -27,6 +27,23 @@ def test_pissa_starts_at_the_base():
         assert (model(ids).logits - want).norm() < tol*want.norm()
 
 
+# %% ../nbs/train/03_build_tests.ipynb #2dd99bd9
+def test_rows_longer_than_the_context():
+    import pytest
+    from soka.train.build import encode_splits, load_tokenizer
+    import json, tempfile
+    from pathlib import Path
+    path = Path(tempfile.mkdtemp())/"rows.jsonl"
+    path.write_text("".join(json.dumps({"question": "1 + 1?", "answer": "2 "*n}) + "\n" for n in (1, 400, 1)))
+    long = dict(data=str(path), eval_rows=1)
+    tok = load_tokenizer(TrainConfig())
+    with pytest.raises(ValueError, match=r"max_length must be at most the base's 256 positions where rows are longer, got 512 and 512 tokens in row 1"):
+        encode_splits(TrainConfig(max_length=512, **long), tok)
+    assert encode_splits(TrainConfig(max_length=256, **long), tok)[1][0].truncated == 1          # cut, and counted
+    path.write_text("".join(json.dumps({"question": "1 + 1?", "answer": "2"}) + "\n" for _ in range(3)))
+    assert encode_splits(TrainConfig(max_length=512, **long), tok)[1][0].rows == 2
+
+
 # %% ../nbs/train/03_build_tests.ipynb #0970a967
 def test_bad_rows_are_counted_in_the_record():
     import contextlib, io, json, tempfile

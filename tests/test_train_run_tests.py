@@ -47,6 +47,7 @@ def test_residual_run_resumes_and_loads():
     settings = dict(mode="residual", iterations=2)
     whole, c = run(tiny(**settings)), tiny(**settings)
     assert "load_residual" in _load_code(tiny(model="org/name", **settings)) and "load_residual" not in _load_code(tiny(model="org/name"))
+    for name in ("smollm2-135m", "a.gguf"): assert f"load_base(None, name={name!r})" in _load_code(tiny(model=name))
     with pytest.raises(KeyboardInterrupt): run(c, [Stop()])
     with pytest.MonkeyPatch.context() as m:
         m.setitem(_build_model.__globals__, "quantize_residual", again)

@@ -71,3 +71,12 @@ def test_problems_bad_input():
     with pytest.raises(ValueError, match="equally many and not empty, got 1 and 0"): exact_match(["#### 7"], [])
     with pytest.raises(ValueError, match="must hold '#### N', got '7'"): exact_match(["#### 7"], ["7"])
     with pytest.raises(ValueError, match="quantize must be 'nf4' or None, got 'int8'"): load_base("int8")
+
+
+# %% ../nbs/weights/05_loading_tests.ipynb #3c0cae44
+def test_load_base_by_name():
+    import torch
+    from soka.data.bases import base_path
+    (own, tok), (other, _) = load_base(None), load_base(None, name=str(base_path()), dtype=torch.bfloat16)
+    assert other.dtype == torch.bfloat16 and torch.equal(other.lm_head.weight, own.lm_head.weight.to(torch.bfloat16))
+    assert load_base(name="base", dtype=torch.bfloat16)[0].model.layers[0].mlp.up_proj.compute_dtype == torch.bfloat16

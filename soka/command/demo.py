@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 import torch
-from .scores import _answer_held_out
+from .parsers import _DEMOS
+from .scores import _answer_held_out, _Asked
 from ..train.build import check_ready, load_frozen
 from ..train.config import TrainConfig
 from ..train.output import check_output, write_record
@@ -28,22 +29,34 @@ def _in_fresh_process(folder:str|Path)->dict[str, float]:
     return json.loads(run.stdout.splitlines()[-1])
 
 def demo(config:TrainConfig)->dict[str, float]:
-    "Train on the embedded base and show what changed."
+    "Train and show what changed."
     check_ready(config)
     check_output(config)
     if config.threads: torch.set_num_threads(config.threads)
     base, tokenizer = load_frozen(config)
-    print(f"asking the base {config.eval_rows} held-out problems", flush=True)
+    print(f"asking the base {config.eval_rows} held-out questions", flush=True)
     before: Any = _answer_held_out(base, tokenizer, config)
+    del base                        # training loads its own
     result = train(config)
     print("asking the fine-tuned model, here and in a fresh process", flush=True)
     after: Any = _answer_held_out(result.model, result.tokenizer, config)
-    scores = {"before": before, "after": after, "reloaded": _in_fresh_process(config.output_dir)["exact_match"]}
-    write_record({**result.record, "exact_match": scores}, config.output_dir)
-    print(_demo_text(config, result.record, scores))
-    if scores["reloaded"] != after:
-        raise RuntimeError(f"the reloaded adapter must score as before saving, {after:.1%}, got {scores['reloaded']:.1%}")
+    scores = {"before": before.right, "after": after.right, "reloaded": _in_fresh_process(config.output_dir)["exact_match"]}
+    examples = _side_by_side(before, after)
+    write_record({**result.record, "exact_match": scores, "examples": examples}, config.output_dir)
+    print(_examples_text(examples), _demo_text(config, result.record, scores), sep="\n")
+    if scores["reloaded"] != scores["after"]:
+        raise RuntimeError(f"the reloaded adapter must score as before saving, {after.right:.1%}, got {scores['reloaded']:.1%}")
     return scores
+
+def _side_by_side(before:_Asked, after:_Asked, n:int=3)->list[dict[str, str]]:
+    "A few held-out questions with the answers of both models, each on one line."
+    columns = {"question": before.questions, "before": before.answers, "after": after.answers, "wanted": before.references}
+    return [{k: " ".join(v[i].split()) for k, v in columns.items()} for i in range(min(n, len(before.questions)))]
+
+def _examples_text(examples:list[dict[str, str]], width:int=130)->str:
+    "Questions and answers below each other."
+    def short(text:str)->str: return text if len(text) <= width else text[:width] + " ..."
+    return "\n".join("\n" + "\n".join(f"{k:10}{short(text)}" for k, text in e.items()) for e in examples)
 
 def _demo_text(config:TrainConfig, record:Mapping[str, Any], scores:Mapping[str, float])->str:
     "What the demonstration prints."
@@ -53,7 +66,7 @@ def _demo_text(config:TrainConfig, record:Mapping[str, Any], scores:Mapping[str,
     lines = {
         "base": f"{a['base_parameters']:,} parameters, {config.quantize}",
         "trained parameters": f"{a['trained_parameters']:,} ({a['share']:.2%})",
-        "right answers before": f"{scores['before']:.1%} of {config.eval_rows} held-out problems",
+        "right answers before": f"{scores['before']:.1%} of {config.eval_rows} held-out questions",
         "right answers after": f"{scores['after']:.1%}", "in a fresh process": f"{scores['reloaded']:.1%}, adapter read from disk",
         "training": f"{s['train_seconds']:.0f} s, {s['tokens_per_second']:,.0f} tokens/s", "peak memory": f"{memory} (whole process)",
         "adapter": f"{folder/'adapter'} ({size/2**10:,.0f} KiB)", "picture": folder/"run.png", "record": folder/"run.json"}
@@ -61,4 +74,5 @@ def _demo_text(config:TrainConfig, record:Mapping[str, Any], scores:Mapping[str,
 
 def _demo_command(args:argparse.Namespace, config:TrainConfig)->None:
     "Run the demonstration."
+    print(f"soka demo on {config.model}: {_DEMOS[args.demo_base].needs}", flush=True)
     demo(config)

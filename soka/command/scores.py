@@ -6,6 +6,7 @@
 from __future__ import annotations
 import argparse, json
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 from .train import _without_folder, _write_json
 from ..data.encode import encode_rows
+from ..data.orders import text_match
 from ..data.problems import exact_match, final_answer
 from ..evaluate.harness import check_measures, EvalSettings, evaluate_tasks, scores_table
 from ..evaluate.score import answer_nll, generate_answers
@@ -24,16 +26,32 @@ from ..train.build import load_frozen, load_splits
 from ..train.config import TrainConfig
 from ..train.output import read_record, run_config
 from ..train.run import load_run
+from ..weights.loading import compute_dtype
 
 # %% auto #0
 __all__ = []
 
 # %% ../../nbs/command/04_scores.ipynb #c5d44ede
-def _answer_held_out(model:Any, tokenizer:PreTrainedTokenizerBase, config:TrainConfig, max_new_tokens:int=64)->float|None:
-    "Exact match on the held-out rows, by greedy generation."
+def _as_in_training(model:Any, config:TrainConfig)->AbstractContextManager:
+    "Context in which a model computes in the dtype of its training."
+    dtype = compute_dtype(config.dtype)
+    return torch.autocast(next(model.parameters()).device.type, dtype, enabled=dtype != torch.float32)
+
+class _Asked(NamedTuple):
+    "Held-out questions, and what a model answered."
+    questions: list[str]
+    answers: list[str]      # the model's
+    references: list[str]
+    right: float            # share of right answers, in [0, 1]
+
+def _answer_held_out(model:Any, tokenizer:PreTrainedTokenizerBase, config:TrainConfig, max_new_tokens:int=64)->_Asked|None:
+    "Greedy answers to the held-out rows; None where nothing says which are right."
     rows = load_splits(config)[1]
-    if rows is None or "output" not in rows.column_names or any(final_answer(o) is None for o in rows["output"]): return None
-    return exact_match(generate_answers(model, tokenizer, rows["instruction"], config.template, max_new_tokens), rows["output"])
+    if rows is None or "output" not in rows.column_names: return None
+    asked, wanted = list(rows["instruction"]), list(rows["output"])
+    if config.data != "orders" and any(final_answer(o) is None for o in wanted): return None
+    with _as_in_training(model, config): answers = generate_answers(model, tokenizer, asked, config.template, max_new_tokens)
+    return _Asked(asked, answers, wanted, (text_match if config.data == "orders" else exact_match)(answers, wanted))
 
 def _evaluate_run(folder:str|Path, max_new_tokens:int=64)->dict[str, float|None]:
     "Likelihood and exact match of a finished run on its held-out rows."
@@ -42,8 +60,9 @@ def _evaluate_run(folder:str|Path, max_new_tokens:int=64)->dict[str, float|None]
     rows = load_splits(config)[1]
     if rows is None: raise ValueError(f"the run must have held-out rows, got eval_rows=0 in {str(folder)!r}")
     data = encode_rows(rows, result.tokenizer, config.template, config.max_length, verbose=False).dataset
-    return {"nll": answer_nll(result.model, data, result.tokenizer, config.batch_size),
-            "exact_match": _answer_held_out(result.model, result.tokenizer, config, max_new_tokens)}
+    with _as_in_training(result.model, config): nll = answer_nll(result.model, data, result.tokenizer, config.batch_size)
+    held_out = _answer_held_out(result.model, result.tokenizer, config, max_new_tokens)
+    return {"nll": nll, "exact_match": held_out and held_out.right}
 
 # %% ../../nbs/command/04_scores.ipynb #d3e42894
 class _Subject(NamedTuple):
@@ -80,9 +99,9 @@ def _evaluate_command(args:argparse.Namespace, _:None)->None:
 
 def _eval_command(args:argparse.Namespace, config:TrainConfig)->None:
     "Score a base, an adapter or a run on GSM8K, MATH and MBPP."
-    own = _run_settings(args.name)
-    tasks, measures = args.tasks.split(","), args.measures.split(",")
+    own, (tasks, measures) = _run_settings(args.name), (args.tasks.split(","), args.measures.split(","))
     template = args.prompt or (own.template if own else "alpaca")
+    config = replace(config, template=template)
     settings = EvalSettings(template, args.max_new_tokens, args.prompts, args.num_fewshot, args.workers, args.unisolated)
     check_measures(tasks, measures, settings)
     check_value("limit", args.limit, Count | None)

@@ -7,7 +7,7 @@ __all__ = ['MOST_PROBLEMS', 'word_problems', 'final_answer', 'exact_match']
 
 # %% ../../nbs/data/03_problems.ipynb #0f8d80a0
 import hashlib, random, re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 # %% ../../nbs/data/03_problems.ipynb #541d3224
@@ -79,13 +79,25 @@ def _is_test(question: str) -> bool:
 _MISSES = 20_000  # draws in a row without a new problem before the stock counts as used up
 MOST_PROBLEMS = 1_000_000  # a number has no bound otherwise, and drawing takes time
 
-def _check_draw(n: int, split: str, kinds: Sequence[str]) -> None:
-    "Raise for arguments that `word_problems` cannot serve."
+def _check_draw(n: int, split: str, kinds: Sequence[str] = tuple(_PROBLEMS)) -> None:
+    "Raise for arguments that cannot be served."
     if not isinstance(n, int): raise TypeError(f"n must be an int, got {n!r}")
     if n < 1: raise ValueError(f"n must be at least 1, got {n}")
     if n > MOST_PROBLEMS: raise ValueError(f"n must be at most {MOST_PROBLEMS:,}, got {n}")
     if split not in ("train", "test"): raise ValueError(f"split must be 'train' or 'test', got {split!r}")
     if not kinds or not set(kinds) <= set(_PROBLEMS): raise ValueError(f"kinds must be some of {list(_PROBLEMS)}, got {list(kinds)}")
+
+def _draw_split(draw: Callable[[random.Random], dict[str, str]], n: int, seed: int, split: str) -> list[dict[str, str]]:
+    "Different rows of one split; the question alone decides to which it belongs."
+    rng, misses = random.Random(f"{split} {seed}"), 0
+    found: dict[str, dict[str, str]] = {}
+    while len(found) < n and misses < _MISSES:
+        p = draw(rng)
+        new = _is_test(p["question"]) == (split == "test") and p["question"] not in found
+        misses = 0 if new else misses + 1
+        if new: found[p["question"]] = p
+    if len(found) < n: raise ValueError(f"n must be at most the number of different problems, found {len(found)}, got n={n}")
+    return list(found.values())
 
 def word_problems(
     n: int,                                    # number of problems
@@ -95,15 +107,7 @@ def word_problems(
 ) -> list[dict[str, str]]:                     # `question`, `answer` and `kind` of each, no question twice
     "Different word problems whose worked answers end in `#### N`."
     _check_draw(n, split, kinds)
-    rng, misses = random.Random(f"{split} {seed}"), 0
-    found: dict[str, dict[str, str]] = {}
-    while len(found) < n and misses < _MISSES:
-        p = _draw(rng, rng.choice(kinds))
-        new = _is_test(p["question"]) == (split == "test") and p["question"] not in found
-        misses = 0 if new else misses + 1
-        if new: found[p["question"]] = p
-    if len(found) < n: raise ValueError(f"n must be at most the number of different problems, found {len(found)}, got n={n}")
-    return list(found.values())
+    return _draw_split(lambda rng: _draw(rng, rng.choice(kinds)), n, seed, split)
 
 # %% ../../nbs/data/03_problems.ipynb #5b37f6cf
 def final_answer(

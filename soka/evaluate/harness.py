@@ -16,7 +16,7 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 from .. import __version__
 from ..data.encode import encode_rows
-from ..data.prompt import format_prompt
+from ..data.prompt import check_template
 from ..data.rows import Source
 from .score import answer_nll
 from .tasks import _check_tasks, doc_prompt, load_docs, _PromptEncoder, _run_programs, _stop_text, TASKS
@@ -61,7 +61,7 @@ def _check_settings(settings:EvalSettings)->EvalSettings:
     for name in ("max_new_tokens", "batch_size", "workers"):
         if (value := getattr(settings, name)) < 1: raise ValueError(f"{name} must be at least 1, got {value}")
     if settings.num_fewshot < 0: raise ValueError(f"num_fewshot must be at least 0, got {settings.num_fewshot}")
-    format_prompt("", settings.template)
+    check_template(settings.template)
     return settings
 
 def _need_lm_eval()->None:
@@ -86,12 +86,12 @@ def _make_tasks(docs:Mapping[str, Sequence[Mapping[str, Any]]], settings:EvalSet
     return [one(name) for name in docs]
 
 # %% ../../nbs/evaluate/07_harness.ipynb #dcbb7887
-def _lm_of(model:Any, tokenizer:PreTrainedTokenizerBase, batch_size:int=8)->Any:
+def _lm_of(model:Any, tokenizer:PreTrainedTokenizerBase, batch_size:int=8, template:str="plain")->Any:
     "A model as lm-eval takes it, with the tokens of training."
     from lm_eval.models.huggingface import HFLM
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
-    lm.tok_batch_encode = _PromptEncoder(tokenizer)
+    lm.tok_batch_encode = _PromptEncoder(tokenizer, template)
     return lm
 
 def _generate_scores(lm:Any, docs:Mapping[str, Sequence[Mapping[str, Any]]], settings:EvalSettings,
@@ -163,7 +163,7 @@ def evaluate_tasks(
     if "nll" in measures:
         for t, d in docs.items(): tasks[t]["nll"] = _reference_nll(model, tokenizer, d, settings)
     if "answers" in measures:
-        lm = _lm_of(model, tokenizer, settings.batch_size)
+        lm = _lm_of(model, tokenizer, settings.batch_size, settings.template)
         scores, samples = _generate_scores(lm, docs, settings, shots)
         for t, s in scores.items(): tasks[t]["scores"] = s
         record["cut_prompts"] = lm.tok_batch_encode.cut

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 import torch
 from transformers import PreTrainedTokenizerBase
+from ..data.chat import chat_prompt_ids
 from ..data.encode import prompt_ids
 from ..data.prompt import format_prompt
 from ..data.registry import registered
@@ -115,21 +116,24 @@ def read_sources(
 # %% ../../nbs/evaluate/06_tasks.ipynb #3af96b18
 def doc_prompt(
     doc:Mapping[str, Any],   # from `load_docs`
-    template:str="alpaca",   # a name in `soka.data.encode.TEMPLATES`, or a text with `{instruction}`
+    template:str="alpaca",   # chat, alpaca, plain, or a text with `{instruction}`
 )->str:
-    "The prompt of one problem."
-    return format_prompt(doc["instruction"], template)
+    "The prompt of one problem; of chat what the user says in it."
+    return doc["instruction"] if template == "chat" else format_prompt(doc["instruction"], template)
 
 def _stop_text(template:str)->list[str]:
     "What the template writes in front of a question, where an answer must have ended."
+    if template == "chat": return []   # the end token ends an answer
     return format_prompt("\0", template).partition("\0")[0].rstrip().splitlines()[-1:]
 
 # %% ../../nbs/evaluate/06_tasks.ipynb #f0c7fab2
 class _PromptEncoder:
     "Takes the place of an lm-eval model's `tok_batch_encode`."
-    def __init__(self, tokenizer:PreTrainedTokenizerBase)->None: self.tokenizer, self.cut = tokenizer, 0
+    def __init__(self, tokenizer:PreTrainedTokenizerBase, template:str="plain")->None:
+        self.tokenizer, self.encode, self.cut = tokenizer, chat_prompt_ids if template == "chat" else prompt_ids, 0
+
     def __call__(self, strings:Sequence[str], left_truncate_len:int|None=None, **other:Any)->tuple[torch.Tensor, torch.Tensor]:
-        ids = prompt_ids(self.tokenizer, list(strings))
+        ids = self.encode(self.tokenizer, list(strings))
         self.cut += sum(len(i) > (left_truncate_len or len(i)) for i in ids)
         return _left_pad([i[-(left_truncate_len or 0):] for i in ids], _pad_token(self.tokenizer))
 

@@ -13,7 +13,7 @@ import torch
 from peft import get_peft_model, LoraConfig, PeftModel, prepare_model_for_kbit_training
 from safetensors.torch import save_file
 from torch import nn, Tensor
-from transformers import BitsAndBytesConfig, PreTrainedTokenizerBase, set_seed
+from transformers import AutoConfig, BitsAndBytesConfig, PreTrainedTokenizerBase, set_seed
 from ..adapter.config import SoKAConfig
 from ..adapter.plan import with_plan
 from ..adapter.residual import Format, load_residual, plan_residual, quantize_residual
@@ -23,7 +23,7 @@ from ..data.bases import model_path
 from ..data.chat import check_chat
 from ..data.encode import check_tokenizer, Collator, DataReport, encode_rows
 from ..data.gguf import gguf_head
-from ..data.problems import word_problems
+from ..data.orders import GENERATED
 from ..data.rows import heldout_split, sound_rows, SoundRows
 from ..method.settings import AdapterSettings, parse_budget
 from .config import check_inputs, check_model, TrainConfig
@@ -40,14 +40,14 @@ __all__ = ['load_splits', 'load_tokenizer', 'load_frozen', 'soka_config', 'check
 def _counted_splits(config:TrainConfig)->tuple[SoundRows, SoundRows|None]:
     "Rows to train on, and rows to evaluate on or None, with how many were left out."
     n, columns = config.eval_rows, (config.columns[0], config.columns[1]) if config.columns else None
-    def problems(rows:int, split:Any)->SoundRows: return sound_rows(word_problems(rows, seed=config.seed, split=split))
+    draw = GENERATED.get(config.data) if isinstance(config.data, str) else None
     def read(source:Any, split:str, rows:int|None, columns:Any=None)->SoundRows:
         return sound_rows(source, split, config.data_name, rows, columns, skip_bad_rows=config.skip_bad_rows)
-    made = config.data == "problems"
-    train = problems(config.data_rows or 1, "train") if made else read(config.data, config.data_split, config.data_rows, columns)
+    if draw: train = sound_rows(draw(config.data_rows or 1, seed=config.seed, split="train"))
+    else: train = read(config.data, config.data_split, config.data_rows, columns)
     if not n: return train, None
     if config.eval_data is not None: return train, read(config.eval_data, config.eval_split, n)
-    if made: return train, problems(n, "test")
+    if draw: return train, sound_rows(draw(n, seed=config.seed, split="test"))
     rows, held_out = heldout_split(train.rows, n)
     return train._replace(rows=rows), SoundRows(held_out)
 
@@ -55,7 +55,6 @@ def load_splits(config:TrainConfig)->tuple[Any, Any]:
     "Rows to train on, and rows to evaluate on or None."
     train, evaluation = _counted_splits(config)
     return train.rows, evaluation and evaluation.rows
-
 
 # %% ../../nbs/train/03_build.ipynb #beea3540
 def load_tokenizer(config:TrainConfig)->PreTrainedTokenizerBase:   # one that passes `check_tokenizer`
@@ -206,11 +205,20 @@ def _build_model(config:TrainConfig, data:Any=None, checkpoint:str|None=None,
     return model, tokenizer
 
 # %% ../../nbs/train/03_build.ipynb #02d7ec28
+def _check_context(config:TrainConfig, data:Any)->None:
+    "Refuse examples that are longer than the base's context, where `max_length` does not cut them."
+    room = getattr(AutoConfig.from_pretrained(model_path(config.model), revision=config.revision), "max_position_embeddings", None)
+    if room is None or config.max_length <= room: return
+    for row, ids in enumerate(data["input_ids"]):
+        if len(ids) > room: raise ValueError(f"max_length must be at most the base's {room} positions where rows are longer, "
+                                             f"got {config.max_length} and {len(ids)} tokens in row {row}")
+
 def encode_splits(config:TrainConfig, tokenizer:PreTrainedTokenizerBase)->tuple[tuple[Any, Any], tuple[DataReport, DataReport|None]]:
     "Encoded data to train and to evaluate on, and a printed report on each."
     def one(name, sound):
         if sound is None: return None, None
         made = encode_rows(sound.rows, tokenizer, config.template, config.max_length, verbose=False)
+        _check_context(config, made.dataset)
         if main_process():
             print(f"{name}: {made.report}")
             if sound.left_out: print(f"{name}: {sound.left_out:,} bad rows left out, the first: {sound.why}")

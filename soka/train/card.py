@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from peft import PeftModel
 from torch import Tensor
+from ..data.registry import registered
 from .build import residual_on_quantized
 from .config import TrainConfig
 
@@ -24,7 +25,7 @@ tags: [{method}, peft]
 # {title} adapter for {base}
 
 {trained:,} trained parameters, {share:.3%} of the base, in {layers} layers; base stored as {quantize} in training.
-Terms per layer: {ranks}. Data: `{data}`, {rows:,} rows, {steps} steps.
+Terms per layer: {ranks}. Data: `{data}`, {rows:,} rows, {steps} steps.{prompts}
 {result}
 ## Load
 
@@ -37,12 +38,16 @@ The whole record of the run is `run.json` in the folder above.
 
 def _load_code(config:TrainConfig)->str:
     "The lines that load the adapter."
+    model = 'model = PeftModel.from_pretrained(base, "THIS FOLDER")'
     if config.model == "base": lines = ["from soka.train import load_run", 'model, tokenizer, record = load_run("FOLDER OF THE RUN")']
     elif residual_on_quantized(config):
         lines = ["from soka.peft import load_residual", f'model = load_residual({config.model!r}, "THIS FOLDER")']
+    elif registered(config.model) or config.model.endswith(".gguf"):
+        lines = ["from peft import PeftModel", "from soka.weights.loading import load_base",
+                 f"base, tokenizer = load_base(None, name={config.model!r})", model]
     else:
         lines = ["from peft import PeftModel", "from transformers import AutoModelForCausalLM",
-                 f"base = AutoModelForCausalLM.from_pretrained({config.model!r})", 'model = PeftModel.from_pretrained(base, "THIS FOLDER")']
+                 f"base = AutoModelForCausalLM.from_pretrained({config.model!r})", model]
     return "\n".join(["import soka.peft  # registers the method with PEFT"]*(config.method == "soka") + lines)
 
 def nll_words(record:Mapping[str, Any])->str:
@@ -54,9 +59,11 @@ def _model_card(record:Mapping[str, Any], config:TrainConfig)->str:
     "The text of the adapter's README.md."
     a, evals, used = record["adapter"], record["eval"], [r for r in record["adapter"]["ranks"].values() if r]
     result = f"Held-out NLL per answer token: {nll_words(record)}.\n" if evals else ""
+    prompts = " Prompts by the tokenizer's chat template." if config.template == "chat" else ""
     return _CARD.format(base=config.model, method=config.method, title={"soka": "SoKA", "lora": "LoRA", "pissa": "PiSSA"}[config.method],
         trained=a["trained_parameters"], share=a["share"], layers=len(used), quantize=config.quantize, ranks=f"{min(used)} to {max(used)}",
-        data=config.data, rows=record["data"]["train"]["rows"], steps=record["steps"], result=result, code=_load_code(config))
+        data=config.data, prompts=prompts, rows=record["data"]["train"]["rows"], steps=record["steps"], result=result,
+        code=_load_code(config))
 
 def _save_adapter(model:PeftModel, config:TrainConfig, record:Mapping[str, Any], state:dict[str, Tensor]|None=None)->Path:
     "Write adapter and card to `output_dir`/adapter; `state` where the model holds parts of its tensors only."

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from pydantic import Field
+from ..data.orders import GENERATED
 from ..data.problems import MOST_PROBLEMS
 from ..data.prompt import check_template
 from ..method.plan import check_table, read_plan_file
@@ -47,10 +48,10 @@ class TrainConfig(AdapterSettings):
     quantize: _Quantizer = setting("nf4", "model", "how the frozen base is stored: nf4, fp4, int8 or none")
     double_quant: bool = setting(True, "model", "quantize the scales of 4-bit blocks, too")
     dtype: _Dtype = setting("auto", "model", "dtype of computations: float32, bfloat16, float16; auto is bfloat16 on a GPU that has it")
-    data: Name | Names = setting("problems", "data", "hub id, .json/.jsonl path or list of those; 'problems' makes word problems")
+    data: Name | Names = setting("problems", "data", "hub id, .json/.jsonl path or list of those; 'problems' and 'orders' are made")
     data_name: Name | None = setting(None, "data", "configuration of a hub data set, such as main")
     data_split: Name = setting("train", "data", "split of a hub data set to train on")
-    data_rows: Count | None = setting(3200, "data", "most rows to read, from the start; null reads all (a number is needed for 'problems')")
+    data_rows: Count | None = setting(3200, "data", "most rows to read, from the start; null reads all (made rows need a number)")
     columns: TwoNames | None = setting(None, "data", "question and answer column of data, as [query, response]; null finds a known pair")
     eval_data: Name | Names | None = setting(None, "data", "rows to evaluate on; null holds out the last rows of data")
     eval_split: Name = setting("test", "data", "split of eval_data on the hub")
@@ -121,10 +122,11 @@ def _check_together(c:TrainConfig)->None:
         raise ValueError(f"rank_pattern needs method lora or pissa with r, got {c.method} with r={c.r}")
     if c.rank_source == "gradient" and not c.gradient_batches:
         raise ValueError(f"rank_source gradient needs gradient_batches of at least 1, got {c.gradient_batches}")
-    if c.data == "problems" and c.data_rows is None: raise ValueError("data 'problems' needs data_rows, got null")
-    if c.data == "problems" and (rows := max(c.data_rows or 0, c.eval_rows)) > MOST_PROBLEMS:
-        raise ValueError(f"data 'problems' needs data_rows and eval_rows of at most {MOST_PROBLEMS:,}, got {rows}")
-    if c.data != "problems" and c.eval_data is None and c.data_rows is not None and c.eval_rows >= c.data_rows:
+    made = isinstance(c.data, str) and c.data in GENERATED
+    if made and c.data_rows is None: raise ValueError(f"data {c.data!r} needs data_rows, got null")
+    if made and (rows := max(c.data_rows or 0, c.eval_rows)) > MOST_PROBLEMS:
+        raise ValueError(f"data {c.data!r} needs data_rows and eval_rows of at most {MOST_PROBLEMS:,}, got {rows}")
+    if not made and c.eval_data is None and c.data_rows is not None and c.eval_rows >= c.data_rows:
         raise ValueError(f"eval_rows must leave rows to train on, fewer than data_rows = {c.data_rows}, got {c.eval_rows}")
 
 # %% ../../nbs/train/01_config.ipynb #2f2ed200

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 import torch
 from safetensors import SafetensorError
-from ..data.bases import base_path
+from ..data.bases import model_path
 from ..settings import shown
 from .quant import features, keep_cpu_weights
 
@@ -68,13 +68,15 @@ def compute_dtype(name:str)->torch.dtype:
     return torch.bfloat16 if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else torch.float32
 
 def load_base(
-    quantize:Literal["nf4"]|None="nf4",  # 4-bit NF4, or None for float32
+    quantize:Literal["nf4"]|None="nf4",  # 4-bit NF4, or None for `dtype`
     device:str="cpu",                    # where the model goes
+    name:str="base",                     # the embedded one, a registered base, a GGUF file, a folder or a hub id
+    dtype:torch.dtype=torch.float32,     # of computations, and of weights that are not quantized
 )->tuple[Any, Any]:                      # model and tokenizer of transformers
-    "Load the embedded base and its tokenizer."
+    "Load a base and its tokenizer."
     if quantize not in ("nf4", None): raise ValueError(f"quantize must be 'nf4' or None, got {quantize!r}")
     from transformers import BitsAndBytesConfig  # slow to import
-    config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32) if quantize else None
-    model = load_whole(base_path(), dtype=torch.float32, device_map=device, quantization_config=config)
+    config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype) if quantize else None
+    model = load_whole(folder := model_path(name), dtype=dtype, device_map=device, quantization_config=config)
     keep_cpu_weights(model)
-    return model, read_tokenizer(base_path())
+    return model, read_tokenizer(folder)
