@@ -4,7 +4,7 @@
 
 # %% ../../nbs/compare/04_run.ipynb #63cdac68
 from __future__ import annotations
-import hashlib, json, math, os, tempfile, time
+import hashlib, json, math, os, statistics, tempfile, time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, MISSING
 from functools import lru_cache
@@ -23,7 +23,7 @@ from ..evaluate.harness import versions
 from ..train.record import commit, hardware
 
 # %% auto #0
-__all__ = ['read_compare', 'cell_arms', 'plan_work', 'work_left', 'check_work', 'compare_methods']
+__all__ = ['read_compare', 'cell_arms', 'plan_work', 'work_left', 'hours_left', 'check_work', 'compare_methods']
 
 # %% ../../nbs/compare/04_run.ipynb #4133ab28
 def _chosen(v:Any)->dict[str, Any]:
@@ -192,6 +192,21 @@ def work_left(c:Comparison, w:_Work)->tuple[int, int]:   # finished, all; extens
     best = _best_rate(swept)
     tested = [s for s in seeds if best and record.find(w.arm, "test", s, best)]
     return len({r["rate"] for r in swept} & set(rates)) + len(tested), len(rates) + len(seeds)
+
+def _pace(record:_CompareRecord, name:str)->float|None:
+    "Median seconds a step of an arm's finished runs, else of all arms'; None where there is no run."
+    def of(n:str)->list[float]: return [r["seconds"]/record.c.schedule(record.c.arms[n])[0] for r in record.runs if r["id"] == record.ids[n]]
+    found = of(name) or [s for n in record.ids for s in of(n)]
+    return statistics.median(found) if found else None
+
+def hours_left(c:Comparison, work:Sequence[_Work])->float|None:   # None where a cell has no run to tell from
+    "Hours that the runs left take, at the pace of those that are finished."
+    total = 0.
+    for w in work:
+        done, every = work_left(c, w)
+        if (pace := _pace(_CompareRecord(c, w.base, w.task), w.arm)) is None: return None
+        total += (every - done)*c.schedule(c.arms[w.arm])[0]*pace/3600
+    return total
 
 def check_work(c:Comparison, work:Sequence[_Work])->None:
     "Look for bases and rows before the first run, without opening a model."

@@ -140,7 +140,9 @@ class _ArmSummary(NamedTuple):
     seconds: float                  # median of a run
 
 def _interval(runs:Sequence[Mapping[str, Any]], key:str)->_Interval|None:
-    return interval([r[key] for r in runs]) if len(runs) > 1 and all(key in r for r in runs) else None
+    "Mean of a figure; without an interval, which is not a number then, where there is one seed."
+    if not runs or any(key not in r for r in runs): return None
+    return interval([r[key] for r in runs]) if len(runs) > 1 else _Interval(runs[0][key], math.nan)
 
 def _steps(runs:Sequence[Mapping[str, Any]], other:Sequence[Mapping[str, Any]])->float|None:
     "Mean steps to the final smoothed loss of another arm."
