@@ -195,7 +195,9 @@ def work_left(c:Comparison, w:_Work)->tuple[int, int]:   # finished, all; extens
 
 def _pace(record:_CompareRecord, name:str)->float|None:
     "Median seconds a step of an arm's finished runs, else of all arms'; None where there is no run."
-    def of(n:str)->list[float]: return [r["seconds"]/record.c.schedule(record.c.arms[n])[0] for r in record.runs if r["id"] == record.ids[n]]
+    def of(n:str)->list[float]:
+        steps, _ = record.c.schedule(record.c.arms[n])
+        return [r["seconds"]/steps for r in record.runs if r["id"] == record.ids[n]]
     found = of(name) or [s for n in record.ids for s in of(n)]
     return statistics.median(found) if found else None
 
