@@ -1,8 +1,8 @@
-"""Ideas to improve SoKA that were tried, one arm each: bench/ideas.yaml.
+"""Ideas to improve SoKA that were tried, one arm each: bench/ideas.yaml, and on a real base bench/ideas-smollm2.yaml.
 
-    python bench/ideas.py [--part 1/2] [--only ARM ...]
+    python bench/ideas.py [FILE] [--part 1/2] [--only ARM ...]
 
-Writes nbs/records/ideas; nbs/experiments/claims.ipynb shows it. What helps moves into the package, what does not stays here.
+Writes nbs/records/ideas and nbs/records/ideas-smollm2; nbs/experiments/claims.ipynb shows them. What helps moves into the package, what does not stays here.
 Each method below is also an example of how a rival is added to `soka compare`.
 """
 import sys
@@ -18,6 +18,7 @@ from soka.peft import SoKAConfig, soka_layers
 from soka.weights.backend import base_weight
 from soka.adapter.starts import loss_gradients, with_matrices
 from soka.adapter.targets import targets_for
+from soka.method.start import arm, orthonormal_rows, write
 
 def started(b, terms=lambda k: k, matrix=lambda n, G: G):
     "SoKA's start, with the matrices that are decomposed or their terms changed."
@@ -121,11 +122,56 @@ def frozen(b):
     for l in soka_layers(model).values(): l.soka_terms["default"].V.requires_grad_(False)
     return model
 
+def feature_sizes(model, batch, layers):
+    "By layer: root mean square of what each row of V makes of the inputs, and of what a row as LoRA draws it would, over tokens that count."
+    found, counts = {}, batch["attention_mask"].flatten().bool()
+    def measure(n, t, x):
+        x = x.flatten(0, -2)[counts].double()
+        found[n] = (x @ t.V.double().T).square().mean(0).sqrt(), x.square().mean().div(3).sqrt()
+    handles = [l.register_forward_hook(lambda l, args, y, n=n: measure(n, l.soka_terms["default"], args[0])) for n, l in layers.items()]
+    with torch.no_grad(): model(**batch)
+    for h in handles: h.remove()
+    return found
+
+def spectral(Y):
+    "Right singular vectors of the sketch, each as much shorter than 1/sqrt(3) as its singular value is larger than the last."
+    _, S, Vh = torch.linalg.svd(Y.double(), full_matrices=False)
+    return (S[-1]/S)[:, None]*Vh/3**0.5
+
+def turned(Y):
+    "The rows turned among each other by a random rotation: they share every direction."
+    Q = orthonormal_rows(Y)
+    return torch.linalg.qr(torch.randn(len(Q), len(Q), generator=torch.Generator().manual_seed(0), dtype=Q.dtype))[0]@Q/3**0.5
+
+RULES = {
+    "unit": orthonormal_rows, "turned": turned, "spectral": spectral,
+    "signs": lambda Y: orthonormal_rows(Y).sign()/(3*Y.shape[1])**0.5,
+    "measured": orthonormal_rows, "by width": lambda Y: orthonormal_rows(Y)*(64/Y.shape[1])**0.5,
+}
+
+def by_rule(b):
+    "SoKA's sketch of the first batch's gradient, made into right factors by a rule of its own, times `scale`."
+    model = get_peft_model(b.model, SoKAConfig(r=b.settings["r"], shape="low-rank", seed=b.seed, **ALL))
+    batch, layers, rule = b.batches(1)[0], soka_layers(model.get_base_model()), b.settings["rule"]
+    model.train()(**batch).loss.backward()
+    for t in (l.soka_terms["default"] for l in layers.values()):
+        write(t.V, RULES[rule](t.V.grad.cpu())*b.settings.get("scale", 1.))
+        write(t.U, None)
+        t.U.grad = t.V.grad = None
+        arm(t)
+    if rule == "measured":
+        for n, (own, lora) in feature_sizes(model, batch, layers).items():
+            with torch.no_grad(): layers[n].soka_terms["default"].V.mul_((b.settings.get("scale", 1.)*lora/own)[:, None])
+    return model
+
 METHODS.update({
     "scaled": Method(scaled, ("r", "scale")), "by spectrum": Method(by_spectrum, ("r",)),
     "combined": Method(combined, ("r", "weight")), "mixed": Method(mixed, ("r", "shape")),
     "whitened": Method(whitened, ("r",)), "hindsight": Method(hindsight, ("r",)),
+    "by rule": Method(by_rule, ("r", "rule", "scale")),
     "shared": Method(shared, ("r", "rank_pattern")), "frozen": Method(frozen, ("r", "rank_pattern")),
 })
 
-if __name__ == "__main__": sys.exit(main(["compare", "bench/ideas.yaml", *sys.argv[1:]]))
+if __name__ == "__main__":
+    given = sys.argv[1:2] if sys.argv[1:] and sys.argv[1].endswith(".yaml") else []
+    sys.exit(main(["compare", *(given or ["bench/ideas.yaml"]), *sys.argv[1 + len(given):]]))

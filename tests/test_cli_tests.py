@@ -231,11 +231,11 @@ def test_compare_command():
     (folder/"c.yaml").write_text(f"records: {folder}/records\nbases: {{b: base}}\ntasks: {{t: {{data: problems, rows: 30, validation: 4, test: 4, batch: 2}}}}\nsteps: 4\nwarmup: 1\n"
     "rates: [2e-3, 1e-2]\nseeds: [0, 1]\narms: {lora: {method: lora}, soka: {method: soka, share: 0.5}, broken: {method: soka, shape: s=7}}\n")
     code, text = silent("compare", folder/"c.yaml", "--dry_run", "--part", "1/2")
-    assert code == 0 and "b-t lora: 0 of 4 runs finished" in text and "soka" not in text and "2 arms in 1 cells, 8 runs left" in text and not (folder/"records").exists()
+    assert code == 0 and "b-t lora: 0 of 4 runs finished" in text and "soka" not in text and "2 arms in 1 cells, 8 runs left, hours unknown before the first run" in text and not (folder/"records").exists()
     code, text = silent("compare", folder/"c.yaml", "--only", "lora", "soka")
     assert code == 0 and len(json.loads((folder/"records"/"b-t.json").read_text())["runs"]) >= 8 and " ± " in text
     code, text = silent("compare", folder/"c.yaml", "--only", "soka", "--base", "b", "--task", "t")
-    assert code == 0 and "b-t soka: 4 of 4 runs finished" in text and "0 runs left" in text
+    assert code == 0 and "b-t soka: 4 of 4 runs finished" in text and "0 runs left, about 0.0 hours by those that are finished" in text
     for words, message in ((["--only", "broken"], "every arm must run, 1 of 1 did not: b-t broken: ValueError: s must divide"), (["--part", "2"], "part must be i/n, got '2'")):
         with contextlib.redirect_stderr(io.StringIO()) as err: assert silent("compare", folder/"c.yaml", *words)[0] == 2
         assert message in err.getvalue()
@@ -563,7 +563,7 @@ def test_recipes():
     folder = Path(soka.__file__).parent.parent/"recipes"
     comparisons = {p.stem: read_comparison(p) for p in folder.glob("*.yaml") if "\narms:" in p.read_text()}
     made = {p.stem: read_recipe(p) for p in folder.glob("*.yaml") if p.stem not in comparisons}
-    assert set(comparisons) == {"compare", "ablation", "start"} and all(map(plan_work, comparisons.values()))
+    assert set(comparisons) == {"compare", "compare-smollm2", "ablation", "start"} and all(map(plan_work, comparisons.values()))
     assert made["demo"] == _demo_config() and made["demo-smollm2"] == _demo_config("smollm2-135m") and made["llama2-7b-gsm8k"].budget == 990_000 and made["stories260k-gsm8k"].max_steps == 100
 
 

@@ -5,7 +5,7 @@ import pytest
 # %% ../nbs/compare/06_plots_tests.ipynb #88b26bf1
 from soka.compare.cell import Cell
 from soka.compare.plots import compare_table, plot_differences
-from soka.compare.run import check_work, compare_methods, _CompareRecord, plan_work, read_compare, _run_once, work_left
+from soka.compare.run import check_work, compare_methods, _CompareRecord, hours_left, plan_work, read_compare, _run_once, work_left
 from soka.compare.settings import _make_comparison, read_comparison
 from soka.compare.statistics import (_arm_summary, curve_area, differences, final, _Interval, interval, norm_spikes, norm_variation, paired, _rate_sensitivity,
     smooth, steps_to, summaries, verdict)
@@ -23,11 +23,17 @@ def test_resume_and_share():
         return replace(made, rates=list(rates))     # too large a rate to be given, for runs that fail
     c, said = small_one(), []
     assert len(plan_work(c)) == 3 and [w.arm for w in plan_work(c, part=(2, 2))] == ["soka"] and work_left(c, plan_work(c)[0]) == (0, 5)
+    assert hours_left(c, plan_work(c)) is None                                  # no run to tell from
     errors = compare_methods(c, plan_work(c), said.append)
     assert [w.arm for w in errors] == ["broken"] and "cannot run: ValueError: s must divide out_features = 128 and in_features = 128, got 7" in said[-1]
     record = read_compare(Path(folder)/"b-t.json")
     assert not record["runs"]["broken"] and {len(record["runs"][n]) for n in ("lora", "soka")} == {5}, {n: [(x["rate"], x["nll"]) for x in r] for n, r in record["runs"].items()}
     for n in ("lora", "soka"): assert len(final(record["runs"][n])) == 2 and work_left(c, plan_work(c, [n])[0]) == (5, 5)
+    more = replace(c, seeds=[0, 1, 2, 3])
+    pace = sorted(r["seconds"]/3 for r in record["runs"]["lora"])[2]
+    assert abs(hours_left(more, plan_work(more, ["lora"]))*3600 - 2*3*pace) < 1e-6   # two seeds of three steps
+    one = replace(c, arms={n: replace(a, seeds=[1]) for n, a in c.arms.items()})
+    assert work_left(one, plan_work(one, ["lora"])[0]) == (0, 4)                # seeds of its own: another sweep
     said.clear()
     compare_methods(c, plan_work(c, ["lora", "soka"]), said.append)
     assert said == []                                                           # nothing is run twice

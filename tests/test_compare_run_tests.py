@@ -29,6 +29,36 @@ def test_one_run():
     with pytest.raises(ValueError, match="rate_ratio needs factors named lora_A or V, got 2"): _run_once(cell, "miss", 1e-2, 0, "test")
 
 
+# %% ../nbs/compare/04_run_tests.ipynb #7c1f0b9a
+def test_half_precision_bases():
+    import torch
+    from soka.compare.run import _arm_id
+    given = {"records": "r", "bases": {"b": "base"}, "tasks": {"t": {"data": "problems", "rows": 20, "validation": 4, "test": 4, "batch": 2}},
+             "arms": {m: {"method": m} for m in ("lora", "soka", "full")}, "steps": 3, "warmup": 1, "energy": False}
+    c = _make_comparison({**given, "dtype": "bfloat16"})
+    cell = Cell(c, "b", "t")
+    assert cell.model().lm_head.weight.dtype == torch.bfloat16 and _arm_id(c, "t", "lora") != _arm_id(_make_comparison(given), "t", "lora")
+    for name in c.arms:
+        assert {p.dtype for p in adapt(cell, name, 0).parameters() if p.requires_grad} == {torch.float32}, name
+        run = _run_once(cell, name, 1e-3, 0, "test")
+        assert run["nll"] > 0 and "energy" not in run, name
+
+
+# %% ../nbs/compare/04_run_tests.ipynb #d90a4e13
+def test_the_best_of_a_sweep_is_not_trained_again():
+    import tempfile
+    from unittest.mock import patch
+    from pathlib import Path
+    from soka.compare import run as module
+    c = _make_comparison({"records": tempfile.mkdtemp(), "bases": {"b": "base"}, "tasks": {"t": {"data": "problems", "rows": 20, "validation": 4, "test": 4, "batch": 2}},
+                          "arms": {"lora": {"method": "lora"}}, "steps": 3, "warmup": 1, "rates": [1e-3, 2e-3], "more": 1, "seeds": [3, 4]})
+    with patch.object(module, "_train_timed", side_effect=module._train_timed) as train: module.compare_methods(c, module.plan_work(c), lambda text: None)
+    made = module.read_compare(Path(c.records)/"b-t.json")["runs"]["lora"]
+    assert [r["part"] for r in made] == ["validation"]*3 + ["test"]*2 and train.call_count == 4     # a third rate, and no second run of the first seed
+    fresh = _run_once(Cell(c, "b", "t"), "lora", made[3]["rate"], 3, "test")
+    assert {**fresh, "seconds": 0} == {**made[3], "seconds": 0}
+
+
 # %% ../nbs/compare/04_run_tests.ipynb #5c9c15a4
 @pytest.mark.needs('bitsandbytes')
 def test_nf4_arms():

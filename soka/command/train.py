@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from .parsers import Sweep
 from ..compare.plots import compare_table
-from ..compare.run import check_work, compare_methods, plan_work, read_compare, work_left
+from ..compare.run import check_work, compare_methods, hours_left, plan_work, read_compare, work_left
 from ..compare.settings import read_comparison
 from ..settings import to_json
 from ..train.card import nll_words
@@ -73,7 +73,9 @@ def _compare_command(args:argparse.Namespace, part:tuple[int, int])->None:
     check_work(c, work)
     left, cells = {w: work_left(c, w) for w in work}, dict.fromkeys((w.base, w.task) for w in work)
     for w, (done, every) in left.items(): print(f"{w.base}-{w.task} {w.arm}: {done} of {every} runs finished")
-    print(f"{len(work)} arms in {len(cells)} cells, {sum(every - done for done, every in left.values())} runs left", flush=True)
+    runs, hours = sum(every - done for done, every in left.values()), hours_left(c, work)
+    said = "hours unknown before the first run" if hours is None else f"about {hours:.1f} hours by those that are finished"
+    print(f"{len(work)} arms in {len(cells)} cells, {runs} runs left, {said}", flush=True)
     if args.dry_run: return
     torch.set_num_threads(1)
     errors = compare_methods(c, work, lambda text: print(text, flush=True))

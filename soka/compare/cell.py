@@ -34,8 +34,8 @@ __all__ = ['Cell', 'adapt']
 
 # %% ../../nbs/compare/03_cell.ipynb #0ab8b8f4
 @lru_cache(maxsize=2)
-def _load(path:str)->tuple[Any, Any]:
-    model = load_whole(path, dtype=torch.float32)
+def _load(path:str, dtype:torch.dtype)->tuple[Any, Any]:
+    model = load_whole(path, dtype=dtype)
     model.config.use_cache = False
     return model, AutoTokenizer.from_pretrained(path)
 
@@ -58,7 +58,7 @@ class Cell:
     "A base and a task, ready for runs."
     def __init__(self, c:Comparison, base:str, task:str):
         self.c, self.base, self.name, self.task = c, base, task, c.tasks[task]
-        self.float_model, self.tokenizer = _load(model_path(c.bases[base]))
+        self.float_model, self.tokenizer = _load(model_path(c.bases[base]), getattr(torch, c.dtype))
         positions = getattr(self.float_model.config, "max_position_embeddings", math.inf)
         if self.task.longest > positions:
             raise ValueError(f"longest must be at most the base's {positions} positions, got {self.task.longest} in {task} on {base}")

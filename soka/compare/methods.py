@@ -173,8 +173,8 @@ def _soka(size:str, **preset:Any)->Method:
 
 # %% ../../nbs/compare/01_methods.ipynb #e1146bd2
 def build_full(b:_Setup)->Any:
-    "All weights that others adapt, trained themselves."
-    b.model.requires_grad_(False)
+    "All weights that others adapt, trained themselves; in float32, since half precision rounds small steps away."
+    b.model.float().requires_grad_(False)
     for n in all_linear(b.model): b.model.get_submodule(n).weight.requires_grad_(True)
     return b.model
 

@@ -4,6 +4,7 @@
 
 # %% ../../nbs/compare/06_plots.ipynb #7dcbe0f0
 from __future__ import annotations
+import math
 from collections.abc import Mapping
 from typing import Any
 from matplotlib.figure import Figure
@@ -14,7 +15,8 @@ __all__ = ['compare_table', 'plot_differences']
 
 # %% ../../nbs/compare/06_plots.ipynb #e8dc521e
 def _plus_minus(v:_Interval|None, digits:int=4, sign:str="")->str:
-    return "-" if v is None else f"{v.mean:{sign}.{digits}f} ± {v.half:.{digits}f}"
+    if v is None: return "-"
+    return f"{v.mean:{sign}.{digits}f}" + ("" if math.isnan(v.half) else f" ± {v.half:.{digits}f}")
 
 def _arm_cells(s:_ArmSummary)->list[str]:
     "An arm's line of the table, the seconds last."

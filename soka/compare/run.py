@@ -4,14 +4,14 @@
 
 # %% ../../nbs/compare/04_run.ipynb #63cdac68
 from __future__ import annotations
-import hashlib, json, math, os, tempfile, time
+import hashlib, json, math, os, statistics, tempfile, time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, MISSING
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 from filelock import FileLock
-from .cell import Cell, _train_arm
+from .cell import Cell, _train_arm, _TrainedArm
 from .methods import _trained_count
 from .settings import Comparison
 from .statistics import _best_rate, _next_rate
@@ -24,7 +24,7 @@ from ..evaluate.harness import versions
 from ..train.record import commit, hardware
 
 # %% auto #0
-__all__ = ['read_compare', 'cell_arms', 'plan_work', 'work_left', 'check_work', 'compare_methods']
+__all__ = ['read_compare', 'cell_arms', 'plan_work', 'work_left', 'hours_left', 'check_work', 'compare_methods']
 
 # %% ../../nbs/compare/04_run.ipynb #4133ab28
 def _chosen(v:Any)->dict[str, Any]:
@@ -38,8 +38,9 @@ def _data_name(data:str)->str:
 def _arm_settings(c:Comparison, task:str, name:str)->dict[str, Any]:
     "All that decides what an arm learns, but for rate and seed."
     arm, t = c.arms[name], c.tasks[task]
-    own = {k: v for k, v in _chosen(arm).items() if k not in ("on", "against", "rates")}
+    own = {k: v for k, v in _chosen(arm).items() if k not in ("on", "against", "rates", "seeds")}
     own["steps"], own["warmup"] = c.schedule(arm)
+    if c.dtype != "float32": own["dtype"] = c.dtype
     return {**own, "full": c.full, "task": {**_chosen(t), "data": _data_name(t.data)}}
 
 def _arm_id(c:Comparison, task:str, name:str)->str:
@@ -57,11 +58,20 @@ def _exact_match(cell:Cell, model:Any)->float:
     answers = generate_answers(model, cell.tokenizer, questions, "plain", cell.task.max_new_tokens)
     return exact_match(answers, [q["output"] for q in cell.questions])
 
-def _run_once(cell:Cell, name:str, rate:float, seed:int, part:str)->dict[str, Any]:
-    "Train and score an arm."
+class _Timed(NamedTuple):
+    "A training run and how long it took."
+    done: _TrainedArm
+    seconds: float
+
+def _train_timed(cell:Cell, name:str, rate:float, seed:int)->_Timed:
+    "Train an arm once."
     begun = time.perf_counter()
-    done = _train_arm(cell, name, rate, seed, measure=part == "test")
-    seconds = round(time.perf_counter() - begun, 1)
+    done = _train_arm(cell, name, rate, seed, measure=cell.c.energy)
+    return _Timed(done, round(time.perf_counter() - begun, 1))
+
+def _run_once(cell:Cell, name:str, rate:float, seed:int, part:str, trained:_Timed|None=None)->dict[str, Any]:
+    "Score an arm that is trained, or is trained now: a line of the record."
+    done, seconds = trained or _train_timed(cell, name, rate, seed)
     out: dict[str, Any] = dict(arm=name, id=_arm_id(cell.c, cell.name, name), rate=rate, seed=seed, part=part, nll=None,
                                trained=_trained_count(done.model), seconds=seconds, commit=(_machine()["commit"] or "")[:12])
     nll = math.nan if done.failed else cell.nll(done.model, part)
@@ -127,18 +137,24 @@ def read_compare(
 def _run_arm_cell(cell:Cell, record:_CompareRecord, name:str, say:Callable[[str], None]=print)->None:
     "All runs of an arm that are not finished yet."
     c, where = cell.c, f"{cell.base}-{cell.name} {name}"
-    rates, data = c.arms[name].rates or c.rates, {"train": len(cell.train), "left_out": cell.left_out, "full_count": cell.full_count}
+    (rates, seeds), kept = c.grid(c.arms[name]), dict[tuple[float, int], _Timed]()
+    data = {"train": len(cell.train), "left_out": cell.left_out, "full_count": cell.full_count}
     def once(rate:float, seed:int, part:str)->None:
         if record.find(name, part, seed, rate): return
-        run = _run_once(cell, name, rate, seed, part)
+        trained = kept.get((rate, seed)) or _train_timed(cell, name, rate, seed)
+        run = _run_once(cell, name, rate, seed, part, trained)
         record.add(run, data)
+        if part == "validation" and _best_rate(swept()) == rate: keep(rate, seed, trained)
         result = run.get("failed") or f"NLL {run['nll']:.4f}"
         say(f"{where}: rate {rate:g} seed {seed} {part} {result}, {run['trained']} parameters, {run['seconds']:.0f} s")
-    def swept()->list[dict]: return record.find(name, "validation", c.seeds[0])
-    for r in rates: once(r, c.seeds[0], "validation")
-    while (more := _next_rate(rates, swept())) is not None: once(more, c.seeds[0], "validation")
+    def keep(rate:float, seed:int, trained:_Timed)->None:   # the best so far, which need not be trained again for its test
+        kept.clear()
+        kept[rate, seed] = trained
+    def swept()->list[dict]: return record.find(name, "validation", seeds[0])
+    for r in rates: once(r, seeds[0], "validation")
+    while (more := _next_rate(rates, swept(), c.more)) is not None: once(more, seeds[0], "validation")
     if (rate := _best_rate(swept())) is None: return say(f"{where}: failed at every rate")
-    for seed in c.seeds: once(rate, seed, "test")
+    for seed in seeds: once(rate, seed, "test")
 
 def cell_arms(c:Comparison, base:str, task:str)->list[str]:
     "The arms that run in a cell."
@@ -172,11 +188,28 @@ def plan_work(
 
 def work_left(c:Comparison, w:_Work)->tuple[int, int]:   # finished, all; extensions of the rates not counted
     "Runs of an arm in a cell."
-    record, rates = _CompareRecord(c, w.base, w.task), c.arms[w.arm].rates or c.rates
-    swept = record.find(w.arm, "validation", c.seeds[0])
+    record, (rates, seeds) = _CompareRecord(c, w.base, w.task), c.grid(c.arms[w.arm])
+    swept = record.find(w.arm, "validation", seeds[0])
     best = _best_rate(swept)
-    tested = [s for s in c.seeds if best and record.find(w.arm, "test", s, best)]
-    return len({r["rate"] for r in swept} & set(rates)) + len(tested), len(rates) + len(c.seeds)
+    tested = [s for s in seeds if best and record.find(w.arm, "test", s, best)]
+    return len({r["rate"] for r in swept} & set(rates)) + len(tested), len(rates) + len(seeds)
+
+def _pace(record:_CompareRecord, name:str)->float|None:
+    "Median seconds a step of an arm's finished runs, else of all arms'; None where there is no run."
+    def of(n:str)->list[float]:
+        steps, _ = record.c.schedule(record.c.arms[n])
+        return [r["seconds"]/steps for r in record.runs if r["id"] == record.ids[n]]
+    found = of(name) or [s for n in record.ids for s in of(n)]
+    return statistics.median(found) if found else None
+
+def hours_left(c:Comparison, work:Sequence[_Work])->float|None:   # None where a cell has no run to tell from
+    "Hours that the runs left take, at the pace of those that are finished."
+    total = 0.
+    for w in work:
+        done, every = work_left(c, w)
+        if (pace := _pace(_CompareRecord(c, w.base, w.task), w.arm)) is None: return None
+        total += (every - done)*c.schedule(c.arms[w.arm])[0]*pace/3600
+    return total
 
 def check_work(c:Comparison, work:Sequence[_Work])->None:
     "Look for bases and rows before the first run, without opening a model."

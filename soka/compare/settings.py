@@ -54,6 +54,7 @@ class CompareArm:
     steps: Count|None = None               # None: those of the comparison
     warmup: CountOrZero|None = None
     rates: _Rates|None = None
+    seeds: _Seeds|None = None              # None: those of the comparison
     on: _Pairs|None = None                 # [base, task] pairs; None: all
     against: Name = "lora"                 # arm to take the difference to
     settings: dict[str, Any] = field(default_factory=dict)   # all others: the method's own
@@ -65,16 +66,23 @@ class Comparison:
     bases: _Table                          # name -> registered name, folder, hub id, or `base`
     tasks: _Table                          # name -> CompareTask
     arms: _Table                           # name -> CompareArm
+    dtype: Literal["float32", "bfloat16"] = "float32"   # of the bases; adapters are float32
     full: Count = 4                        # rank of the LoRA whose parameters are 100%
     steps: Count = 100
     warmup: CountOrZero = 5                # steps until the peak learning rate
     rates: _Rates = field(default_factory=lambda: [2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2, 8e-2])
-    seeds: _Seeds = field(default_factory=lambda: [0, 1, 2, 3, 4])
+    more: CountOrZero = 2                  # rates beyond these, by factors of 2, while the best is an end of those tried
+    seeds: _Seeds = field(default_factory=lambda: [0, 1, 2, 3, 4])   # the first chooses the rate
+    energy: bool = True                    # also measure how much of the first gradient SoKA's start holds
     only: _Pairs|None = None               # [base, task] pairs; None: all
 
     def schedule(self, arm:CompareArm)->tuple[int, int]:
         "Steps and warm-up steps of an arm."
         return arm.steps or self.steps, self.warmup if arm.warmup is None else arm.warmup
+
+    def grid(self, arm:CompareArm)->tuple[list[float], list[int]]:
+        "Rates and seeds of an arm."
+        return arm.rates or self.rates, arm.seeds or self.seeds
 
 # %% ../../nbs/compare/02_settings.ipynb #0ff73674
 _COUNTS = ("r", "batches", "decompose_factor", "k", "r1", "r2", "gradient_batches", "dynamic")

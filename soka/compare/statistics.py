@@ -19,10 +19,10 @@ def _best_rate(runs:Sequence[Mapping[str, Any]])->float|None:
     good = [r for r in runs if r["nll"] is not None]
     return min(good, key=lambda r: r["nll"])["rate"] if good else None
 
-def _next_rate(rates:Sequence[float], runs:Sequence[Mapping[str, Any]])->float|None:
-    "The rate to try next where the best is at an end, at most two more than were given."
+def _next_rate(rates:Sequence[float], runs:Sequence[Mapping[str, Any]], more:int=2)->float|None:
+    "The rate to try next where the best is at an end, at most `more` beside those that were given."
     tried, best = sorted({r["rate"] for r in runs}), _best_rate(runs)
-    if best is None or len(set(tried) - set(rates)) >= 2: return None
+    if best is None or len(set(tried) - set(rates)) >= more: return None
     return best/2 if best == tried[0] else best*2 if best == tried[-1] else None
 
 # %% ../../nbs/compare/05_statistics.ipynb #54dabe1c
@@ -140,7 +140,9 @@ class _ArmSummary(NamedTuple):
     seconds: float                  # median of a run
 
 def _interval(runs:Sequence[Mapping[str, Any]], key:str)->_Interval|None:
-    return interval([r[key] for r in runs]) if len(runs) > 1 and all(key in r for r in runs) else None
+    "Mean of a figure; without an interval, which is not a number then, where there is one seed."
+    if not runs or any(key not in r for r in runs): return None
+    return interval([r[key] for r in runs]) if len(runs) > 1 else _Interval(runs[0][key], math.nan)
 
 def _steps(runs:Sequence[Mapping[str, Any]], other:Sequence[Mapping[str, Any]])->float|None:
     "Mean steps to the final smoothed loss of another arm."
