@@ -21,6 +21,7 @@ from ..adapter.fit import overall_error
 from ..share.inspect import check_new_folder, inspect_adapter, inspect_text
 from ..share.lora import export_lora, lora_table
 from ..share.merge import merge
+from ..share.serve import serve_report, serve_text
 from ..train.build import soka_config
 from ..train.config import DTYPES, TrainConfig
 from ..weights.checkpoint import open_checkpoint
@@ -56,6 +57,7 @@ def _check_export(args:argparse.Namespace)->None:
     for name, forms in {"rank": ("lora", "gguf"), "base": ("residual", "gguf"), "residual_base": ("residual",)}.items():
         if getattr(args, name) is None or args.to in forms: continue
         raise ValueError(f"{name.replace('_', '-')} is for --to {' or '.join(forms)}, got --to {args.to}")
+    if args.one_rank and args.to != "lora": raise ValueError(f"one-rank is for --to lora, got --to {args.to}")
     if args.to not in _FORMS: raise ValueError(f"to must be one of {', '.join(_FORMS)}, got {args.to!r}")
     if args.dtype not in (None, *DTYPES[1:]): raise ValueError(f"dtype must be one of {', '.join(DTYPES[1:])}, got {args.dtype!r}")
 
@@ -64,7 +66,7 @@ def _export_command(args:argparse.Namespace)->None:
     _check_export(args)
     dtype = getattr(torch, args.dtype or ("float32" if args.to in ("lora", "gguf") else "bfloat16"))
     if args.to == "gguf": text = lora_table(export_gguf(args.adapter, args.out, args.rank, dtype, args.base))
-    elif args.to == "lora": text = lora_table(export_lora(args.adapter, args.out, args.rank, dtype))
+    elif args.to == "lora": text = lora_table(export_lora(args.adapter, args.out, args.rank, dtype, one_rank=args.one_rank))
     elif args.to == "delta": text = form_text(export_delta(args.adapter, args.out, dtype))
     else: text = form_text(export_residual(args.adapter, args.out, args.residual_base, args.base, dtype))
     print(text)
@@ -72,8 +74,11 @@ def _export_command(args:argparse.Namespace)->None:
     print(f"{args.to} in {args.out}, {file.stat().st_size:,} bytes")
 
 def _inspect_command(args:argparse.Namespace)->None:
-    "Print what an adapter folder holds."
-    print(inspect_text(inspect_adapter(args.adapter)))
+    "Print what an adapter folder holds, or whether it can be served."
+    if not args.serve: return print(inspect_text(inspect_adapter(args.adapter)))
+    print(serve_text(report := serve_report(args.adapter)))
+    unmet = [r.name for r in report if not r.met]
+    if unmet: raise ValueError(f"a folder to serve must meet every requirement, got {len(unmet)} that it does not: {', '.join(unmet)}")
 
 # %% ../../nbs/command/06_share.ipynb #91497c08
 def _data_table()->str:
@@ -115,6 +120,7 @@ def _add_export(p:argparse.ArgumentParser)->None:
                    "residual: their sum, on a base without the start")
     p.add_argument("--dtype", help="float32, bfloat16 or float16 (default: float32 for lora and gguf, else bfloat16)")
     p.add_argument("--rank", type=int, help="lora, gguf: most per layer (default: the smallest that is exact)")
+    p.add_argument("--one-rank", action="store_true", help="lora: all layers at the largest rank, by zeros, as vLLM and SGLang ask")
     p.add_argument("--base", metavar="MODEL", help="residual: the original base; gguf: any with its structure "
                    "(default: the one the adapter names)")
     p.add_argument("--residual-base", metavar="FOLDER", help="residual: base without the start, written if it is not there; "
@@ -127,5 +133,7 @@ def commands(
     _add_extract(command("extract", _extract_command, (), _EXTRACT_SETTINGS, _EXTRACT_DEFAULTS))
     _add_merge(command("merge", _merge_command))
     _add_export(command("export", _export_command))
-    command("inspect", _inspect_command).add_argument("adapter", metavar="ADAPTER", help="adapter folder")
+    inspect = command("inspect", _inspect_command)
+    inspect.add_argument("adapter", metavar="ADAPTER", help="adapter folder")
+    inspect.add_argument("--serve", action="store_true", help="what vLLM and SGLang ask of a LoRA folder, each met or not; code 2 if not")
     command("data", _data_command).add_argument("words", nargs="*", metavar="get NAME", help="download these; without any, list all")
