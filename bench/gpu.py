@@ -3,7 +3,7 @@
     python bench/gpu.py [--only ceilings layer nf4 bf16] [--steps 10] [--out FILE] [--tiny]
 
 The weights are random: time and memory do not depend on them. The base is made layer by layer, in NF4 or in bfloat16, so that
-it fits. Writes nbs/records/bench-gpu.json, each part as it is done. `--tiny` runs the same program on a CPU in seconds.
+it fits. Writes nbs/records/bench-gpu.json, each method as it is done. `--tiny` runs the same program on a CPU in seconds.
 """
 import argparse
 import gc
@@ -141,7 +141,7 @@ def arm(base, config, s, steps, limits, madds):
     return out
 
 def steps_on(quantized):
-    def run(s, steps, record):
+    def run(s, steps, record, keep):
         base, out = base_model(s, quantized), {}
         madds, limits = frozen_madds(base.model.layers) + s.hidden*s.vocab, record.get("ceilings")
         for size, methods in arms(s).items():
@@ -154,6 +154,7 @@ def steps_on(quantized):
                 if s.device == "cuda": torch.cuda.empty_cache()
                 if base is None: base = base_model(s, quantized)
                 out[f"{name}, {size}"] = result
+                keep(out)
                 print(f"  {name}, {size}: {summary(result)}", flush=True)
         return out
     return run
@@ -201,13 +202,16 @@ def main(argv=None):
     record = json.loads(a.out.read_text()) if a.out.exists() else {}
     gc.freeze()             # what is imported stays: `gc.collect` need not look at it
     record |= dict(machine=machine(), settings=vars(s) | dict(steps=a.steps, dtype="bfloat16", checkpointing=True))
-    parts = dict(ceilings=lambda: ceilings(s), layer=lambda: layer(s, a.steps, record),
-                 nf4=lambda: steps_on(True)(s, a.steps, record), bf16=lambda: steps_on(False)(s, a.steps, record))
-    for name in a.only:
-        t = time.perf_counter()
-        record[name] = parts[name]()
+    def keep(name, found):
+        record[name] = found
         a.out.parent.mkdir(parents=True, exist_ok=True)
         a.out.write_text(json.dumps(record, indent=1) + "\n")
+    parts = dict(ceilings=lambda: ceilings(s), layer=lambda: layer(s, a.steps, record),
+                 nf4=lambda: steps_on(True)(s, a.steps, record, lambda out: keep("nf4", out)),
+                 bf16=lambda: steps_on(False)(s, a.steps, record, lambda out: keep("bf16", out)))
+    for name in a.only:
+        t = time.perf_counter()
+        keep(name, parts[name]())
         print(f"{name}: {time.perf_counter() - t:.0f} s", flush=True)
 
 if __name__ == "__main__":

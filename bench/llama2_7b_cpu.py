@@ -1,12 +1,13 @@
 """LLaMA2-7B's exact architecture on a CPU: the recipe itself, from a sharded checkpoint to a merged one, with the memory of every phase.
 
-    python bench/llama2_7b_cpu.py FOLDER [--tokens 64] [--steps 2] [--skip lora] [--tiny]
+    python bench/llama2_7b_cpu.py FOLDER [--tokens 64] [--steps 2] [--skip lora] [--merge_only] [--tiny]
 
 Writes a checkpoint of random weights into FOLDER/base (13.5 GB), unless it is there, and runs `soka train` with the recipe, only
 steps, rows and tokens cut: load in NF4, plan, start and steps, a kill after the first checkpoint, resume, adapter, merge, `generate`;
 then LoRA's recipe beside it. Each phase is recorded as it ends, in nbs/records/llama2-7b-cpu.json. Weights are random, so losses mean
 nothing; time and memory do not depend on them. A phase's peak is of anonymous memory, which is the process's own; pages of mapped files,
-which the system may drop at any time, are counted apart. `--tiny` runs the same program on a small model in a minute or two.
+which the system may drop at any time, are counted apart. `--merge_only` merges an adapter of the recipe's size with random factors, and adds that to the
+record that is there. `--tiny` runs the same program on a small model in a minute or two.
 """
 import argparse
 import json
@@ -21,7 +22,7 @@ from pathlib import Path
 from threading import Thread
 
 import torch
-from common import ROOT, write
+from common import RECORDS, ROOT, machine, write
 from safetensors.torch import save_file
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
@@ -38,6 +39,20 @@ run = load_run(sys.argv[1])
 ids = run.tokenizer("Question: What is 2 + 3?\\nAnswer:", return_tensors="pt").input_ids
 out = run.model.generate(input_ids=ids, max_new_tokens=int(sys.argv[2]), do_sample=False, use_cache=True, eos_token_id=None, pad_token_id=0)
 print("generated", out.shape[1] - ids.shape[1], "tokens")
+"""
+
+ADAPTER = """
+import sys
+from peft import get_peft_model
+from soka.adapter.targets import base_parameters
+from soka.train.build import soka_config
+from soka.train.config import read_recipe
+from soka.weights.loading import load_whole
+base = load_whole(sys.argv[1], dtype="auto")
+model = get_peft_model(base, soka_config(read_recipe(sys.argv[2]), base_parameters(base)))
+for p in model.parameters():
+    if p.requires_grad: p.data.normal_(std=0.01)
+model.save_pretrained(sys.argv[3])
 """
 
 def check_room(folder, need_disk, need_memory):
@@ -106,12 +121,30 @@ def train(folder, base, a, recipes, out, stop=None):
     marks = {r"trained parameters": "start and steps", rf"step {a.steps}/{a.steps}": "save"}
     return Watched(command, marks, stop)
 
+def merge(folder, adapter, record):
+    "The merge, and what it wrote."
+    watched = Watched([sys.executable, "-m", "soka.cli", "merge", adapter, "--out", folder/"merged", "--max-shard-size", "1GB"], {})
+    shards = [p.stat().st_size for p in (folder/"merged").glob("*.safetensors")]
+    record["merged"] = {"machine": machine(), "shards": len(shards), "bytes": sum(shards), "largest_shard_bytes": max(shards, default=0)}
+    return watched
+
+def merge_only(folder, base, recipe, path):
+    "The merge of a random adapter, added to a record."
+    for out in ("random", "merged"): shutil.rmtree(folder/out, ignore_errors=True)
+    Watched([sys.executable, "-c", ADAPTER, base, recipe, folder/"random"], {})
+    record = json.loads(path.read_text()) if path.exists() else {"phases": {}}
+    record["phases"]["merge"] = (watched := merge(folder, folder/"random", record)).phases
+    if watched.code: sys.exit(f"merge must end with 0, got {watched.code}")
+    path.write_text(json.dumps(record, indent=1) + "\n")
+    print(json.dumps({k: record[k] for k in ("merged",)} | {"merge": record["phases"]["merge"]}, indent=1))
+
 def main():
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("folder", type=Path)
     p.add_argument("--tokens", type=int, default=64)
     p.add_argument("--steps", type=int, default=2)
     p.add_argument("--skip", nargs="*", default=[], choices=["lora", "merge", "generate"])
+    p.add_argument("--merge_only", action="store_true")
     p.add_argument("--tiny", action="store_true")
     a = p.parse_args()
     a.folder.mkdir(parents=True, exist_ok=True)
@@ -120,22 +153,19 @@ def main():
         shutil.rmtree(base, ignore_errors=True)
         check_room(a.folder, *((1e8, 1e9) if a.tiny else (32e9, 10e9)))
         write_base(base, TINY if a.tiny else LLAMA2_7B)
+    recipe = ROOT/"recipes"/"llama2-7b-gsm8k.yaml"
+    if a.merge_only: return merge_only(a.folder, base, recipe, a.folder/f"{name}.json" if a.tiny else RECORDS/f"{name}.json")
     record = {"settings": {"tokens": a.tokens, "steps": a.steps, "model": TINY if a.tiny else LLAMA2_7B}, "phases": {}}
     def keep(what, w, code=0):
         if w.code != code: sys.exit(f"{what} must end with {code}, got {w.code}")
         record["phases"][what] = w.phases
         write(name, record) if not a.tiny else (a.folder/f"{name}.json").write_text(json.dumps(record, indent=1))
-    recipe = ROOT/"recipes"/"llama2-7b-gsm8k.yaml"
     for out in ("soka", "lora", "merged"): shutil.rmtree(a.folder/out, ignore_errors=True)
     def saved(line): return bool(re.search(rf"step 1/{a.steps}", line)) and wait_for(a.folder/"soka"/"checkpoint-1")
     keep("soka, killed", train(a.folder, base, a, [recipe], "soka", saved), -signal.SIGKILL)
     keep("soka, resumed", train(a.folder, base, a, [recipe], "soka"))
     record["trained_parameters"] = json.loads((a.folder/"soka"/"run.json").read_text())["adapter"]["trained_parameters"]
-    if "merge" not in a.skip:
-        command = [sys.executable, "-m", "soka.cli", "merge", a.folder/"soka"/"adapter", "--out", a.folder/"merged", "--max-shard-size", "1GB"]
-        watched, shards = Watched(command, {}), [p.stat().st_size for p in (a.folder/"merged").glob("*.safetensors")]
-        record["merged"] = {"shards": len(shards), "bytes": sum(shards), "largest_shard_bytes": max(shards, default=0)}
-        keep("merge", watched)
+    if "merge" not in a.skip: keep("merge", merge(a.folder, a.folder/"soka"/"adapter", record))
     if "generate" not in a.skip: keep("generate", Watched([sys.executable, "-c", GENERATE, a.folder/"soka", 4], {}))
     if "lora" not in a.skip: keep("lora", train(a.folder, base, a, [recipe, ROOT/"recipes"/"lora-1.05m.yaml"], "lora"))
     print(json.dumps(record["phases"], indent=1))

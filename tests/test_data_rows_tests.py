@@ -127,7 +127,7 @@ def test_bad_rows_are_left_out_and_counted():
     assert sound_rows(hub, skip_bad_rows=True)[1:] == (2, "text must be a text in every row, got None in row 3") and sound_rows(good, skip_bad_rows=True)[1:] == (0, "")
     assert sound_rows([folder/"a.jsonl", folder/"b.json"], limit=4, skip_bad_rows=True).left_out == 9
     with contextlib.redirect_stdout(io.StringIO()) as said: assert len(load_rows(hub, limit=2, skip_bad_rows=True)) == 2
-    assert said.getvalue() == "2 bad rows left out, the first: text must be a text in every row, got None in row 3\n"
+    assert said.getvalue() == "bad rows left out: 2, the first: text must be a text in every row, got None in row 3\n"
 
 
 # %% ../nbs/data/01_rows_tests.ipynb #2e617f45
@@ -138,9 +138,9 @@ def test_what_cannot_be_left_out():
     folder = Path(tempfile.mkdtemp())
     for name, content, text in (
         ("a.json", '[{"text": "a", "code": "b"}, {"text"', "a.json must hold JSON, line 1 has"), ("b.csv", 'text,code\na,b\n"c,d\ne,f\n', "b.csv must be CSV, line 4 has: unexpected end of data"),
-        ("c.csv", '"text"x,code\na,b\n', "c.csv must be CSV, line 1 has"), ("d.jsonl", "{oops\n[1]\n", "a row must be an object|source must hold at least one row, got none; 2 were left out, the first because .*line 1 has"),
-        ("e.jsonl", "{oops\n{\n", "a file must hold at least one row, got none in .*e.jsonl; 2 were left out, the first because .*line 1 has"),
-        ("f.jsonl", '{"text": 1, "code": 2}\n', "source must hold at least one row that can be trained on, got none; 1 were left out, the first because text must be a text .* of '.*f.jsonl'"),
+        ("c.csv", '"text"x,code\na,b\n', "c.csv must be CSV, line 1 has"), ("d.jsonl", "{oops\n[1]\n", "a row must be an object|source must hold at least one row, got none; left out: 2, the first because .*line 1 has"),
+        ("e.jsonl", "{oops\n{\n", "a file must hold at least one row, got none in .*e.jsonl; left out: 2, the first because .*line 1 has"),
+        ("f.jsonl", '{"text": 1, "code": 2}\n', "source must hold at least one row that can be trained on, got none; left out: 1, the first because text must be a text .* of '.*f.jsonl'"),
         ("g.jsonl", '{"ask": "1", "say": "2"}\n', "rows must have one of the column pairs")):
         (folder/name).write_text(content)
         with pytest.raises((TypeError, ValueError), match=text) as e: load_rows(folder/name, skip_bad_rows=True)

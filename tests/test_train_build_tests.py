@@ -63,4 +63,4 @@ def test_bad_rows_are_counted_in_the_record():
             made, reports = encode_splits(c, load_tokenizer(c))
         record = _data_record(reports)
         assert len(made[0]) == (9 if kw else 7) and len(made[1]) == 2 and record["train"]["left_out"] == 2 and record["eval"]["left_out"] == (2 if kw else 0)
-        assert "train: 2 bad rows left out, the first: " in said.getvalue() and ("held out: 2 bad rows left out" in said.getvalue()) == bool(kw)
+        assert "train: bad rows left out: 2, the first: " in said.getvalue() and ("held out: bad rows left out: 2" in said.getvalue()) == bool(kw)

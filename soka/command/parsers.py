@@ -167,6 +167,7 @@ def _export_door(args:argparse.Namespace)->None:
     for name, forms in {"rank": ("lora", "gguf"), "base": ("residual", "gguf"), "residual_base": ("residual",)}.items():
         if getattr(args, name) is None or args.to in forms: continue
         raise ValueError(f"{name.replace('_', '-')} is for --to {' or '.join(forms)}, got --to {args.to}")
+    if args.one_rank and args.to != "lora": raise ValueError(f"one-rank is for --to lora, got --to {args.to}")
     if args.to not in _FORMS: raise ValueError(f"to must be one of {', '.join(_FORMS)}, got {args.to!r}")
     if args.dtype not in (None, *DTYPES[1:]): raise ValueError(f"dtype must be one of {', '.join(DTYPES[1:])}, got {args.dtype!r}")
 
@@ -178,6 +179,7 @@ def _add_export(p:argparse.ArgumentParser)->None:
                    "residual: their sum, on a base without the start")
     p.add_argument("--dtype", help="float32, bfloat16 or float16 (default: float32 for lora and gguf, else bfloat16)")
     p.add_argument("--rank", type=int, help="lora, gguf: most per layer (default: the smallest that is exact)")
+    p.add_argument("--one-rank", action="store_true", help="lora: all layers at the largest rank, by zeros, as vLLM and SGLang ask")
     p.add_argument("--base", metavar="MODEL", help="residual: the original base; gguf: any with its structure "
                    "(default: the one the adapter names)")
     p.add_argument("--residual-base", metavar="FOLDER", help="residual: base without the start, written if it is not there; "
@@ -229,7 +231,9 @@ def add_commands(
     export = "Write an adapter as LoRA, for llama.cpp, in half precision, or without its start."
     _add_export(command("export", "share", export, _export_door))
     _add_share(command("share", "share", "Add, scale or subtract adapters, or take over a LoRA.", _share_door))
-    command("inspect", "share", "Print what an adapter folder holds.").add_argument("adapter", metavar="ADAPTER", help="adapter folder")
+    inspect = command("inspect", "share", "Print what an adapter folder holds, or whether it can be served.")
+    inspect.add_argument("adapter", metavar="ADAPTER", help="adapter folder")
+    inspect.add_argument("--serve", action="store_true", help="what vLLM and SGLang ask of a LoRA folder, each met or not; code 2 if not")
     data = command("data", "share", "List data and bases that have names, or get some: soka data get NAME.", _data_door)
     data.add_argument("words", nargs="*", metavar="get NAME", help="download these; without any, list all")
     _add_evaluate(command("evaluate", "scores", "Print the scores of a run."))

@@ -20,6 +20,7 @@ from ..adapter.fit import overall_error
 from ..share.inspect import check_new_folder, inspect_adapter, inspect_text
 from ..share.lora import export_lora, lora_table
 from ..share.merge import merge
+from ..share.serve import serve_report, serve_text
 from ..train.build import soka_config
 from ..train.config import TrainConfig
 from ..weights.checkpoint import open_checkpoint
@@ -48,7 +49,7 @@ def _export_command(args:argparse.Namespace, _:None)->None:
     "Write an adapter as LoRA, for llama.cpp, in half precision, or without its start."
     dtype = getattr(torch, args.dtype or ("float32" if args.to in ("lora", "gguf") else "bfloat16"))
     if args.to == "gguf": text = lora_table(export_gguf(args.adapter, args.out, args.rank, dtype, args.base))
-    elif args.to == "lora": text = lora_table(export_lora(args.adapter, args.out, args.rank, dtype))
+    elif args.to == "lora": text = lora_table(export_lora(args.adapter, args.out, args.rank, dtype, one_rank=args.one_rank))
     elif args.to == "delta": text = form_text(export_delta(args.adapter, args.out, dtype))
     else: text = form_text(export_residual(args.adapter, args.out, args.residual_base, args.base, dtype))
     print(text)
@@ -56,8 +57,11 @@ def _export_command(args:argparse.Namespace, _:None)->None:
     print(f"{args.to} in {args.out}, {file.stat().st_size:,} bytes")
 
 def _inspect_command(args:argparse.Namespace, _:None)->None:
-    "Print what an adapter folder holds."
-    print(inspect_text(inspect_adapter(args.adapter)))
+    "Print what an adapter folder holds, or whether it can be served."
+    if not args.serve: return print(inspect_text(inspect_adapter(args.adapter)))
+    print(serve_text(report := serve_report(args.adapter)))
+    unmet = [r.name for r in report if not r.met]
+    if unmet: raise ValueError(f"a folder to serve must meet every requirement, got {len(unmet)} that it does not: {', '.join(unmet)}")
 
 def _share_command(args:argparse.Namespace, _:None)->None:
     "Add, scale or subtract adapters, or take over a LoRA."

@@ -47,7 +47,7 @@ class _Bad:
     def some(self, rows: Any, rule: str) -> Any:
         "`rows`, if there are any."
         if len(rows): return rows
-        raise ValueError(f"{rule}; {self.count:,} were left out, the first because {self.first}" if self.count else rule)
+        raise ValueError(f"{rule}; left out: {self.count:,}, the first because {self.first}" if self.count else rule)
 
 def _parse(path: Path, line: int, text: str) -> Any:
     "Value of the JSON `text` that starts in the given line of `path`."
@@ -222,7 +222,7 @@ def load_rows(
 ) -> Dataset:                                # columns `instruction` and `output`, or `messages`, in the order of the source
     "Rows of `source`, renamed to `instruction` and `output`, or to `messages`."
     rows, left_out, why = sound_rows(source, split, name, limit, columns, skip_bad_rows=skip_bad_rows)
-    if left_out: print(f"{left_out:,} bad rows left out, the first: {why}")
+    if left_out: print(f"bad rows left out: {left_out:,}, the first: {why}")
     return rows
 
 # %% ../../nbs/data/01_rows.ipynb #9c459c63

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from peft import LoraConfig
 from torch import Tensor
+from torch.nn.functional import pad
 from ..method.apply import kron_linear
 from ..method.shape import kron_sum, KronShape
 from ..adapter.fit import overall_error
@@ -133,11 +134,22 @@ def lora_table(
             f"error {overall_error(rows):.2%} of the change, at most {worst.error:.2%} in {worst.name}")
     return "\n".join([*lines, last])
 
+def _one_rank(rows:list[_LoRARow], tensors:dict[str, Tensor])->tuple[list[_LoRARow], dict[str, Tensor]]:
+    "The same products from factors of one rank: rows of zeros below A, columns of zeros beside B."
+    top, made = max(r.rank for r in rows), dict(tensors)
+    for r in (r for r in rows if r.rank):
+        for part, shape in (("A", (0, 0, 0, top - r.rank)), ("B", (0, top - r.rank))):
+            k = f"base_model.model.{r.name}.lora_{part}.weight"
+            made[k] = pad(tensors[k], shape)
+    return [r._replace(rank=top, params=r.params//r.rank*top) if r.rank else r for r in rows], made
+
 def export_lora(
     adapter:str|Path,                    # folder of a SoKA adapter
     out:str|Path,                        # new or empty folder
     rank:int|None=None,                  # most, in every layer; None for the smallest that is exact
     dtype:torch.dtype=torch.float32,     # to store
+    *,
+    one_rank:bool=False,                 # the largest rank in every layer, by zeros, as servers ask
 )->list[_LoRARow]:                       # a row per layer
     "Write an adapter as a LoRA that plain PEFT loads; the base is not needed."
     a = _open_adapter(adapter)
@@ -147,6 +159,7 @@ def export_lora(
         A, B, error = _layer_lora(f, rank, dtype)
         rows.append(_LoRARow(n, a.plan[n].shape, a.plan[n].r, len(A), A.numel() + B.numel(), _kron_norm(*f.terms), error))
         if len(A): tensors |= {f"base_model.model.{n}.lora_A.weight": A, f"base_model.model.{n}.lora_B.weight": B}
+    if one_rank: rows, tensors = _one_rank(rows, tensors)
     config, path = _lora_config(a, rows), check_new_folder(out)
     _write_adapter(tensors, config, path)
     card = _LORA_CARD.format(sizes=lora_table(rows).splitlines()[-1], error=overall_error(rows), worst=max(r.error for r in rows),

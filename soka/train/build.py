@@ -221,7 +221,7 @@ def encode_splits(config:TrainConfig, tokenizer:PreTrainedTokenizerBase)->tuple[
         _check_context(config, made.dataset)
         if main_process():
             print(f"{name}: {made.report}")
-            if sound.left_out: print(f"{name}: {sound.left_out:,} bad rows left out, the first: {sound.why}")
+            if sound.left_out: print(f"{name}: bad rows left out: {sound.left_out:,}, the first: {sound.why}")
         return made.dataset, made.report._replace(left_out=sound.left_out)
     rows, held_out = _counted_splits(config)
     (train, report), (evaluation, eval_report) = one("train", rows), one("held out", held_out)
