@@ -6,7 +6,7 @@
 __all__ = ['Count', 'CountOrZero', 'Seed', 'Positive', 'NotNegative', 'Part', 'Share', 'Line', 'Name', 'Names', 'ModulesOrNone',
            'Modules', 'Words', 'Shape', 'FILE_ENDS', 'check_regex', 'shown', 'check_value', 'kinds', 'check_fields',
            'check_choice', 'check_names', 'make', 'setting', 'parse_yaml', 'read_text', 'read_yaml', 'parse_json',
-           'read_json', 'to_json', 'parse_size']
+           'read_json', 'to_json', 'parse_size', 'check_shard_size']
 
 # %% ../nbs/settings.ipynb #512ea89a
 import json
@@ -277,3 +277,8 @@ def parse_size(
     found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*(GB|GiB|MB|MiB)", text.strip(), re.ASCII)
     if not found: raise ValueError(f"gpu must be a size as 24GB or 24GiB, got {shown(text)}")
     return int(float(found[1])*_UNITS[found[2]])
+
+def check_shard_size(text:str)->None:
+    "Refuse what is no size of a file of weights, as transformers writes one."
+    if not re.fullmatch(r"[1-9]\d{0,5}[KMGT]B", text, re.ASCII):
+        raise ValueError(f"max_shard_size must be as 5GB or 500MB, got {shown(text)}")

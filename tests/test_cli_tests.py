@@ -507,7 +507,7 @@ def test_the_door_imports_nothing_large():
              ["train", "--source", "update", "--output_dir", out], ["train", "--mode", "residual", "--dropout", "0.1"], ["train", "--mode", "residual", "--source", "zero"],
              ["sweep", "--energy", "0.9", "7.", "--output_dir", out], ["sweep", str(folder/"bad.yaml")], ["plan", "base", "--budget", "0%"], ["plan", "base", "--gpu", "24 apples"], ["plan", "a", "b"],
              ["plan", "--method", "lora", "--r", "1"], ["demo", "--quantize", "nf5"], ["eval", "base", "--quantize", "nf5"], ["extract", "--base", "a", "--tuned", "b", "--out", out, "--r", "0"],
-             ["export", "a", "b", "--to", "loar"], ["data", "fetch"], ["compare", "c.yaml", "--part", "one"], ["train", "--help"], ["--version"], ["--help"]]
+             ["export", "a", "b", "--to", "loar"], ["merge", "a", "--out", "b", "--max-shard-size", "5"], ["merge", "a", "--out", "b", "--dtype", "half"], ["eval", "base", "--tasks", "gsm9k"], ["eval", "base", "--measures", "all"], ["eval", "base", "--limit", "0"], ["share", "times", "a", "--out", "b"], ["demo", "--base", "smol"], ["data", "fetch"], ["compare", "c.yaml", "--part", "one"], ["train", "--help"], ["--version"], ["--help"]]
     code = f"""
 import contextlib, io, sys
 from soka.cli import main

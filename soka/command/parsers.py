@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 from .flags import _GROUPS, _given_settings, quiet, _read_flag
-from ..settings import check_names, check_value, kinds, parse_size
+from ..settings import check_choice, check_names, check_shard_size, check_value, Count, kinds, parse_size
 from ..train.arms import make_arms
 from ..train.config import check_inputs, DTYPES, read_recipe, recipe_values, TrainConfig
 
@@ -114,14 +114,19 @@ def _add_compare(p:argparse.ArgumentParser)->None:
     p.add_argument("--dry_run", "--dry-run", dest="dry_run", action="store_true", help="say what is left, and run nothing")
 
 # %% ../../nbs/command/07_parsers.ipynb #33a437e0
-def _eval_door(args:argparse.Namespace)->TrainConfig: return TrainConfig(**_given_settings(args))
+_TASKS, _MEASURES = "gsm8k,math,mbpp", "answers,nll"
+
+def _eval_door(args:argparse.Namespace)->TrainConfig:
+    check_names(args.tasks.split(","), _TASKS.split(","), f"a task must be one of {_TASKS.replace(',', ', ')}")
+    if set(args.measures.split(",")) - set(_MEASURES.split(",")):
+        raise ValueError(f"measures must be some of {_MEASURES.replace(',', ', ')}, got {args.measures}")
+    check_value("limit", args.limit, Count | None)
+    return TrainConfig(**_given_settings(args))
 
 def _add_evaluate(p:argparse.ArgumentParser)->None:
     p.add_argument("run", metavar="RUN", help="output folder of a finished run")
     p.add_argument("--max-new-tokens", type=int, default=64, help="most tokens of an answer (default: 64)")
     p.add_argument("--json", action="store_true", help="print one line of JSON")
-
-_TASKS, _MEASURES = "gsm8k,math,mbpp", "answers,nll"
 
 def _add_eval(p:argparse.ArgumentParser)->None:
     p.add_argument("name", metavar="MODEL", help="hub id, local folder, 'base', adapter folder, or a run's folder")
@@ -151,6 +156,10 @@ def _add_extract(p:argparse.ArgumentParser)->None:
     p.add_argument("--base", required=True, metavar="MODEL", help="what was fine-tuned: hub id, local folder, or 'base'")
     p.add_argument("--tuned", required=True, metavar="MODEL", help="the fine-tune: hub id or local folder")
     p.add_argument("--out", required=True, help="new or empty folder of the adapter")
+
+def _merge_door(args:argparse.Namespace)->None:
+    check_choice("dtype", args.dtype, DTYPES)
+    check_shard_size(args.max_shard_size)
 
 def _add_merge(p:argparse.ArgumentParser)->None:
     p.add_argument("adapter", metavar="ADAPTER", help="adapter folder")
@@ -227,7 +236,7 @@ def add_commands(
     _add_plan(command("plan", "plan", "Print the plan that training follows and write it.", _plan_door, _GROUPS))
     extract = "Turn a full fine-tune into an adapter on its base."
     _add_extract(command("extract", "share", extract, _extract_door, (), _EXTRACT_SETTINGS, _EXTRACT_DEFAULTS))
-    _add_merge(command("merge", "share", "Write a merged checkpoint."))
+    _add_merge(command("merge", "share", "Write a merged checkpoint.", _merge_door))
     export = "Write an adapter as LoRA, for llama.cpp, in half precision, or without its start."
     _add_export(command("export", "share", export, _export_door))
     _add_share(command("share", "share", "Add, scale or subtract adapters, or take over a LoRA.", _share_door))

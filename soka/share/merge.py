@@ -20,6 +20,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from ..adapter.files import HEADS
 from ..data.bases import model_path
+from ..settings import check_shard_size
 from .inspect import check_adapter, check_new_folder
 from ..train.config import DTYPES
 from ..weights.backend import supported
@@ -187,8 +188,7 @@ def merge(
 )->Path:                        # the folder
     "Write base plus adapter as a plain checkpoint with its tokenizer."
     if dtype not in DTYPES: raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
-    if not re.fullmatch(r"[1-9]\d*[KMGT]B", max_shard_size):
-        raise ValueError(f"max_shard_size must be as 5GB or 500MB, got {max_shard_size!r}")
+    check_shard_size(max_shard_size)
     config = check_adapter(adapter)
     name = base or config.get("base_model_name_or_path")
     if not name: raise ValueError("base must be given where the adapter names none, got None")
