@@ -465,7 +465,11 @@ def test_nbdev_test_leaves_tests_to_pytest_and_shows_what_depends_on_them(projec
     for args in ((), ("--data",)):
         r = tool(project, "test_nbs", *args, HERE="rows", **here)
         assert r.returncode == 1 and "assert three() == 4" in r.stderr
-    assert "--data needs all of it" in tool(project, "test_nbs", "--data", HERE="", **here).stderr
+    assert "--data needs some of it" in tool(project, "test_nbs", "--data", HERE="", **here).stderr
+    write(project/"nbs/tutorials/other.ipynb", ["# o\n\n> A page.", ("code", "#| data base\nassert False, 'not here'")])
+    r = tool(project, "test_nbs", "--data", HERE="rows", **here)     # the pages whose data are here, and no other
+    assert r.returncode == 1 and "assert three() == 4" in r.stderr and "not here" not in r.stderr
+    (project/"nbs/tutorials/other.ipynb").unlink()
     change(nb, lambda cells: cells[4].update(source=["two()"]))
     r = tool(project, "test_nbs", HERE="", **here)
     assert r.returncode == 1 and "name 'two' is not defined" in r.stderr
