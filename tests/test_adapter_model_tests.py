@@ -296,7 +296,6 @@ def test_a_config_without_its_file():
 # %% ../nbs/adapter/10_model_tests.ipynb #05a6d478
 def test_refused_operations():
     m = trained()
-    with pytest.raises(NotImplementedError, match="add_weighted_adapter is for LoRA only"): m.add_weighted_adapter(["default"], [1.0], "sum")
     m.add_adapter("b", SoKAConfig(r=1, target_modules=QKV, mode="residual"))
     m.merge_adapter(["default"])
     with pytest.raises(ValueError, match="Cannot delete adapter.* while they are merged"): next(iter(soka_layers(m).values())).delete_adapter("default")
