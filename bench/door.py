@@ -2,13 +2,12 @@
 
     python bench/door.py      # writes nbs/records/door.json
 """
-import json
 import statistics
 import subprocess
 import sys
 import time
 
-from common import RECORDS, machine
+from common import write
 
 CASES = {"soka train --energy 7.": [sys.executable, "-m", "soka.cli", "train", "--energy", "7."],
          "soka --version": [sys.executable, "-m", "soka.cli", "--version"],
@@ -22,8 +21,6 @@ def seconds(command):
 def main(rounds=7):
     for command in CASES.values(): seconds(command)                       # reads the files once
     took = [{name: seconds(command) for name, command in CASES.items()} for _ in range(rounds)]
-    record = {"machine": machine(), "settings": {"rounds": rounds}, "seconds": {n: statistics.median(t[n] for t in took) for n in CASES}}
-    (RECORDS/"door.json").write_text(json.dumps(record, indent=1) + "\n")
-    print(record["seconds"])
+    write("door", {"settings": {"rounds": rounds}, "seconds": {n: statistics.median(t[n] for t in took) for n in CASES}})
 
 if __name__ == "__main__": main()

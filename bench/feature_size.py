@@ -5,12 +5,12 @@
 One batch of GSM8K text through each base. Writes nbs/records/feature-size.json: by base and rule of bench/ideas.py, over the rows of all
 layers, the root mean square of the feature divided by that of a row as LoRA draws it, at the quantiles 0, 1/4, 1/2, 3/4 and 1.
 """
-import copy, json
-from pathlib import Path
+import copy
 
 import torch
 from peft import get_peft_model
 
+import common
 from ideas import feature_sizes, RULES
 from soka.compare.cell import Cell
 from soka.compare.methods import ALL
@@ -39,6 +39,4 @@ def sizes_of(path, dtype):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    made = {b: sizes_of(*where) for b, where in BASES.items()}
-    lines = ",\n".join(f' "{b}": {json.dumps(v)}' for b, v in made.items())
-    Path("nbs/records/feature-size.json").write_text("{\n" + lines + "\n}\n", encoding="utf-8")
+    common.write("feature-size", {"bases": {b: sizes_of(*where) for b, where in BASES.items()}})

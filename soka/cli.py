@@ -4,7 +4,7 @@
 
 # %% ../nbs/cli.ipynb #977886a3
 from __future__ import annotations
-import argparse, logging, os, sys
+import argparse, logging, sys
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)   # on import it reports an optional kernel that is missing
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -54,7 +54,8 @@ def main(
     args = parse(argv)
     try: run_command(args)
     except KeyboardInterrupt as e:   # a run that stopped with a checkpoint says so, and which signal asked for it
-        if str(e) and int(os.environ.get("RANK", 0)) == 0: print(f"soka: {e}", file=sys.stderr)
+        from soka.train.process import main_process   # training, which raised it, has imported this
+        if str(e) and main_process(): print(f"soka: {e}", file=sys.stderr)
         return getattr(e, "code", 130)
     except Exception as e:
         if args.debug: raise

@@ -6,21 +6,19 @@
 from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, NamedTuple
-from pydantic import Field
+from typing import Any, NamedTuple
 from .layer import soka_layers
 from .names import bare_name
 from ..method.kpsvd import KPSVD
 from ..method.recompress import change_terms, Combined, weighted_sum
+from ..method.settings import check_weights
 from ..method.shape import KronShape
 from ..settings import check_choice, check_value, Count
 
 # %% auto #0
-__all__ = ['CombinedRow', 'combined_rows', 'check_weights', 'summed_config', 'combination']
+__all__ = ['CombinedRow', 'combined_rows', 'summed_config', 'combination']
 
 # %% ../../nbs/adapter/15_combine.ipynb #7461f84c
-_Weight = Annotated[float, Field(allow_inf_nan=False, description="a finite number")]
-
 class CombinedRow(NamedTuple):
     "What one layer of a combined adapter is."
     name: str          # of the layer
@@ -41,16 +39,6 @@ def combined_rows(
     rows = [_row(n, c) for n, c in sums.items() if c.norm and len(c.k.S)]
     if not rows: raise ValueError(f"combined adapters must change a layer, got a sum of zero in all {len(sums)}")
     return rows
-
-def check_weights(
-    adapters:Sequence[str],    # names or folders
-    weights:Sequence[float],
-)->None:
-    "Refuse adapters and weights that do not belong together."
-    check_value("adapters", list(adapters), list[str])
-    check_value("weights", [float(w) if isinstance(w, int) else w for w in weights], list[_Weight])
-    if len(adapters) != len(weights) or not adapters:
-        raise ValueError(f"weights must be one for each adapter, got {len(weights)} for {len(adapters)} adapters")
 
 def summed_config(
     config:Any,                     # of the first adapter

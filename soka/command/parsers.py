@@ -11,12 +11,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 from .flags import _GROUPS, _given_settings, quiet, _read_flag
+from ..evaluate.choice import check_measured, check_tasks, MEASURES, TASK_NAMES
+from ..method.settings import check_weights
 from ..settings import check_choice, check_names, check_shard_size, check_value, Count, kinds, parse_size
 from ..train.arms import make_arms
 from ..train.config import check_inputs, DTYPES, read_recipe, recipe_values, TrainConfig
 
 # %% auto #0
-__all__ = ['Asked', 'Sweep', 'add_commands', 'run_command']
+__all__ = ['PlanRequest', 'Sweep', 'add_commands', 'run_command']
 
 # %% ../../nbs/command/07_parsers.ipynb #3a40387e
 def _check_new(config:TrainConfig)->TrainConfig:
@@ -46,7 +48,7 @@ def _demo_config(base:str="base", **overrides:Any)->TrainConfig:
 
 def _demo_door(args:argparse.Namespace)->TrainConfig: return _check_new(_demo_config(args.demo_base, **_given_settings(args)))
 
-class Asked(NamedTuple):
+class PlanRequest(NamedTuple):
     "What `soka plan` is asked for."
     config: TrainConfig
     room: int|None       # bytes of a card
@@ -58,10 +60,10 @@ def _recipe_settings(names:Sequence[str], given:Mapping[str, Any])->dict[str, An
     if len(models) > 1: raise ValueError(f"plan needs recipes and at most one model, got {' '.join(models)}")
     return {"path": recipes, **({"model": models[0]} if models else {}), **given}
 
-def _plan_door(args:argparse.Namespace)->Asked:
+def _plan_door(args:argparse.Namespace)->PlanRequest:
     config = read_recipe(**_recipe_settings(args.names, _given_settings(args)))
     if config.method != "soka": raise ValueError(f"a plan is made for method soka, got {config.method}")
-    return Asked(config, None if args.gpu is None else parse_size(args.gpu))
+    return PlanRequest(config, None if args.gpu is None else parse_size(args.gpu))
 
 _RECIPES = "YAML file, or several, each laid over those before"
 
@@ -114,12 +116,9 @@ def _add_compare(p:argparse.ArgumentParser)->None:
     p.add_argument("--dry_run", "--dry-run", dest="dry_run", action="store_true", help="say what is left, and run nothing")
 
 # %% ../../nbs/command/07_parsers.ipynb #33a437e0
-_TASKS, _MEASURES = "gsm8k,math,mbpp", "answers,nll"
-
 def _eval_door(args:argparse.Namespace)->TrainConfig:
-    check_names(args.tasks.split(","), _TASKS.split(","), f"a task must be one of {_TASKS.replace(',', ', ')}")
-    if set(args.measures.split(",")) - set(_MEASURES.split(",")):
-        raise ValueError(f"measures must be some of {_MEASURES.replace(',', ', ')}, got {args.measures}")
+    check_tasks(args.tasks.split(","))
+    check_measured(args.measures.split(","))
     check_value("limit", args.limit, Count | None)
     return TrainConfig(**_given_settings(args))
 
@@ -130,7 +129,7 @@ def _add_evaluate(p:argparse.ArgumentParser)->None:
 
 def _add_eval(p:argparse.ArgumentParser)->None:
     p.add_argument("name", metavar="MODEL", help="hub id, local folder, 'base', adapter folder, or a run's folder")
-    p.add_argument("--tasks", default=_TASKS, help=f"any of {_TASKS.replace(',', ', ')} (default: all)")
+    p.add_argument("--tasks", default=",".join(TASK_NAMES), help=f"any of {', '.join(TASK_NAMES)} (default: all)")
     p.add_argument("--data", dest="sources", nargs="+", default=[], metavar="TASK=SOURCE",
                    help="file, folder or hub id of each task, or one folder (default: the hub)")
     p.add_argument("--base", help="base of an adapter folder (default: the one it names)")
@@ -140,7 +139,8 @@ def _add_eval(p:argparse.ArgumentParser)->None:
     p.add_argument("--batch-size", dest="prompts", type=int, default=8, help="prompts at a time (default: 8)")
     p.add_argument("--num-fewshot", type=int, default=0, help="worked examples before a problem (default: 0)")
     p.add_argument("--shots", nargs="+", default=[], metavar="TASK=SOURCE", help="where worked examples come from")
-    p.add_argument("--measures", default=_MEASURES, help="answers (generated and graded), nll (of the references), or both (default)")
+    p.add_argument("--measures", default=",".join(MEASURES),
+                   help="answers (generated and graded), nll (of the references), or both (default)")
     p.add_argument("--workers", type=int, default=2, help="programs at a time (default: 2)")
     p.add_argument("--allow-unisolated-programs", dest="unisolated", action="store_true",
                    help="run programs that the model wrote with your rights, without a sandbox")
@@ -209,8 +209,7 @@ def _share_door(args:argparse.Namespace)->None:
         if getattr(args, name) is not None and args.action not in actions:
             raise ValueError(f"{name} is for share {' or '.join(actions)}, got share {args.action}")
     if args.action == "scale" and args.by is None: raise ValueError("share scale needs by, got none")
-    if args.weights and len(args.weights) != len(args.adapters):
-        raise ValueError(f"weights must be one for each adapter, got {len(args.weights)} for {len(args.adapters)} adapters")
+    if args.weights: check_weights(args.adapters, args.weights)
 
 def _add_share(p:argparse.ArgumentParser)->None:
     p.add_argument("action", metavar="ACTION", help="add, scale, diff (the first less the second) or import (a LoRA)")

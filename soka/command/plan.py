@@ -7,7 +7,7 @@ from __future__ import annotations
 import argparse, json
 import torch
 from ..adapter.targets import base_parameters
-from .parsers import Asked
+from .parsers import PlanRequest
 from ..method.plan import read_plan
 from ..share.inspect import make_folder
 from ..share.memory import largest_batch, memory, memory_table
@@ -18,7 +18,7 @@ from ..weights.checkpoint import open_checkpoint
 __all__ = []
 
 # %% ../../nbs/command/05_plan.ipynb #914009a6
-def _plan_command(args:argparse.Namespace, asked:Asked)->None:
+def _plan_command(args:argparse.Namespace, asked:PlanRequest)->None:
     "Print the plan that training follows and write it."
     config, room = asked
     if config.threads: torch.set_num_threads(config.threads)

@@ -15,12 +15,12 @@ from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 from .train import _without_folder, _write_json
 from ..data.encode import encode_rows
-from ..data.orders import text_match
+from ..data.orders import generated
 from ..data.problems import exact_match, final_answer
 from ..evaluate.harness import check_measures, EvalSettings, evaluate_tasks, scores_table
 from ..evaluate.score import answer_nll, generate_answers
 from ..evaluate.tasks import load_docs, read_sources, TASKS
-from ..settings import check_value, Count, to_json
+from ..settings import to_json
 from ..share.inspect import check_adapter
 from ..train.build import load_frozen, load_splits
 from ..train.config import TrainConfig
@@ -49,9 +49,10 @@ def _answer_held_out(model:Any, tokenizer:PreTrainedTokenizerBase, config:TrainC
     rows = load_splits(config)[1]
     if rows is None or "output" not in rows.column_names: return None
     asked, wanted = list(rows["instruction"]), list(rows["output"])
-    if config.data != "orders" and any(final_answer(o) is None for o in wanted): return None
+    score = made.score if (made := generated(config.data)) else exact_match
+    if score is exact_match and any(final_answer(o) is None for o in wanted): return None
     with _as_in_training(model, config): answers = generate_answers(model, tokenizer, asked, config.template, max_new_tokens)
-    return _Asked(asked, answers, wanted, (text_match if config.data == "orders" else exact_match)(answers, wanted))
+    return _Asked(asked, answers, wanted, score(answers, wanted))
 
 def _evaluate_run(folder:str|Path, max_new_tokens:int=64)->dict[str, float|None]:
     "Likelihood and exact match of a finished run on its held-out rows."
@@ -104,7 +105,6 @@ def _eval_command(args:argparse.Namespace, config:TrainConfig)->None:
     config = replace(config, template=template)
     settings = EvalSettings(template, args.max_new_tokens, args.prompts, args.num_fewshot, args.workers, args.unisolated)
     check_measures(tasks, measures, settings)
-    check_value("limit", args.limit, Count | None)
     sources, shot_sources = read_sources(args.sources, tasks), read_sources(args.shots, tasks)
     docs = {t: load_docs(t, sources.get(t), args.limit) for t in tasks}
     shots = {t: load_docs(t, s) for t, s in shot_sources.items()}

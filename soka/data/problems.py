@@ -118,13 +118,17 @@ def final_answer(
     return found[1].replace(",", "") if found else None
 
 # %% ../../nbs/data/03_problems.ipynb #cb1b2334
+def _check_outputs(outputs: Sequence[str], answers: Sequence[str]) -> None:
+    "Refuse outputs without their references."
+    if len(outputs) != len(answers) or not answers:
+        raise ValueError(f"outputs and answers must be equally many and not empty, got {len(outputs)} and {len(answers)}")
+
 def exact_match(
     outputs: Sequence[str],  # what a model wrote, one text a problem
     answers: Sequence[str],  # the worked answers, in the same order
 ) -> float:                  # fraction in [0, 1]
     "Share of outputs whose final answer equals the worked answer's."
-    if len(outputs) != len(answers) or not answers:
-        raise ValueError(f"outputs and answers must be equally many and not empty, got {len(outputs)} and {len(answers)}")
+    _check_outputs(outputs, answers)
     gold = [final_answer(a) for a in answers]
     if None in gold: raise ValueError(f"every answer must hold '#### N', got {answers[gold.index(None)]!r}")
     return sum(final_answer(o) == g for o, g in zip(outputs, gold))/len(gold)

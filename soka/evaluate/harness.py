@@ -19,12 +19,13 @@ from ..data.encode import encode_rows
 from ..data.prompt import check_template
 from ..data.rows import Source
 from .score import answer_nll
-from .tasks import _check_tasks, doc_prompt, load_docs, _PromptEncoder, _run_programs, _stop_text, TASKS
+from .choice import check_measured, check_tasks, MEASURES
+from .tasks import doc_prompt, load_docs, _PromptEncoder, _run_programs, _stop_text, TASKS
 from .walls import find_mode, _run_source
 
 # %% auto #0
-__all__ = ['gsm8k_splits', 'math_splits', 'mbpp_splits', 'MEASURES', 'EvalSettings', 'versions', 'check_measures',
-           'evaluate_tasks', 'scores_table']
+__all__ = ['gsm8k_splits', 'math_splits', 'mbpp_splits', 'EvalSettings', 'versions', 'check_measures', 'evaluate_tasks',
+           'scores_table']
 
 # %% ../../nbs/evaluate/07_harness.ipynb #a635319c
 def _evals_path()->Path:
@@ -120,8 +121,6 @@ def _sample(sample:Mapping[str, Any])->dict[str, Any]:
     return {"prompt": sample["arguments"][0][0], "answer": sample["resps"][0][0], "gold": sample["doc"]["gold"], **scores, **more}
 
 # %% ../../nbs/evaluate/07_harness.ipynb #9baf5245
-MEASURES = ("answers", "nll")
-
 def versions(*more:str)->dict[str, str|None]:   # by name, None for a package that is not installed
     "Versions of Python, soka, the packages that decide a result, and more packages."
     def one(name):
@@ -136,10 +135,9 @@ def check_measures(
     settings:EvalSettings,
 )->None:
     "Raise before anything large is loaded if something is missing that will be needed."
-    _check_tasks(tasks)
+    check_tasks(tasks)
     _check_settings(settings)
-    if not measures or set(measures) - set(MEASURES):
-        raise ValueError(f"measures must be some of {', '.join(MEASURES)}, got {', '.join(measures) or 'none'}")
+    check_measured(measures)
     if "answers" not in measures: return
     _need_lm_eval()
     if "mbpp" in tasks: find_mode(allow_unisolated=settings.allow_unisolated)

@@ -15,6 +15,7 @@ from ..data.encode import prompt_ids
 from ..data.prompt import format_prompt
 from ..data.registry import registered
 from ..data.rows import check_rows, read_source, Source
+from .choice import check_tasks
 from .grade import _last_boxed, _math_scores, _number_scores
 from .sandbox import _check_programs, _Job, _mbpp_job
 from .score import _left_pad, _pad_token
@@ -52,14 +53,6 @@ TASKS = {"gsm8k": _Task("openai/gsm8k", "main", "test", _gsm8k_doc),
          "math": _Task("HuggingFaceH4/MATH-500", None, "test", _math_doc),
          "mbpp": _Task("google-research-datasets/mbpp", "full", "test", _mbpp_doc)}
 
-def _check_tasks(names:Sequence[str])->list[str]:
-    "The names, if each is a task."
-    if not names: raise ValueError("at least one task must be given, got none")
-    for n in names:
-        if n not in TASKS: raise ValueError(f"a task must be one of {', '.join(TASKS)}, got {n!r}")
-    if len(set(names)) < len(names): raise ValueError(f"a task must be given once, got {', '.join(names)}")
-    return list(names)
-
 # %% ../../nbs/evaluate/06_tasks.ipynb #1e98cbde
 def _task_file(task:str, folder:str|Path)->Path:
     "The one file of a folder that belongs to a task."
@@ -89,7 +82,7 @@ def load_docs(
     limit:int|None=None,      # keep at most this many, from the start
 )->list[dict[str, Any]]:      # each with `instruction`, `target`, `gold`
     "The problems of a task."
-    hub, config, split, _ = TASKS[_check_tasks([task])[0]]
+    hub, config, split, _ = TASKS[check_tasks([task])[0]]
     if limit is not None and limit < 1: raise ValueError(f"limit must be at least 1, got {limit}")
     if not registered(source) and isinstance(source, (str, Path)) and Path(source).is_dir(): source = _task_file(task, source)
     of = f" of {str(source)!r}" if isinstance(source, (str, Path)) else ""

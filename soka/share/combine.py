@@ -12,15 +12,17 @@ from peft import LoraConfig, PeftConfig
 from peft.utils.other import get_pattern_key
 from torch import Tensor
 from .. import __version__
-from ..adapter.combine import check_weights, combined_rows, CombinedRow, summed_config
+from ..adapter.combine import combined_rows, CombinedRow, summed_config
 from ..adapter.config import SoKAConfig
 from ..adapter.files import read_weights, weight_files
 from ..adapter.fit import overall_error
 from ..adapter.names import bare_name
 from ..method.recompress import weighted_sum
+from ..method.settings import check_weights
 from ..settings import check_value, Count
 from .inspect import (_adapter_folder, _AdapterFiles, check_new_folder, _extra_tensors, _layer_factors, _layer_table,
-                                _open_adapter, _write_adapter)
+                                _open_adapter, _term_tensors, _write_adapter)
+from .lora import _is_plain_start
 
 # %% auto #0
 __all__ = ['combine', 'combined_table', 'import_lora']
@@ -39,10 +41,6 @@ def _check_summands(opened:Sequence[_AdapterFiles])->None:
         if other and first.config.check_base and a.config.check_base:
             raise ValueError("combined adapters must lie on one base, "
                              f"got {str(first.folder)!r} and {str(a.folder)!r}, which differ in {other}")
-
-def _tensors(name:str, U:Tensor, V:Tensor, dtype:torch.dtype)->dict[str, Tensor]:
-    "A layer's terms as a file has them."
-    return {f"base_model.model.{name}.soka_terms.{k}": t.flatten(1).to(dtype).contiguous() for k, t in (("U", U), ("V", V))}
 
 def combine(
     adapters:Sequence[str|Path],       # folders of SoKA adapters on one base
@@ -63,7 +61,7 @@ def combine(
     rows, tensors = combined_rows(sums), dict[str, Tensor]()
     for r in rows:
         k = sums[r.name].k
-        tensors |= _tensors(r.name, k.U*k.S[:, None, None], k.V, dtype)
+        tensors |= _term_tensors(r.name, U=(k.U*k.S[:, None, None]).to(dtype), V=k.V.to(dtype))
     marks = {n: f for a in reversed(opened) for n, f in (a.config.base_fingerprint or {}).items()}
     config = summed_config(opened[0].config, rows, start_saved=True, base_fingerprint=marks or None, soka_version=__version__)
     _write_adapter(tensors, config, check_new_folder(out))
@@ -78,13 +76,11 @@ def combined_table(
     return "\n".join([*lines, f"{len(rows)} layers, {size:,} parameters, error {overall_error(rows):.2%} of the sum"])
 
 # %% ../../nbs/share/09_combine.ipynb #2dac2297
-_CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
-
 def _check_lora(config:PeftConfig, folder:Path)->LoraConfig:
     "Refuse what is no plain LoRA on the base that it names."
     if not isinstance(config, LoraConfig): raise ValueError(f"adapter must be a LoRA, got {config.peft_type.value} in {str(folder)!r}")
-    start = str(config.init_lora_weights).lower()
-    if start.startswith(_CHANGES_BASE):
+    start: Any = config.init_lora_weights
+    if not _is_plain_start(start):
         raise ValueError(f"a LoRA must lie on the base that it names, got init_lora_weights={start!r}, which changes the base; save it "
                          f"with path_initial_model_for_weight_conversion first, in {str(folder)!r}")
     for name, value in (("use_dora", config.use_dora), ("lora_bias", config.lora_bias), ("bias", config.bias != "none" and config.bias),
@@ -123,7 +119,7 @@ def import_lora(
     plan, tensors = dict[str, list[int]](), dict[str, Tensor]()
     for n, (A, B) in _lora_pairs(read_weights(files[0]), folder).items():
         plan[n] = [len(B), 1, 1, A.shape[1], len(A)]
-        tensors |= _tensors(n, _scale(c, n, len(A))*B.float().T, A.float(), torch.float32)
+        tensors |= _term_tensors(n, U=_scale(c, n, len(A))*B.float().T, V=A.float())
     same: dict[str, Any] = {k: getattr(c, k) for k in ("base_model_name_or_path", "revision", "task_type", "auto_mapping")}
     config = SoKAConfig(target_modules=set(plan), plan=plan, source="update", start_saved=True, inference_mode=True,
                         soka_version=__version__, **same)

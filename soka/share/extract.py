@@ -20,7 +20,7 @@ from ..method.kpsvd import KPSVD
 from ..method.plan import write_plan
 from ..method.shape import KronShape
 from ..adapter.fit import overall_error
-from .inspect import _layer_table, make_folder, _write_adapter
+from .inspect import _layer_table, make_folder, _term_tensors, _write_adapter
 from ..weights.backend import base_features
 from ..weights.checkpoint import Checkpoint, open_checkpoint, read_weight
 
@@ -44,7 +44,7 @@ def _check_tuned(tuned:Checkpoint, layers:Mapping[str, nn.Module])->None:
 def _adapter_tensors(starts:Mapping[str, KPSVD])->dict[str, Tensor]:
     "Everything that an adapter file holds."
     factors = {n: start_factors(k, "update") for n,k in starts.items() if len(k.S)}
-    return {f"base_model.model.{n}.soka_terms.{p}": t.contiguous() for n,parts in factors.items() for p,t in parts.items()}
+    return {k: t for n,parts in factors.items() for k,t in _term_tensors(n, **parts).items()}
 
 class _UpdateRow(NamedTuple):
     "What one layer's update became."

@@ -16,7 +16,7 @@ from ..adapter.files import new_tensors, read_weights
 from ..method.shape import kron_sum
 from ..adapter.fit import overall_error
 from .inspect import (_AdapterFiles, check_new_folder, _extra_tensors, _Factors, _kron_gap, _kron_norm, _layer_factors,
-                                 _open_adapter, _write_adapter)
+                                 _open_adapter, _term_tensors, _write_adapter)
 from ..weights.checkpoint import Checkpoint, open_checkpoint, read_weight, tensor_name
 from ..weights.fingerprint import compare_weight, parse_fingerprint, weight_fingerprint
 
@@ -89,7 +89,7 @@ def _folded_rows(a:_AdapterFiles, dtype:torch.dtype, pair:tuple[Checkpoint, Chec
             W, R = (read_weight(c, n).double() for c in pair)
             gap = float((R + kron_sum(U.double(), None, V.double()) - W - kron_sum(f.terms[0], None, f.terms[1])).norm())
         rows.append(_form_row(n, f, gap))
-        for k, t in (("U", U), ("V", V)): tensors[f"base_model.model.{n}.soka_terms.{k}"] = t.flatten(1).contiguous()
+        tensors |= _term_tensors(n, U=U, V=V)
     return rows, tensors
 
 def _check_base(a:_AdapterFiles, base:Checkpoint, name:str)->None:

@@ -207,6 +207,10 @@ def check_new_folder(
     if any(path.iterdir()): raise ValueError(f"out must be a new or empty folder, got {str(out)!r}")
     return path
 
+def _term_tensors(name:str, **factors:Tensor)->dict[str, Tensor]:
+    "A layer's factors as a file has them, each a term a row."
+    return {f"base_model.model.{name}.soka_terms.{k}": t.flatten(1).contiguous() for k, t in factors.items()}
+
 def _write_adapter(tensors:dict[str, Tensor], config:PeftConfig, out:Path)->None:
     "Write the two files of an adapter."
     save_file(tensors, out/WEIGHTS, metadata={"format": "pt"})

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 import torch
 from peft import LoraConfig
 from torch import Tensor
@@ -101,6 +101,12 @@ def _check_rank(a:_AdapterFiles, rank:int|None)->None:
         if min(s.m1, s.n1)*min(s.m2, s.n2) > 1 and top*sum(sides) >= sides[0]*sides[1]:
             raise ValueError("rank must be given where no LoRA smaller than the weight is exact, "
                              f"got None for {n} of shape {tuple(s)}, whose change has rank up to {top} of {min(sides)}")
+
+_PLAIN_STARTS = ("gaussian", "eva", "orthogonal")     # texts among init_lora_weights that leave the base alone
+
+def _is_plain_start(start:Any)->bool:
+    "Does a LoRA with this `init_lora_weights` lie on the base that it names?"
+    return not isinstance(start, str) or start.lower() in _PLAIN_STARTS
 
 def _lora_config(a:_AdapterFiles, rows:Sequence[_LoRARow])->LoraConfig:
     "The settings under which PEFT's LoRA does the same."

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from ..adapter.files import read_header, weight_files
 from .inspect import check_adapter
+from .lora import _is_plain_start
 
 # %% auto #0
 __all__ = ['serve_report', 'serve_text']
@@ -18,7 +19,6 @@ __all__ = ['serve_report', 'serve_text']
 _MAX_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)      # vLLM's MaxLoRARanks that all recent versions have
 _SINGLE = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 _FUSED = ("qkv_proj", "gate_up_proj")                 # in models that have them, as Phi-3
-_PLAIN_STARTS = ("gaussian", "eva", "orthogonal")     # texts among init_lora_weights that leave the base alone
 _EXTRAS = ("layer_replication", "alora_invocation_tokens", "use_qalora", "use_bdlora", "megatron_config", "target_parameters",
            "trainable_token_indices")
 
@@ -70,9 +70,8 @@ def _factors_alone(c:Mapping[str, Any], header:Mapping[str, Any], parts:Mapping[
 def _plain_start(c:Mapping[str, Any])->_Requirement:
     "No start that changes the base."
     start = c.get("init_lora_weights", True)
-    ok = not isinstance(start, str) or start.lower() in _PLAIN_STARTS
     instead = "save_pretrained(..., path_initial_model_for_weight_conversion=...) of PEFT"
-    return _Requirement("a plain start", ok, f"init_lora_weights {start}", instead)
+    return _Requirement("a plain start", _is_plain_start(start), f"init_lora_weights {start}", instead)
 
 def _names(parts:Mapping[str, Any])->_Requirement:
     "Projections that the servers know."

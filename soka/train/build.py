@@ -7,6 +7,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from dataclasses import fields
+from math import inf
 from pathlib import Path
 from typing import Any
 import torch
@@ -23,7 +24,7 @@ from ..data.bases import model_path
 from ..data.chat import check_chat
 from ..data.encode import check_tokenizer, Collator, DataReport, encode_rows
 from ..data.gguf import gguf_head
-from ..data.orders import GENERATED
+from ..data.orders import generated
 from ..data.rows import heldout_split, sound_rows, SoundRows
 from ..method.settings import AdapterSettings, parse_budget
 from .config import check_inputs, check_model, TrainConfig
@@ -40,14 +41,14 @@ __all__ = ['load_splits', 'load_tokenizer', 'load_frozen', 'soka_config', 'check
 def _counted_splits(config:TrainConfig)->tuple[SoundRows, SoundRows|None]:
     "Rows to train on, and rows to evaluate on or None, with how many were left out."
     n, columns = config.eval_rows, (config.columns[0], config.columns[1]) if config.columns else None
-    draw = GENERATED.get(config.data) if isinstance(config.data, str) else None
+    made = generated(config.data)
     def read(source:Any, split:str, rows:int|None, columns:Any=None)->SoundRows:
         return sound_rows(source, split, config.data_name, rows, columns, skip_bad_rows=config.skip_bad_rows)
-    if draw: train = sound_rows(draw(config.data_rows or 1, seed=config.seed, split="train"))
+    if made: train = sound_rows(made.draw(config.data_rows or 1, seed=config.seed, split="train"))
     else: train = read(config.data, config.data_split, config.data_rows, columns)
     if not n: return train, None
     if config.eval_data is not None: return train, read(config.eval_data, config.eval_split, n)
-    if draw: return train, sound_rows(draw(n, seed=config.seed, split="test"))
+    if made: return train, sound_rows(made.draw(n, seed=config.seed, split="test"))
     rows, held_out = heldout_split(train.rows, n)
     return train._replace(rows=rows), SoundRows(held_out)
 
@@ -205,24 +206,27 @@ def _build_model(config:TrainConfig, data:Any=None, checkpoint:str|None=None,
     return model, tokenizer
 
 # %% ../../nbs/train/03_build.ipynb #02d7ec28
-def _check_context(config:TrainConfig, data:Any)->None:
+def _positions(config:TrainConfig)->float:
+    "How many tokens the base has places for."
+    return getattr(AutoConfig.from_pretrained(model_path(config.model), revision=config.revision), "max_position_embeddings", None) or inf
+
+def _check_context(data:Any, max_length:int, room:float)->None:
     "Refuse examples that are longer than the base's context, where `max_length` does not cut them."
-    room = getattr(AutoConfig.from_pretrained(model_path(config.model), revision=config.revision), "max_position_embeddings", None)
-    if room is None or config.max_length <= room: return
+    if max_length <= room: return
     for row, ids in enumerate(data["input_ids"]):
         if len(ids) > room: raise ValueError(f"max_length must be at most the base's {room} positions where rows are longer, "
-                                             f"got {config.max_length} and {len(ids)} tokens in row {row}")
+                                             f"got {max_length} and {len(ids)} tokens in row {row}")
 
 def encode_splits(config:TrainConfig, tokenizer:PreTrainedTokenizerBase)->tuple[tuple[Any, Any], tuple[DataReport, DataReport|None]]:
     "Encoded data to train and to evaluate on, and a printed report on each."
     def one(name, sound):
         if sound is None: return None, None
         made = encode_rows(sound.rows, tokenizer, config.template, config.max_length, verbose=False)
-        _check_context(config, made.dataset)
+        _check_context(made.dataset, config.max_length, room)
         if main_process():
             print(f"{name}: {made.report}")
             if sound.left_out: print(f"{name}: bad rows left out: {sound.left_out:,}, the first: {sound.why}")
         return made.dataset, made.report._replace(left_out=sound.left_out)
-    rows, held_out = _counted_splits(config)
+    (rows, held_out), room = _counted_splits(config), _positions(config)
     (train, report), (evaluation, eval_report) = one("train", rows), one("held out", held_out)
     return (train, evaluation), (report, eval_report)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from pydantic import Field
-from ..data.orders import GENERATED
+from ..data.orders import generated
 from ..data.problems import MOST_PROBLEMS
 from ..data.prompt import check_template
 from ..method.plan import check_table, read_plan_file
@@ -122,7 +122,7 @@ def _check_together(c:TrainConfig)->None:
         raise ValueError(f"rank_pattern needs method lora or pissa with r, got {c.method} with r={c.r}")
     if c.rank_source == "gradient" and not c.gradient_batches:
         raise ValueError(f"rank_source gradient needs gradient_batches of at least 1, got {c.gradient_batches}")
-    made = isinstance(c.data, str) and c.data in GENERATED
+    made = generated(c.data)
     if made and c.data_rows is None: raise ValueError(f"data {c.data!r} needs data_rows, got null")
     if made and (rows := max(c.data_rows or 0, c.eval_rows)) > MOST_PROBLEMS:
         raise ValueError(f"data {c.data!r} needs data_rows and eval_rows of at most {MOST_PROBLEMS:,}, got {rows}")
