@@ -96,5 +96,5 @@ def test_refused_folders():
                     (lambda: combine([A, B], [1., 1.], new(), rank=0), "rank must be"), (lambda: combine([A, B], [1., 1.], A), "out must be a new or empty folder"),
                     (lambda: import_lora(loras["dora"], new()), "must hold A and B alone, got use_dora=True"), (lambda: import_lora(loras["biases"], new()), "got bias='all'"),
                     (lambda: import_lora(loras["heads"], new()), "got modules_to_save="), (lambda: import_lora(loras["pissa"], new()), "init_lora_weights='pissa', which changes the base"),
-                    (lambda: import_lora(loras["tables"], new()), "A and B of linear layers alone"), (lambda: import_lora(A, new()), "adapter must be a LoRA, got SOKA")):
+                    (lambda: import_lora(loras["tables"], new()), "A and B of linear layers alone"), (lambda: import_lora(A, new()), "adapter must be a LoRA, got 'SOKA'")):
         with pytest.raises((ValueError, TypeError), match=text): f()

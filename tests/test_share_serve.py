@@ -65,5 +65,5 @@ def test_what_servers_do_not_read():
     save_file(dict(list(tensors.items())[1:]), d/"0/adapter_model.safetensors")
     assert [r.name for r in serve_report(d/"0") if not r.met] == ["factors alone"]
     assert "start vLLM with --max-lora-rank 8, SGLang with --max-lora-rank 4" in serve_text(serve_report(d/"2")) and serve_text(serve_report(d/"12")) == (
-        "NOT met  LoRA  peft_type SOKA; do: soka export ADAPTER OUT --to lora --one-rank")
+        "NOT met  LoRA  peft_type 'SOKA'; do: soka export ADAPTER OUT --to lora --one-rank")
     with pytest.raises(FileNotFoundError, match="adapter must be a folder that exists"): serve_report(d/"no")

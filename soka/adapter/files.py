@@ -135,7 +135,11 @@ def weight_files(
     **kwargs:Any,            # for the hub: revision, token, cache_dir, local_files_only
 )->list[Path]:               # on this machine, what PEFT reads first
     "The files of weights beside a config."
-    if (folder := Path(name)/(subfolder or "")).is_dir(): return [folder/n for n in (WEIGHTS, _PICKLE) if (folder/n).exists()]
+    if (folder := Path(name)/(subfolder or "")).is_dir():
+        here = [folder/n for n in (WEIGHTS, _PICKLE) if (folder/n).exists()]
+        for p in here:      # to open a named pipe takes for ever
+            if not p.is_file(): raise ValueError(f"adapter weights must be a plain file, got {str(p)!r}")
+        return here
     known = ("revision", "token", "cache_dir", "local_files_only", "force_download", "repo_type")
     given, found = {k: v for k,v in kwargs.items() if k in known}, []
     for n in (WEIGHTS, _PICKLE):

@@ -18,7 +18,7 @@ from ..settings import shown
 from ..weights.backend import base_features, base_of, supported
 
 # %% auto #0
-__all__ = ['find_targets', 'check_targets', 'base_parameters', 'settle_targets', 'targets_for']
+__all__ = ['check_regexes', 'find_targets', 'check_targets', 'base_parameters', 'settle_targets', 'targets_for']
 
 # %% ../../nbs/adapter/04_targets.ipynb #2fb19d7f
 _REPEATS = re.compile(r"\)\s*[*+{]|(?:[*+].*){4}|(?:,\}.*){4}", re.S)
@@ -29,16 +29,24 @@ for p in patterns:
     for n in names: re.fullmatch(p, n), re.match(rf"(.*\\.)?({p})$", n)
 """
 
-def _check_patterns(config:Any, names:list[str], seconds:float=5.)->None:
+def check_regexes(
+    patterns:Iterable[str],
+    names:list[str],          # of layers, that they will be matched with
+    seconds:float=5.,
+)->None:
     "Refuse regexes that do not come to an end on a model's names."
-    settings = ("target_modules", "exclude_modules", "layers_pattern", "rank_pattern", "shape_pattern")
-    given = [getattr(config, k, None) or () for k in settings]
-    risky = [p for g in given for p in ([g] if isinstance(g, str) else g) if _REPEATS.search(p)]
-    if not risky or getattr(config, "start_saved", False): return
+    risky = [p for p in patterns if _REPEATS.search(p)]
+    if not risky: return
     command, text = [sys.executable, "-I", "-S", "-c", _TRIED], json.dumps([risky, names]).encode()
     try: subprocess.run(command, input=text, timeout=seconds, capture_output=True)
     except subprocess.TimeoutExpired:
         raise ValueError(f"a regex must match a model's {len(names)} names within {seconds:g} seconds, got {shown(risky)}") from None
+
+def _check_patterns(config:Any, names:list[str])->None:
+    "The same for all regexes of a config; those of a saved adapter are not matched."
+    settings = ("target_modules", "exclude_modules", "layers_pattern", "rank_pattern", "shape_pattern")
+    given = [getattr(config, k, None) or () for k in settings]
+    if not getattr(config, "start_saved", False): check_regexes([p for g in given for p in ([g] if isinstance(g, str) else g)], names)
 
 def _targeted(config:SoKAConfig, name:str)->Any:
     "Does the adapter belong on a module? A saved one has its plan, whose names are compared and not matched."

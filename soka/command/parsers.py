@@ -209,7 +209,8 @@ def _share_door(args:argparse.Namespace)->None:
         if getattr(args, name) is not None and args.action not in actions:
             raise ValueError(f"{name} is for share {' or '.join(actions)}, got share {args.action}")
     if args.action == "scale" and args.by is None: raise ValueError("share scale needs by, got none")
-    if args.weights: check_weights(args.adapters, args.weights)
+    if weights := args.weights or ([args.by] if args.by is not None else None): check_weights(args.adapters, weights)
+    check_value("rank", args.rank, Count | None)
 
 def _add_share(p:argparse.ArgumentParser)->None:
     p.add_argument("action", metavar="ACTION", help="add, scale, diff (the first less the second) or import (a LoRA)")

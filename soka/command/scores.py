@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 import torch
-from peft import PeftModel
+from peft import load_peft_weights
 from transformers import PreTrainedTokenizerBase
 from .train import _without_folder, _write_json
 from ..data.encode import encode_rows
@@ -22,6 +22,7 @@ from ..evaluate.score import answer_nll, generate_answers
 from ..evaluate.tasks import load_docs, read_sources, TASKS
 from ..settings import to_json
 from ..share.inspect import check_adapter
+from ..share.merge import attach_adapter
 from ..train.build import load_frozen, load_splits
 from ..train.config import TrainConfig
 from ..train.output import read_record, run_config
@@ -88,7 +89,8 @@ def _load_subject(name:str, config:TrainConfig, base:str|None=None)->_Subject:
         raise ValueError(f"adapter must be of a language model, with task_type CAUSAL_LM or none, got {task!r} in {name!r}")
     frozen, tokenizer = load_frozen(replace(config, model=model))
     names = {"model": model, "adapter": name if adapter else None, "quantize": config.quantize}
-    return _Subject(PeftModel.from_pretrained(frozen, name).eval() if adapter else frozen, tokenizer, names)
+    if adapter: frozen = attach_adapter(frozen, name, load_peft_weights(name, device="cpu")).eval()
+    return _Subject(frozen, tokenizer, names)
 
 # %% ../../nbs/command/04_scores.ipynb #ca26f89f
 def _evaluate_command(args:argparse.Namespace, _:None)->None:

@@ -92,7 +92,8 @@ class AdapterSettings:
             raise ValueError(f"give r or budget, not both, got r={self.r}, budget={self.budget}")
 
 # %% ../../nbs/method/11_settings.ipynb #5e770002
-_Weight = Annotated[float, Field(allow_inf_nan=False, description="a finite number")]
+_Weights = Annotated[list[Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False)]],
+                     Field(description="a list of finite numbers of at most 10**9")]
 
 def check_weights(
     adapters:Sequence[str],    # names or folders
@@ -100,6 +101,6 @@ def check_weights(
 )->None:
     "Refuse adapters and weights that do not belong together."
     check_value("adapters", list(adapters), list[str])
-    check_value("weights", [float(w) if isinstance(w, int) else w for w in weights], list[_Weight])
+    check_value("weights", [float(w) if isinstance(w, int) else w for w in weights], _Weights)
     if len(adapters) != len(weights) or not adapters:
         raise ValueError(f"weights must be one for each adapter, got {len(weights)} for {len(adapters)} adapters")

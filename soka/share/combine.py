@@ -6,21 +6,22 @@
 from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 import torch
-from peft import LoraConfig, PeftConfig
+from pydantic import AfterValidator, Field
 from peft.utils.other import get_pattern_key
 from torch import Tensor
 from .. import __version__
 from ..adapter.combine import combined_rows, CombinedRow, summed_config
 from ..adapter.config import SoKAConfig
-from ..adapter.files import read_weights, weight_files
+from ..adapter.files import read_header, read_weights, weight_files
 from ..adapter.fit import overall_error
 from ..adapter.names import bare_name
+from ..adapter.targets import check_regexes
 from ..method.recompress import weighted_sum
 from ..method.settings import check_weights
-from ..settings import check_value, Count
-from .inspect import (_adapter_folder, _AdapterFiles, check_new_folder, _extra_tensors, _layer_factors, _layer_table,
+from ..settings import check_regex, check_value, Count, shown
+from .inspect import (_AdapterFiles, check_adapter, check_new_folder, _extra_tensors, _layer_factors, _layer_table,
                                 _open_adapter, _term_tensors, _write_adapter)
 from .lora import _is_plain_start
 
@@ -76,51 +77,64 @@ def combined_table(
     return "\n".join([*lines, f"{len(rows)} layers, {size:,} parameters, error {overall_error(rows):.2%} of the sum"])
 
 # %% ../../nbs/share/09_combine.ipynb #2dac2297
-def _check_lora(config:PeftConfig, folder:Path)->LoraConfig:
+_Number = Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False, description="a finite number of at most 10**9")]
+_Pattern = Annotated[str, Field(max_length=20_000, description="a regex"), AfterValidator(check_regex)]
+_LORA_RULES: dict[str, Any] = {"lora_alpha": _Number | int, "alpha_pattern": dict[str, _Number | int] | None, "use_rslora": bool | None}
+
+def _check_lora(c:Mapping[str, Any], where:str)->None:
     "Refuse what is no plain LoRA on the base that it names."
-    if not isinstance(config, LoraConfig): raise ValueError(f"adapter must be a LoRA, got {config.peft_type.value} in {str(folder)!r}")
-    start: Any = config.init_lora_weights
+    if c.get("peft_type") != "LORA": raise ValueError(f"adapter must be a LoRA, got {shown(c.get('peft_type'))} in {where}")
+    for name, kind in _LORA_RULES.items():
+        if name in c: check_value(f"{name} of {where}", c[name], kind, ValueError)
+    start = c.get("init_lora_weights", True)
     if not _is_plain_start(start):
-        raise ValueError(f"a LoRA must lie on the base that it names, got init_lora_weights={start!r}, which changes the base; save it "
-                         f"with path_initial_model_for_weight_conversion first, in {str(folder)!r}")
-    for name, value in (("use_dora", config.use_dora), ("lora_bias", config.lora_bias), ("bias", config.bias != "none" and config.bias),
-                        ("modules_to_save", config.modules_to_save), ("trainable_token_indices", config.trainable_token_indices)):
-        if value: raise ValueError(f"a LoRA must hold A and B alone, got {name}={value!r} in {str(folder)!r}")
-    return config
+        raise ValueError(f"a LoRA must lie on the base that it names, got init_lora_weights={shown(start)}, which changes the base; "
+                         f"save it with path_initial_model_for_weight_conversion first, in {where}")
+    for name in ("use_dora", "lora_bias", "bias", "modules_to_save", "trainable_token_indices"):
+        if (value := c.get(name)) and value != "none":
+            raise ValueError(f"a LoRA must hold A and B alone, got {name}={shown(value)} in {where}")
 
-def _scale(c:LoraConfig, name:str, rank:int)->float:
-    "What a layer's B A is multiplied by."
-    alpha = c.alpha_pattern.get(get_pattern_key(c.alpha_pattern.keys(), name), c.lora_alpha)
-    return alpha/(rank**0.5 if c.use_rslora else rank)
-
-def _lora_pairs(tensors:Mapping[str, Tensor], folder:Path)->dict[str, tuple[Tensor, Tensor]]:
-    "A (r, in) and B (out, r) by layer."
-    found: dict[str, dict[str, Tensor]] = {}
-    for k, t in tensors.items():
+def _lora_layers(header:Mapping[str, tuple[tuple, str]], where:str)->dict[str, tuple[str, str]]:
+    "Names of A, of shape (r, in), and of B, of shape (out, r), by layer."
+    found: dict[str, dict[str, str]] = {}
+    for k, (shape, dtype) in header.items():
         name, _, side = k.removesuffix(".weight").rpartition(".")
-        if side not in ("lora_A", "lora_B") or t.ndim != 2:
-            raise ValueError(f"a LoRA must hold A and B of linear layers alone, got {k} of shape {tuple(t.shape)} in {str(folder)!r}")
-        found.setdefault(bare_name(name), {})[side] = t
+        if side not in ("lora_A", "lora_B") or len(shape) != 2 or dtype not in ("F64", "F32", "F16", "BF16") or not all(shape):
+            raise ValueError(f"a LoRA must hold A and B of linear layers alone, got {shown(k)} of shape {shape} and {dtype} in {where}")
+        pair = found.setdefault(bare_name(name), {})
+        if side in pair: raise ValueError(f"a LoRA must hold a layer once, got {shown(k)} twice in {where}")
+        pair[side] = k
     for n, p in found.items():
-        if len(p) < 2 or p["lora_A"].shape[0] != p["lora_B"].shape[1]:
-            got = ", ".join(f"{k} {tuple(t.shape)}" for k, t in p.items())
-            raise ValueError(f"a LoRA must hold A and B of one rank, got {got} for {n}")
+        if len(p) < 2 or header[p["lora_A"]][0][0] != header[p["lora_B"]][0][1]:
+            got = ", ".join(f"{k} {header[v][0]}" for k, v in p.items())
+            raise ValueError(f"a LoRA must hold A and B of one rank, got {got} for {shown(n)}")
+    if not found: raise ValueError(f"a LoRA must hold a layer, got none in {where}")
     return {n: (p["lora_A"], p["lora_B"]) for n, p in found.items()}
+
+def _scale(c:Mapping[str, Any], name:str, rank:int)->float:
+    "What a layer's B A is multiplied by."
+    patterns = c.get("alpha_pattern") or {}
+    alpha = patterns.get(get_pattern_key(patterns.keys(), name), c.get("lora_alpha", 8))
+    return alpha/(rank**0.5 if c.get("use_rslora") else rank)
 
 def import_lora(
     lora:str|Path,    # folder of a LoRA as PEFT saves it
     out:str|Path,     # new or empty folder
 )->dict[str, list[int]]:   # the plan, layer name -> [m1, n1, m2, n2, r]
     "Write a LoRA as a SoKA adapter that makes the same change; the base is not needed."
-    folder = _adapter_folder(lora)
-    c = _check_lora(PeftConfig.from_pretrained(str(folder)), folder)
-    files = weight_files(folder)
-    if not files: raise FileNotFoundError(f"adapter folder must hold weights, got none in {str(folder)!r}")
-    plan, tensors = dict[str, list[int]](), dict[str, Tensor]()
-    for n, (A, B) in _lora_pairs(read_weights(files[0]), folder).items():
+    c, where = check_adapter(lora), repr(str(lora))
+    _check_lora(c, where)
+    file, plan, tensors = weight_files(lora)[0], dict[str, list[int]](), dict[str, Tensor]()
+    layers = _lora_layers(read_header(file), where)
+    patterns = list(c.get("alpha_pattern") or {})
+    for p in patterns: check_value(f"alpha_pattern of {where}", p, _Pattern)
+    check_regexes(patterns, list(layers))
+    read = read_weights(file)
+    for n, (a, b) in layers.items():
+        A, B = read[a].float(), read[b].float()
         plan[n] = [len(B), 1, 1, A.shape[1], len(A)]
-        tensors |= _term_tensors(n, U=_scale(c, n, len(A))*B.float().T, V=A.float())
-    same: dict[str, Any] = {k: getattr(c, k) for k in ("base_model_name_or_path", "revision", "task_type", "auto_mapping")}
+        tensors |= _term_tensors(n, U=_scale(c, n, len(A))*B.T, V=A)
+    same: dict[str, Any] = {k: c.get(k) for k in ("base_model_name_or_path", "revision", "task_type", "auto_mapping")}
     config = SoKAConfig(target_modules=set(plan), plan=plan, source="update", start_saved=True, inference_mode=True,
                         soka_version=__version__, **same)
     _write_adapter(tensors, config, check_new_folder(out))

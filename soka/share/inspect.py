@@ -18,7 +18,7 @@ from ..adapter.names import bare_name
 from ..method.plan import LayerPlan, read_plan
 from ..method.recompress import change_terms
 from ..method.shape import KronShape
-from ..settings import check_value, read_json
+from ..settings import check_value, read_json, shown
 from ..train.output import read_record
 
 # %% auto #0
@@ -212,6 +212,9 @@ def _term_tensors(name:str, **factors:Tensor)->dict[str, Tensor]:
     return {f"base_model.model.{name}.soka_terms.{k}": t.flatten(1).contiguous() for k, t in factors.items()}
 
 def _write_adapter(tensors:dict[str, Tensor], config:PeftConfig, out:Path)->None:
-    "Write the two files of an adapter."
+    "Write the two files of an adapter; none where a number is not finite, or became so in its dtype."
+    for k, t in tensors.items():
+        if not bool(torch.isfinite(t).all()): raise ValueError(f"an adapter to write must be finite, got NaN or infinity in {shown(k)}")
+    out.mkdir(parents=True, exist_ok=True)
     save_file(tensors, out/WEIGHTS, metadata={"format": "pt"})
     config.save_pretrained(str(out))

@@ -28,7 +28,7 @@ from ..weights.loading import compute_dtype, load_whole, read_tokenizer
 from ..weights.quant import kind
 
 # %% auto #0
-__all__ = ['merge']
+__all__ = ['attach_adapter', 'merge']
 
 # %% ../../nbs/share/04_merge.ipynb #295a392f
 _TASK_CLASSES = {
@@ -54,8 +54,12 @@ def _make_room(model:Any, tensors:dict[str, Tensor])->None:
     rows = len(tensors.get(f"base_model.model.{name}.weight", inside.weight))
     if rows != len(inside.weight): model.resize_token_embeddings(rows, mean_resizing=False)
 
-def _attach(model:Any, adapter:str|Path, tensors:dict[str, Tensor])->Any:
-    "A model with an adapter; an error if the adapter trained a module that the model lacks."
+def attach_adapter(
+    model:Any,                   # base
+    adapter:str|Path,            # folder
+    tensors:dict[str, Tensor],   # in it
+)->Any:                          # an error if the adapter trained a module that the model lacks
+    "A model with an adapter."
     made:Any = PeftModel.from_pretrained(model, str(adapter))
     homeless = made.load_adapter(str(adapter), "default").unexpected_keys            # again, for what PEFT says then
     plain = {k: re.sub(r"\.(modules_to_save|original_module)(?=\.)", "", k) for k in homeless}
@@ -75,7 +79,7 @@ def _load_adapted(adapter:str|Path, base:str|Path, revision:str|None=None, dtype
     model = load_whole(base, _class_of(task, own.architectures), heads, revision=revision, dtype=dtype, **more)
     if getattr(model, "is_quantized", False): raise ValueError(f"base must be a float checkpoint, got {str(base)!r}, which is quantized")
     _make_room(model, tensors)
-    return _attach(model, adapter, tensors)
+    return attach_adapter(model, adapter, tensors)
 
 # %% ../../nbs/share/04_merge.ipynb #f8778555
 _FACTORS = re.compile(r"\.(lora_[AB]\.weight|soka_terms\.[UV])$")   # these compute in float32, however the base is stored
@@ -126,6 +130,7 @@ def _dtypes(model:Any, source:str, revision:str|None, dtype:torch.dtype)->dict[s
 
 # %% ../../nbs/share/04_merge.ipynb #d688d060
 _PART = "merge.part"       # in the folder of the result, until that is whole
+_MARK = ".soka-merge"      # in it: nobody else's folder of the name is removed
 
 def _check_size(out:Path, size:int)->None:
     "Refuse a disk without room for a checkpoint of so many bytes."
@@ -174,9 +179,10 @@ def _write_model(adapter:str|Path, source:str, revision:str|None, dtype:torch.dt
 def _new_part(out:str|Path)->Path:
     "A folder to write in, inside a new or empty one."
     part = Path(out)/_PART
-    if part.is_dir(): shutil.rmtree(part)          # of a merge that was killed
+    if (part/_MARK).is_file() and list(Path(out).iterdir()) == [part]: shutil.rmtree(part)      # of a merge that was killed
     part = check_new_folder(out)/_PART
     part.mkdir()
+    (part/_MARK).write_text("a merge that is not finished\n")
     return part
 
 def merge(
@@ -199,6 +205,7 @@ def merge(
         tokenizer = read_tokenizer(str(adapter) if own else source, None if own else revision)
         _write_model(adapter, source, revision, None if dtype == "auto" else compute_dtype(dtype), part, max_shard_size)
         tokenizer.save_pretrained(str(part))
+        (part/_MARK).unlink()
         for file in sorted(part.iterdir(), key=lambda p: p.name == "config.json"): os.replace(file, Path(out)/file.name)
     finally: shutil.rmtree(part, ignore_errors=True)
     return Path(out)

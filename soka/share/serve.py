@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 from ..adapter.files import read_header, weight_files
+from ..settings import shown
 from .inspect import check_adapter
 from .lora import _is_plain_start
 
@@ -36,7 +37,7 @@ def _parts(header:Mapping[str, tuple[tuple, str]])->dict[str, dict[str, tuple]]:
     found:dict[str, dict[str, tuple]] = {}
     for k, (shape, _) in header.items():
         m = re.fullmatch(r"base_model\.model\.(.+)\.lora_([AB])\.weight", k)
-        if m: found.setdefault(m[1], {})[m[2]] = shape
+        if m and len(shape) == 2: found.setdefault(m[1], {})[m[2]] = shape
     return found
 
 def _ranks(c:Mapping[str, Any], parts:Mapping[str, Mapping[str, tuple]])->_Requirement:
@@ -44,7 +45,7 @@ def _ranks(c:Mapping[str, Any], parts:Mapping[str, Mapping[str, tuple]])->_Requi
     ranks = sorted({s["A"][0] for s in parts.values() if "A" in s} | {s["B"][1] for s in parts.values() if "B" in s})
     patterns = [k for k in ("rank_pattern", "alpha_pattern") if c.get(k)]
     ok = ranks == [c.get("r")] and not patterns
-    found = f"rank {', '.join(map(str, ranks)) or 'none'}, r {c.get('r')}, alpha {c.get('lora_alpha')}"
+    found = f"rank {', '.join(map(str, ranks)) or 'none'}, r {shown(c.get('r'))}, alpha {shown(c.get('lora_alpha'))}"
     found += "".join(f", {k}" for k in patterns)
     return _Requirement("one rank, one alpha", ok, found, f"{_EXPORT} --one-rank")
 
@@ -60,10 +61,11 @@ def _cap(c:Mapping[str, Any], parts:Mapping[str, Mapping[str, tuple]])->_Require
 def _factors_alone(c:Mapping[str, Any], header:Mapping[str, Any], parts:Mapping[str, Any])->_Requirement:
     "Nothing but factors: no bias, no module, no token, no magnitude."
     asked = [k for k in ("use_dora", "lora_bias", "modules_to_save", *_EXTRAS) if c.get(k)]
-    if c.get("bias", "none") != "none": asked.append(f"bias {c['bias']}")
-    more = [k for k in header if not re.search(r"\.lora_[AB]\.weight$", k)]
+    if c.get("bias", "none") != "none": asked.append(f"bias {shown(c['bias'])}")
+    known = {f"base_model.model.{n}.lora_{side}.weight" for n, s in parts.items() for side in s}
+    more = [k for k in header if k not in known]
     half = [n for n,s in parts.items() if set(s) != {"A", "B"}]
-    found = ", ".join([*asked, *(f"tensor {k}" for k in more[:1]), *(f"half of {n}" for n in half[:1])])
+    found = ", ".join([*asked, *(f"tensor {shown(k)}" for k in more[:1]), *(f"half of {n}" for n in half[:1])])
     found = found or f"both factors of {len(parts)} layers"
     return _Requirement("factors alone", not (asked or more or half), found, "soka merge ADAPTER --out OUT, and serve that")
 
@@ -71,7 +73,7 @@ def _plain_start(c:Mapping[str, Any])->_Requirement:
     "No start that changes the base."
     start = c.get("init_lora_weights", True)
     instead = "save_pretrained(..., path_initial_model_for_weight_conversion=...) of PEFT"
-    return _Requirement("a plain start", _is_plain_start(start), f"init_lora_weights {start}", instead)
+    return _Requirement("a plain start", _is_plain_start(start), f"init_lora_weights {shown(start)}", instead)
 
 def _names(parts:Mapping[str, Any])->_Requirement:
     "Projections that the servers know."
@@ -98,7 +100,7 @@ def serve_report(
     "What vLLM and SGLang ask of a LoRA folder, each met or not."
     c = check_adapter(folder)
     kind, header = c.get("peft_type"), read_header(weight_files(folder)[0])
-    lora = _Requirement("LoRA", kind == "LORA", f"peft_type {kind}", f"{_EXPORT} --one-rank")
+    lora = _Requirement("LoRA", kind == "LORA", f"peft_type {shown(kind)}", f"{_EXPORT} --one-rank")
     if not lora.met: return [lora]
     parts, dtypes = _parts(header), sorted({d for _,d in header.values()})
     floats = _Requirement("half or single precision", set(dtypes) <= {"F32", "F16", "BF16"}, ", ".join(dtypes),

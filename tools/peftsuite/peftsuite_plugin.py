@@ -116,7 +116,6 @@ def pytest_configure(config):
         import tests.testing_common as tc
 
         tc._skip_if_conv1d_not_supported = lambda *a: None  # SoKA claims transformers' Conv1D
-        tc._skip_if_adding_weighted_adapters_not_supported = lambda config: pytest.skip("SoKA refuses add_weighted_adapter")
 
 
 OTHER_BASE = (
