@@ -17,6 +17,30 @@ def test_orthonormal_rows():
     assert _is_usable(Y) and not any(_is_usable(G) for G in (None, 0*Y, Y*float("nan"), Y*float("inf")))
 
 
+# %% ../nbs/method/08_start.ipynb #38b08dfe
+def test_starts_have_one_norm():
+    import torch
+    from soka.core import KronTerms
+    from soka.method.kpsvd import kpsvd
+    from soka.method.start import start, start_norm
+    def by_step(t, loss, opt):
+        loss().backward(); opt.step()
+    for shape in ((8, 1, 1, 24), (8, 4, 5, 6), (40, 1, 1, 256)):
+        n = shape[1]*shape[3]
+        x, D = torch.randn(50, n), torch.randn(50, shape[0]*shape[2])
+        def waiting():
+            t = KronTerms(shape, 3)
+            t.wait()
+            return t, lambda: t(x, D).square().mean()
+        a, loss = waiting(); by_step(a, loss, torch.optim.SGD(a.parameters(), 0.))
+        b, loss = waiting(); start(b, loss, passes=3)
+        c = KronTerms.of(kpsvd(D.T @ x, shape, 3), "gradient")
+        for t in (a, b, c):
+            torch.testing.assert_close(t.V.detach() @ t.V.detach().T, 64/n*torch.eye(3), atol=1e-4, rtol=1e-4)
+            assert not t.U.any()
+    assert start_norm(64) == 1 and start_norm(4096) == 1/8
+
+
 # %% ../nbs/method/08_start.ipynb #3ca7872a
 def test_a_restart_drops_what_the_optimizer_remembers():
     import torch

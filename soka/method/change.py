@@ -13,7 +13,7 @@ from .choose import choose_shape
 from .kpsvd import _check_matrix, KPSVD, kpsvd, leading
 from .rank import _check_rank_settings, select_rank
 from .shape import kron_sum, KronShape
-from .start import arm, _check_trained, write
+from .start import arm, _check_trained, start_norm, write
 
 # %% auto #0
 __all__ = ['decompose', 'start_factors', 'term_tensors', 'from_changes', 'KronTerms']
@@ -57,7 +57,7 @@ def start_factors(
     if source == "weight": return dict(U0=U*S.sqrt(), V0=V*S.sqrt())   # both equally large, their gradients alike
     if source == "update": return dict(U=U*S, V=V)
     if source == "zero": V = torch.randn(V.shape, generator=torch.Generator().manual_seed(seed), device="cpu").to(V)/k.shape.n2**0.5
-    return dict(V=V)
+    return dict(V=V if source == "zero" else start_norm(k.shape.in_features)*V)
 
 # %% ../../nbs/method/07_change.ipynb #af6ab636
 def _change_weight(U:Tensor, V:Tensor, U0:Tensor|None=None, V0:Tensor|None=None)->Tensor:

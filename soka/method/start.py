@@ -14,7 +14,7 @@ from torch import nn, Tensor
 from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
 
 # %% auto #0
-__all__ = ['WAITING', 'orthonormal_rows', 'write', 'arm', 'average', 'turn', 'start']
+__all__ = ['WAITING', 'orthonormal_rows', 'start_norm', 'write', 'arm', 'average', 'turn', 'start']
 
 # %% ../../nbs/method/08_start.ipynb #bde36866
 def orthonormal_rows(Y:Tensor)->Tensor:
@@ -25,6 +25,13 @@ def orthonormal_rows(Y:Tensor)->Tensor:
 def _is_usable(G:Tensor|None)->bool:
     "Is the gradient there, finite and not zero?"
     return G is not None and bool(torch.isfinite(G).all()) and bool(G.any())
+
+# %% ../../nbs/method/08_start.ipynb #ef464654
+def start_norm(
+    features:int,   # inputs of the layer
+)->float:
+    "Norm of each right factor at the start, `8/sqrt(features)`: its features are of one size at every width."
+    return 8/features**0.5
 
 # %% ../../nbs/method/08_start.ipynb #d79d9725
 def _whole(t:Tensor)->Tensor:
@@ -84,7 +91,7 @@ def _make_start(V:Tensor, terms:list[Any], G:Tensor|None, optimizer:Optimizer)->
     "The start of terms that share right factors `V`, which are zero, from their gathered gradient `G`."
     factors = [V, *(t.U for t in terms)]
     if _is_usable(G):
-        write(V, orthonormal_rows(cast(Tensor, G)))
+        write(V, start_norm(terms[0].shape.in_features)*orthonormal_rows(cast(Tensor, G)))
         for t in terms:
             write(t.U, None)
             WAITING.discard(t)
@@ -126,14 +133,15 @@ def turn(
     terms:Iterable[Any],   # waiting
     side:str,              # "V" or "U": the factors that have gradients
     *,
+    start:bool=False,      # True: rows as long as training begins with, else of norm 1
     together:bool=True,    # False: the gradients of this process alone
 )->list[float]:          # squared norms of the gradients, averaged over processes
     "Gradients of one side become its orthonormal rows, the other side becomes zero."
-    pairs = [(t.V, t.U) if side == "V" else (t.U, t.V) for t in terms]
-    with torch.no_grad(): sketches = [average(_gradient(p), _whole(p), together=together) for p, _ in pairs]
-    for (p, other), G in zip(pairs, sketches):
+    pairs = [(t.V, t.U, t.shape) if side == "V" else (t.U, t.V, t.shape) for t in terms]
+    with torch.no_grad(): sketches = [average(_gradient(p), _whole(p), together=together) for p, *_ in pairs]
+    for (p, other, shape), G in zip(pairs, sketches):
         if _is_usable(G):
-            write(p, orthonormal_rows(cast(Tensor, G)))
+            write(p, (start_norm(shape.in_features) if start else 1.)*orthonormal_rows(cast(Tensor, G)))
             write(other, None)
     return [0. if G is None else float(G.double().square().sum()) for G in sketches]
 
@@ -159,7 +167,7 @@ def start(
             for loss in losses:
                 with torch.enable_grad(): loss().backward()
                 bar.update()
-            turn(terms, "V" if i % 2 == 0 else "U")
+            turn(terms, "V" if i % 2 == 0 else "U", start=i == passes - 1)
         bar.close()
     finally:
         for V in frozen: V.requires_grad_(False)
