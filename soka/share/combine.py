@@ -21,7 +21,8 @@ from ..adapter.targets import check_regexes
 from ..method.recompress import weighted_sum
 from ..method.settings import check_weights
 from ..settings import check_regex, check_value, Count, shown
-from .inspect import (_AdapterFiles, check_adapter, check_new_folder, _extra_tensors, _layer_factors, _layer_table,
+from .folder import check_new_folder
+from .inspect import (_AdapterFiles, check_adapter, _extra_tensors, _layer_factors, _layer_table,
                                 _open_adapter, _term_tensors, _write_adapter)
 from .lora import _is_plain_start
 
@@ -53,6 +54,7 @@ def combine(
     "Write the weighted sum of adapters as one; the base is not needed."
     check_weights([str(a) for a in adapters], weights)
     if rank is not None: check_value("rank", rank, Count)
+    check_new_folder(out)
     opened = [_open_adapter(a) for a in adapters]
     _check_summands(opened)
     parts: dict[str, list[tuple[float, Tensor, Tensor]]] = {}
@@ -65,7 +67,7 @@ def combine(
         tensors |= _term_tensors(r.name, U=(k.U*k.S[:, None, None]).to(dtype), V=k.V.to(dtype))
     marks = {n: f for a in reversed(opened) for n, f in (a.config.base_fingerprint or {}).items()}
     config = summed_config(opened[0].config, rows, start_saved=True, base_fingerprint=marks or None, soka_version=__version__)
-    _write_adapter(tensors, config, check_new_folder(out))
+    _write_adapter(tensors, config, out)
     return rows
 
 def combined_table(
@@ -122,6 +124,7 @@ def import_lora(
     out:str|Path,     # new or empty folder
 )->dict[str, list[int]]:   # the plan, layer name -> [m1, n1, m2, n2, r]
     "Write a LoRA as a SoKA adapter that makes the same change; the base is not needed."
+    check_new_folder(out)
     c, where = check_adapter(lora), repr(str(lora))
     _check_lora(c, where)
     file, plan, tensors = weight_files(lora)[0], dict[str, list[int]](), dict[str, Tensor]()
@@ -137,5 +140,5 @@ def import_lora(
     same: dict[str, Any] = {k: c.get(k) for k in ("base_model_name_or_path", "revision", "task_type", "auto_mapping")}
     config = SoKAConfig(target_modules=set(plan), plan=plan, source="update", start_saved=True, inference_mode=True,
                         soka_version=__version__, **same)
-    _write_adapter(tensors, config, check_new_folder(out))
+    _write_adapter(tensors, config, out)
     return plan

@@ -20,7 +20,8 @@ from ..method.kpsvd import KPSVD
 from ..method.plan import write_plan
 from ..method.shape import KronShape
 from ..adapter.fit import overall_error
-from .inspect import _layer_table, make_folder, _term_tensors, _write_adapter
+from .folder import check_new_folder
+from .inspect import _layer_table, _term_tensors, _write_adapter
 from ..weights.backend import base_features
 from ..weights.checkpoint import Checkpoint, open_checkpoint, read_weight
 
@@ -64,12 +65,13 @@ def extract(
     base:str,            # hub id, local folder or "base"
     tuned:str,           # the same of the fine-tune
     config:SoKAConfig,   # with source="update"
-    out:str|Path,        # folder of the adapter
+    out:str|Path,        # new or empty folder
 )->list[_UpdateRow]:     # a row per layer that the fine-tune changed
     "Write the adapter whose change is the best Kronecker approximation of a fine-tune's update."
     if config.source != "update" or config.rank_source not in (None, "update"):
         raise ValueError(f"source and rank_source must be 'update' to extract one, got {config.source!r} and {config.rank_source!r}")
     if config.plan is not None: raise ValueError(f"plan must be left to the update, got one of {len(config.plan)} layers")
+    check_new_folder(out)
     a, b = open_checkpoint(base), open_checkpoint(tuned)
     config, layers = settle_targets(config, a.model)
     _check_tuned(b, layers)
@@ -78,7 +80,7 @@ def extract(
     config.plan, config.base_model_name_or_path, config.soka_version = write_plan(plan), base, __version__
     config.base_fingerprint = checkpoint_fingerprints(a, [n for n,p in plan.items() if p.r])
     config.start_saved = config.inference_mode = True
-    _write_adapter(_adapter_tensors(starts), config, make_folder(out))
+    _write_adapter(_adapter_tensors(starts), config, out)
     return [_update_row(n, k) for n,k in starts.items()]
 
 def update_table(

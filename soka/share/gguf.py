@@ -4,12 +4,12 @@
 
 # %% ../../nbs/share/08_gguf.ipynb #ac9ded75
 from __future__ import annotations
-import os
 from pathlib import Path
 from typing import Any
 import torch
 from torch import Tensor
 from ..data.gguf import by_neighbours
+from .folder import whole_file, writing
 from .inspect import _AdapterFiles, _extra_tensors, _Factors, _kron_norm, _layer_factors, _open_adapter
 from .lora import _check_rank, _layer_lora, _lora_error, _LoRARow
 from ..weights.checkpoint import open_checkpoint
@@ -92,19 +92,17 @@ def _open_base(a:_AdapterFiles, base:str|None)->Any:
 
 def _write_adapter_file(arch:str, tensors:dict[str, Tensor], out:Path)->None:
     "Write a GGUF file of the kind adapter."
-    gguf, part = _gguf_package(), f"{out}.part"
-    w = gguf.GGUFWriter(part, arch)
+    gguf = _gguf_package()
+    w = gguf.GGUFWriter(out, arch)
     w.add_type(gguf.GGUFType.ADAPTER)
     w.add_string(gguf.Keys.Adapter.TYPE, "lora")
     w.add_float32(gguf.Keys.Adapter.LORA_ALPHA, 1.)
     for name, t in tensors.items():
         kind = gguf.GGMLQuantizationType[_KINDS[t.dtype]]
         w.add_tensor(name, gguf.quantize(t.float().contiguous().numpy(), kind), raw_dtype=kind)
-    w.write_header_to_file()
-    w.write_kv_data_to_file()
-    w.write_tensors_to_file()
-    w.close()
-    os.replace(part, out)
+    for step in (w.write_header_to_file, w.write_kv_data_to_file, w.write_tensors_to_file, w.close): step()
+    try: gguf.GGUFReader(out)                             # numpy, which writes the tensors, is silent about a full disk
+    except ValueError as e: raise OSError(f"a file that ends too early: {e}") from e
 
 def export_gguf(
     adapter:str|Path,                    # folder of a SoKA adapter
@@ -125,5 +123,5 @@ def export_gguf(
         rows.append(_LoRARow(n, a.plan[n].shape, a.plan[n].r, len(A), A.numel() + B.numel(), _kron_norm(*f.terms), error))
         if len(A): tensors |= {f"{names[n]}.lora_a": A, f"{names[n]}.lora_b": B}
     if not tensors: raise ValueError(f"adapter must change a layer to be exported, got no change in {len(rows)} layers of {str(adapter)!r}")
-    _write_adapter_file(_ARCHITECTURES[model.config.model_type], tensors, path)
+    with whole_file(path) as part, writing(path): _write_adapter_file(_ARCHITECTURES[model.config.model_type], tensors, part)
     return rows

@@ -19,10 +19,11 @@ from ..method.plan import LayerPlan, read_plan
 from ..method.recompress import change_terms
 from ..method.shape import KronShape
 from ..settings import check_value, read_json, shown
+from .folder import whole_folder, writing
 from ..train.output import read_record
 
 # %% auto #0
-__all__ = ['check_adapter', 'inspect_adapter', 'inspect_text', 'make_folder', 'check_new_folder']
+__all__ = ['check_adapter', 'inspect_adapter', 'inspect_text']
 
 # %% ../../nbs/share/01_inspect.ipynb #3dbd3885
 def _adapter_folder(folder:str|Path)->Path:
@@ -191,30 +192,20 @@ def inspect_text(
     return "\n".join([*_origin_lines(info.config), *run, "", *table, "", f"bytes     {parts}; {', '.join(info.dtypes)}", last])
 
 # %% ../../nbs/share/01_inspect.ipynb #0f3297f8
-def make_folder(
-    out:str|Path,   # new, or there already
-)->Path:
-    "A folder to write into."
-    try: Path(out).mkdir(parents=True, exist_ok=True)
-    except OSError as e: raise ValueError(f"out must be a folder that can be written, got {str(out)!r}: {e.strerror}") from e
-    return Path(out)
-
-def check_new_folder(
-    out:str|Path,
-)->Path:
-    "A folder that is new or empty; a `ValueError` if it is not."
-    path = make_folder(out)
-    if any(path.iterdir()): raise ValueError(f"out must be a new or empty folder, got {str(out)!r}")
-    return path
-
 def _term_tensors(name:str, **factors:Tensor)->dict[str, Tensor]:
     "A layer's factors as a file has them, each a term a row."
     return {f"base_model.model.{name}.soka_terms.{k}": t.flatten(1).contiguous() for k, t in factors.items()}
 
-def _write_adapter(tensors:dict[str, Tensor], config:PeftConfig, out:Path)->None:
-    "Write the two files of an adapter; none where a number is not finite, or became so in its dtype."
+def _write_adapter(
+    tensors:dict[str, Tensor],
+    config:PeftConfig,
+    out:str|Path,               # new or empty folder
+    texts:Mapping[str, str]={}, # more files, by name
+)->None:
+    "Write an adapter's folder; none where a number is not finite, or became so in its dtype."
     for k, t in tensors.items():
         if not bool(torch.isfinite(t).all()): raise ValueError(f"an adapter to write must be finite, got NaN or infinity in {shown(k)}")
-    out.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, out/WEIGHTS, metadata={"format": "pt"})
-    config.save_pretrained(str(out))
+    with whole_folder(out) as part, writing(out):
+        save_file(tensors, part/WEIGHTS, metadata={"format": "pt"})
+        config.save_pretrained(str(part))
+        for name, text in texts.items(): (part/name).write_text(text, encoding="utf-8")

@@ -15,8 +15,9 @@ from torch.nn.functional import pad
 from ..method.apply import kron_linear
 from ..method.shape import kron_sum, KronShape
 from ..adapter.fit import overall_error
-from .inspect import (_AdapterFiles, check_new_folder, _extra_tensors, _Factors, _kron_norm, _layer_factors,
-                                 _layer_table, _open_adapter, _write_adapter)
+from .folder import check_new_folder
+from .inspect import (_AdapterFiles, _extra_tensors, _Factors, _kron_norm, _layer_factors, _layer_table, _open_adapter,
+                                _write_adapter)
 
 # %% auto #0
 __all__ = ['lora_table', 'export_lora']
@@ -160,15 +161,15 @@ def export_lora(
     "Write an adapter as a LoRA that plain PEFT loads; the base is not needed."
     a = _open_adapter(adapter)
     _check_rank(a, rank)
+    check_new_folder(out)
     rows, tensors = list[_LoRARow](), _extra_tensors(a)
     for n, f in _layer_factors(a):
         A, B, error = _layer_lora(f, rank, dtype)
         rows.append(_LoRARow(n, a.plan[n].shape, a.plan[n].r, len(A), A.numel() + B.numel(), _kron_norm(*f.terms), error))
         if len(A): tensors |= {f"base_model.model.{n}.lora_A.weight": A, f"base_model.model.{n}.lora_B.weight": B}
     if one_rank: rows, tensors = _one_rank(rows, tensors)
-    config, path = _lora_config(a, rows), check_new_folder(out)
-    _write_adapter(tensors, config, path)
+    config = _lora_config(a, rows)
     card = _LORA_CARD.format(sizes=lora_table(rows).splitlines()[-1], error=overall_error(rows), worst=max(r.error for r in rows),
                              base=config.base_model_name_or_path)
-    (path/"README.md").write_text(card, encoding="utf-8")
+    _write_adapter(tensors, config, out, {"README.md": card})
     return rows

@@ -5,9 +5,10 @@
 # %% ../../nbs/share/04_merge.ipynb #49efacc9
 from __future__ import annotations
 import json
-import os
 import re
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 import torch
@@ -21,7 +22,8 @@ from tqdm.auto import tqdm
 from ..adapter.files import HEADS
 from ..data.bases import model_path
 from ..settings import check_shard_size
-from .inspect import check_adapter, check_new_folder
+from .folder import whole_folder, writing
+from .inspect import check_adapter
 from ..train.config import DTYPES
 from ..weights.backend import supported
 from ..weights.loading import compute_dtype, load_whole, read_tokenizer
@@ -129,62 +131,57 @@ def _dtypes(model:Any, source:str, revision:str|None, dtype:torch.dtype)->dict[s
     return {n: t.dtype for n,t in as_loaded.state_dict().items()}
 
 # %% ../../nbs/share/04_merge.ipynb #d688d060
-_PART = "merge.part"       # in the folder of the result, until that is whole
-_MARK = ".soka-merge"      # in it: nobody else's folder of the name is removed
-
-def _check_size(out:Path, size:int)->None:
+def _check_size(part:Path, size:int)->None:
     "Refuse a disk without room for a checkpoint of so many bytes."
-    need, free = size + 2**24, shutil.disk_usage(out).free       # and 16 MiB for its tokenizer
+    need, free = size + 2**24, shutil.disk_usage(part).free       # and 16 MiB for its tokenizer
     if free >= need: return
-    raise OSError(f"out must have room for the merged checkpoint, {need/1e9:,.2f} GB, got {free/1e9:,.2f} GB free in {str(out)!r}")
+    raise OSError(f"out must have room for the merged checkpoint, {need/1e9:,.2f} GB, got {free/1e9:,.2f} GB free in {str(part.parent)!r}")
 
-def _write_shards(u:_Unmerged, out:Path, max_shard_size:str)->None:
-    "Weights in files of at most a size, and an index if they are several."
+def _split(u:_Unmerged, max_shard_size:str)->Any:
+    "Which weights go into which file."
     shapes = {n: torch.empty_like(t, dtype=u.dtypes[t], device="meta") for n,t in u.tensors.items()}
-    split, count = split_torch_state_dict_into_shards(shapes, max_shard_size=max_shard_size), u.model.num_parameters()
-    _check_size(out, size := split.metadata["total_size"])
+    return split_torch_state_dict_into_shards(shapes, max_shard_size=max_shard_size)
+
+def _write_shards(u:_Unmerged, split:Any, part:Path)->None:
+    "Weights in their files, and an index if they are several."
+    size, count = split.metadata["total_size"], u.model.num_parameters()
     with tqdm(total=size, desc="merge", unit="B", unit_scale=True, disable=None, leave=False) as bar:       # None: on a terminal only
         for file, names in split.filename_to_tensors.items():
             shard = {}
             for n in names:
                 shard[n] = u.take(n)
                 bar.update(shard[n].nbytes)
-            save_file(shard, out/file, metadata={"format": "pt"})
+            save_file(shard, part/file, metadata={"format": "pt"})
             for n in names: u.tensors[n].data = torch.empty(0)
     if not split.is_sharded: return
     index = {"metadata": {"total_parameters": count, **split.metadata}, "weight_map": split.tensor_to_filename}
-    (out/"model.safetensors.index.json").write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    (part/"model.safetensors.index.json").write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
-def _write_config(u:_Unmerged, out:Path)->None:
+def _write_config(u:_Unmerged, part:Path)->None:
     "The two files that say what the model is and how it generates."
     c = u.model.config
     c.dtype = str(next(u.dtypes[p] for p in u.model.parameters() if p.is_floating_point())).removeprefix("torch.")
     c.architectures = [type(u.model).__name__]
-    c.save_pretrained(str(out))
-    if u.model.can_generate(): u.model.generation_config.save_pretrained(str(out))
+    c.save_pretrained(str(part))
+    if u.model.can_generate(): u.model.generation_config.save_pretrained(str(part))
 
-def _write_model(adapter:str|Path, source:str, revision:str|None, dtype:torch.dtype|None, out:Path, max_shard_size:str)->None:
-    "Write base plus adapter."
+def _loaded(adapter:str|Path, source:str, revision:str|None, dtype:torch.dtype|None, part:Path, max_shard_size:str)->Callable[[], Any]:
+    "Load base plus adapter; what writes them, once it is known that they fit."
     cast = dtype is not None and all(_FACTORS.search(k) for k in load_peft_weights(str(adapter), device="cpu"))    # when a weight is taken
     model = _load_adapted(adapter, source, revision, "auto" if cast or dtype is None else dtype)
     if getattr(model.get_base_model(), "_weight_conversions", None):      # transformers stores it otherwise than it computes, and knows how
         if cast: model = _load_adapted(adapter, source, revision, dtype or "auto")
-        _check_size(out, sum(p.nbytes for p in model.get_base_model().parameters()))
-        return model.merge_and_unload().save_pretrained(str(out), max_shard_size=max_shard_size)
+        _check_size(part, sum(p.nbytes for p in model.get_base_model().parameters()))
+        return partial(model.merge_and_unload().save_pretrained, str(part), max_shard_size=max_shard_size)
     u = _unload(model, _dtypes(model.get_base_model(), source, revision, dtype) if cast and dtype else {})
-    _write_config(u, out)
-    _write_shards(u, out, max_shard_size)
+    split = _split(u, max_shard_size)
+    _check_size(part, split.metadata["total_size"])
+    def write()->None:
+        _write_config(u, part)
+        _write_shards(u, split, part)
+    return write
 
 # %% ../../nbs/share/04_merge.ipynb #219a9ddf
-def _new_part(out:str|Path)->Path:
-    "A folder to write in, inside a new or empty one."
-    part = Path(out)/_PART
-    if (part/_MARK).is_file() and list(Path(out).iterdir()) == [part]: shutil.rmtree(part)      # of a merge that was killed
-    part = check_new_folder(out)/_PART
-    part.mkdir()
-    (part/_MARK).write_text("a merge that is not finished\n")
-    return part
-
 def merge(
     adapter:str|Path,           # adapter folder
     out:str|Path,               # new or empty folder
@@ -198,15 +195,12 @@ def merge(
     config = check_adapter(adapter)
     name = base or config.get("base_model_name_or_path")
     if not name: raise ValueError("base must be given where the adapter names none, got None")
-    part = _new_part(out)
-    try:
-        source, revision = model_path(name), None if base else config.get("revision")
+    source, revision = model_path(name), None if base else config.get("revision")
+    with whole_folder(out) as part:
         own = (Path(adapter)/"tokenizer_config.json").is_file()          # a trainer saves the one it trained with, new tokens included
         tokenizer = read_tokenizer(str(adapter) if own else source, None if own else revision)
-        _write_model(adapter, source, revision, None if dtype == "auto" else compute_dtype(dtype), part, max_shard_size)
-        tokenizer.save_pretrained(str(part))
-        (part/_MARK).unlink()
-        for file in sorted(part.iterdir(), key=lambda p: p.name == "config.json"): os.replace(file, Path(out)/file.name)
-    finally: shutil.rmtree(part, ignore_errors=True)
+        write = _loaded(adapter, source, revision, None if dtype == "auto" else compute_dtype(dtype), part, max_shard_size)
+        with writing(out):
+            write()
+            tokenizer.save_pretrained(str(part))
     return Path(out)
-
