@@ -125,9 +125,11 @@ _LORA_NAMES = {   # settings of LoraConfig that are called otherwise here, or ha
     "lora_alpha": f"{_NO_SCALE} (set_scale scales a trained one)", "alpha_pattern": _NO_SCALE, "use_rslora": _NO_SCALE,
     "lora_dropout": "write soka_dropout", "fan_in_fan_out": "leave it out, Conv1D is recognised",
     "init_lora_weights": "write source for what to start from, init_weights=False for a random change",
+    "lora_bias": "leave it out, SoKA has no bias of its own", "use_dora": "leave it out, SoKA has no DoRA",
     "loftq_config": "see soka.adapter.residual.quantize_residual", "lora_ga_config": "write source='gradient'",
     "eva_config": "write source='gradient' or 'weight'", "corda_config": "write source='gradient' or 'weight'",
-    "target_parameters": "name linear layers in target_modules, no parameters"}
+    "target_parameters": "name linear layers in target_modules, no parameters", "layer_replication": "SoKA repeats no layers",
+    "alora_invocation_tokens": "SoKA is active for every token", "megatron_config": "SoKA knows no Megatron layers"}
 
 def _explain_lora_names(cls:Any)->Any:
     "A config that says what to write for any name of LoRA's, whichever the installed PEFT has."
