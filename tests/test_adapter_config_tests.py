@@ -24,12 +24,28 @@ warnings.filterwarnings("ignore", message="You are using `torch.load`|.*tie_word
 def test_names_of_lora():
     import pytest, re
     from peft import LoraConfig
-    fields = {f for f in LoraConfig.__dataclass_fields__ if not f.startswith("_")}
-    assert set(_LORA_NAMES) <= fields and not set(_LORA_NAMES) & set(SoKAConfig.__dataclass_fields__)
-    for name, text in _LORA_NAMES.items():
+    theirs = set(LoraConfig.__dataclass_fields__) - set(SoKAConfig.__dataclass_fields__)
+    assert set(_LORA_NAMES) <= theirs and {"use_qalora", "arrow_config", "kasa_config", "megatron_core", "runtime_config"} <= theirs
+    for name in theirs:
+        text = _LORA_NAMES.get(name, "leave it out, SoKA has no counterpart of it")
         with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}': {re.escape(text)}"): SoKAConfig(**{name: 16})
     with pytest.raises(TypeError, match="unexpected keyword argument 'alpha'"): SoKAConfig(alpha=1)
-    with pytest.raises(ValueError, match="bias must be one of none, all, soka_only, got 'lora_only'"): SoKAConfig(bias="lora_only")
+
+
+# %% ../nbs/adapter/01_config_tests.ipynb #3a8a9853
+def test_refusals_in_pefts_words():
+    from peft import LoraConfig
+    def refused(make, config, **kw):
+        "How PEFT or SoKA refuses a setting: for LoRA when the model is made."
+        with pytest.raises(Exception) as e: get_peft_model(make(), config(target_modules=["q_proj"], **kw))
+        return e.type, str(e.value)
+    for kw in (dict(r=0), dict(r=-1), dict(r=2, rank_pattern={"q_proj": 0}), dict(r=2, bias="bad")):
+        (kind, words), (ours, text) = refused(tiny_llama, LoraConfig, **kw), refused(tiny_llama, SoKAConfig, **kw)
+        assert ours is kind and text.startswith(words), kw
+    assert refused(tiny_llama, SoKAConfig, bias="lora_only")[1].endswith("bias must be one of none, all, soka_only, got 'lora_only'")
+    kind, words = refused(lambda: nn.Sequential(nn.Linear(4, 4), nn.AvgPool2d(2)), lambda **kw: LoraConfig(target_modules=["0", "1"]))
+    ours, text = refused(lambda: nn.Sequential(nn.Linear(4, 4), nn.AvgPool2d(2)), lambda **kw: SoKAConfig(target_modules=["0", "1"]))
+    assert ours is kind is ValueError and text.split(" are supported: ")[0] == words.split(" are supported: ")[0] and text.endswith("; target 1")
 
 
 # %% ../nbs/adapter/01_config_tests.ipynb #fc7e64f6
@@ -48,9 +64,9 @@ def test_bad_settings():
     with pytest.raises(ValueError, match="source must be 'gradient'"): with_gradients(SoKAConfig(source="weight", target_modules=["q_proj"]), tiny_llama(), [])
     with pytest.raises(ValueError, match="at least one batch"): with_gradients(SoKAConfig(source="gradient", target_modules=["q_proj"]), tiny_llama(), [])
     for kw, text in ((dict(source="noise"), "source must be one of weight, gradient, update, zero, got 'noise'"), (dict(mode="half"), "mode must be one of"),
-                     (dict(criterion="knee"), "criterion must be one of"), (dict(bias="some"), "bias must be one of"),
+                     (dict(criterion="knee"), "criterion must be one of"), (dict(bias=1), "bias must be one of"),
                      (dict(energy=0), r"energy must be in \(0, 1\], got 0"), (dict(energy=1.1), "energy"), (dict(energy=float("nan")), "energy"),
-                     (dict(energy="much"), "energy"), (dict(r=0), "r must be an integer from 1 to 10..9, got 0"), (dict(r=True), "r must"),
+                     (dict(energy="much"), "energy"), (dict(r=0), "`r` should be a positive integer value but the value passed is 0"), (dict(r=True), "r must"),
                      (dict(r=2.0), "r must"), (dict(budget=0), "budget must be a number of parameters, or a share of the base as 0.015%, got 0"),
                      (dict(budget="much"), "budget must be a number of parameters, .*, got 'much'"), (dict(budget="0%"), "budget must .*, got '0%'"), (dict(budget="1e999999999%"), "budget must"), (dict(budget="101%"), "budget must"), (dict(budget="-1%"), "budget must"),
                      (dict(rank_source="zero"), "rank_source must be one of weight, gradient, update, got 'zero'"), (dict(r_max=-1), "r_max must"), (dict(r_min=0), "r_min must"),
@@ -62,7 +78,7 @@ def test_bad_settings():
                      (dict(revision=3), "revision must be one line of text, got 3"), (dict(base_model_name_or_path="a\nb"), "one line of text"),
                      (dict(exclude_modules=["../../etc"]), "exclude_modules must be a regex or a list of module names"), (dict(exclude_modules="("), r"exclude_modules must be a regex .*, got '\('"), (dict(target_modules=""), "target_modules must"),
                      (dict(exclude_modules=[3]), "list of module names"), (dict(layers_to_transform=[-1]), "at least 0 or a list of such"), (dict(modules_to_save=["(a+)+"]), "modules_to_save must be"),
-                     (dict(modules_to_save=[""]), "modules_to_save"), (dict(modules_to_save="head"), "modules_to_save"), (dict(rank_pattern={"a": 0}), "integers of at least 1"), (dict(shape_pattern={"a": "square"}), "shape_pattern must be a table from names to shapes, got .*'square'"),
+                     (dict(modules_to_save=[""]), "modules_to_save"), (dict(modules_to_save="head"), "modules_to_save"), (dict(rank_pattern={"a": "0"}), "integers of at least 1"), (dict(shape_pattern={"a": "square"}), "shape_pattern must be a table from names to shapes, got .*'square'"),
                      (dict(rank_pattern=3), "rank_pattern"), (dict(trainable_token_indices=[-1]), "trainable_token_indices must be a list of tokens"), (dict(trainable_token_indices={"a": 3}), "trainable_token_indices"), (dict(shape_pattern=[1]), "shape_pattern"), (dict(auto_mapping={"a": 1}), "auto_mapping"), (dict(folded=True), "folded is for a saved"),
                      (dict(base_fingerprint={"a": "b"}), "fingerprint must be like .*got 'b' for a"), (dict(base_fingerprint=[1]), "base_fingerprint must be"),
                      (dict(plan={"a": [2, 2, 2, 2, 5]}), r"plan must have r in 0..4, got 5 for a")):

@@ -11,7 +11,7 @@ import copy, tempfile
 from pathlib import Path
 import pytest, torch
 from peft import LoraConfig, PeftMixedModel, PeftModel, get_peft_model
-from transformers import LlamaConfig
+from transformers import LlamaConfig, LlamaForCausalLM
 
 
 # %% ../nbs/adapter/14_conformance_tests.ipynb #3fae52eb
@@ -125,18 +125,21 @@ def test_adapters_inside_transformers():
 
 # %% ../nbs/adapter/14_conformance_tests.ipynb #10b7539c
 def test_resized_embeddings():
-    c = Case("Llama", "SoKA")
-    def base():
-        torch.manual_seed(3)
-        m = c.base()
+    def base(tied, seed):
+        torch.manual_seed(0)
+        m = LlamaForCausalLM(LlamaConfig(**LLAMA, tie_word_embeddings=tied))
+        torch.manual_seed(seed)                      # new rows are drawn anew at every load
         m.resize_token_embeddings(70, mean_resizing=False)
         return m.eval()
-    m = fill(get_peft_model(base(), c.config(task_type="CAUSAL_LM")))
-    m.get_input_embeddings().weight.data[:] *= 2
-    with tempfile.TemporaryDirectory() as d:
-        m.save_pretrained(d, save_embedding_layers=True)
-        again = PeftModel.from_pretrained(base(), d)
-    assert torch.equal(c.out(again), c.out(m)) and torch.equal(again.get_input_embeddings().weight, m.get_input_embeddings().weight)
+    for method, tied, kw in ((m, t, kw) for m in ("LoRA", "SoKA") for t in (True, False) for kw in ({}, dict(trainable_token_indices=[3, 69]), dict(modules_to_save=["embed_tokens"]))):
+        c = Case("Llama", method)
+        m = fill(get_peft_model(base(tied, 3), c.config(task_type="CAUSAL_LM", **kw)))
+        for n, p in m.named_parameters():
+            if p.requires_grad and n not in own(m): p.data += 0.1
+        with tempfile.TemporaryDirectory() as d:
+            m.save_pretrained(d, save_embedding_layers=True)
+            again = PeftModel.from_pretrained(base(tied, 4), d)
+        assert torch.equal(c.out(again), c.out(m)), (method, tied, kw)
 
 
 # %% ../nbs/adapter/14_conformance_tests.ipynb #e2323997

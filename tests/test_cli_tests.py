@@ -164,7 +164,7 @@ def fuzz(picked):
     "Run the inputs with such numbers; what is wrong with any of them."
     from resource import RUSAGE_SELF, getrusage
     here, there = vars(scores), vars(training)
-    door, bad, home = [(there, "load_tokenizer"), (here, "load_frozen"), (there, "load_frozen")], [], os.getcwd()
+    door, bad, home = [(there, "load_tokenizer"), (here, "load_tokenizer"), (there, "load_frozen")], [], os.getcwd()
     with tempfile.TemporaryDirectory() as d:
         folder, let = Path(d), {}
         os.chdir(folder)
@@ -442,7 +442,7 @@ threads: 1 | null
             for kind in (AutoTokenizer, AutoModelForCausalLM): m.setattr(kind, "from_pretrained", touched)
             m.setattr(soka.data.rows, "load_dataset", touched)
             for room in (soka.command.demo, soka.command.plan, soka.command.scores, soka.command.share):
-                for name in ("open_checkpoint", "load_frozen", "load_docs"):
+                for name in ("open_checkpoint", "load_frozen", "load_tokenizer", "load_docs"):
                     if hasattr(room, name): m.setattr(room, name, touched)
             code = main([str(a) for a in argv])
         text = err.getvalue()

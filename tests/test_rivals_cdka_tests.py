@@ -165,7 +165,7 @@ def test_on_nf4_and_half_precision():
         assert torch.equal(model(inp.bfloat16()), want) and model(inp.bfloat16()).dtype == torch.bfloat16
         assert {p.dtype for p in model.parameters() if p.requires_grad} == {torch.float32}
         assert torch.equal(model.bfloat16()(inp.bfloat16()), want)
-        with pytest.raises(NotImplementedError, match="layer must be nn.Linear, Conv1D, Linear4bit or Linear8bitLt, got Conv2d"):
+        with pytest.raises(ValueError, match=r"Target module Conv2d\(.*\) is not supported"):
             get_peft_model(nn.Sequential(nn.Conv2d(3, 3, 1)), rival(target_modules=["0"]))
 
 

@@ -5,11 +5,11 @@
 # %% ../../nbs/adapter/01_config.ipynb #7cf84110
 from __future__ import annotations
 import copy, os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Literal, Optional, Union
-from peft import PeftConfig
+from typing import Annotated, Any, get_args, Literal, Optional, Union
+from peft import LoraConfig, PeftConfig
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_PREFIX_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
 from peft.tuners.tuners_utils import BaseTuner
 from peft.utils import PeftType, register_peft_method
@@ -87,6 +87,15 @@ def _check_together(c:SoKAConfig)->None:
         raise ValueError("When `layers_pattern` is specified, `layers_to_transform` must also be specified, "
                          f"got layers_pattern={c.layers_pattern!r} alone. ")
 
+def _check_as_peft(c:SoKAConfig)->None:
+    "What PEFT refuses itself, by its types and in its words."
+    ranks = [c.r, *(c.rank_pattern.values() if isinstance(c.rank_pattern, dict) else ())]
+    for r in ranks:
+        if isinstance(r, int) and r < 1: raise ValueError(f"`r` should be a positive integer value but the value passed is {r}")
+    if isinstance(c.bias, str) and c.bias not in get_args(_Bias):
+        raise NotImplementedError(f"Requested bias: {c.bias}, is not implemented. bias must be one of {', '.join(get_args(_Bias))}, "
+                                  f"got {c.bias!r}")
+
 def _as_shape(v:Any)->Any:
     "A shape as it was before JSON, which knows no tuples, made lists of them."
     if not isinstance(v, (list, tuple)): return v
@@ -112,7 +121,7 @@ with `KeyError: '{method}'`.
 
 # %% ../../nbs/adapter/01_config.ipynb #11e3dee0
 _NO_SCALE = "leave it out, the change is not scaled"
-_LORA_NAMES = {   # settings of LoraConfig that are called otherwise here, or that have nothing to do
+_LORA_NAMES = {   # settings of LoraConfig that are called otherwise here, or have nothing to do; of the others SoKA has no counterpart
     "lora_alpha": f"{_NO_SCALE} (set_scale scales a trained one)", "alpha_pattern": _NO_SCALE, "use_rslora": _NO_SCALE,
     "lora_dropout": "write soka_dropout", "fan_in_fan_out": "leave it out, Conv1D is recognised",
     "init_lora_weights": "write source for what to start from, init_weights=False for a random change",
@@ -123,12 +132,13 @@ _LORA_NAMES = {   # settings of LoraConfig that are called otherwise here, or th
     "alora_invocation_tokens": "SoKA is active for every token", "megatron_config": "SoKA knows no Megatron layers"}
 
 def _explain_lora_names(cls:Any)->Any:
-    "A config that says what to write for a name of LoRA's."
-    made = cls.__init__
+    "A config that says what to write for any name of LoRA's, whichever the installed PEFT has."
+    made, theirs = cls.__init__, {f.name for f in fields(LoraConfig)} - {f.name for f in fields(cls)}
     @wraps(made)
     def __init__(self:Any, *args:Any, **kwargs:Any)->None:
-        for k in kwargs:
-            if k in _LORA_NAMES: raise TypeError(f"SoKAConfig.__init__() got an unexpected keyword argument {k!r}: {_LORA_NAMES[k]}")
+        for k in (k for k in kwargs if k in theirs):
+            why = _LORA_NAMES.get(k, "leave it out, SoKA has no counterpart of it")
+            raise TypeError(f"SoKAConfig.__init__() got an unexpected keyword argument {k!r}: {why}")
         made(self, *args, **kwargs)
     cls.__init__ = __init__
     return cls
@@ -191,6 +201,7 @@ class SoKAConfig(AdapterSettings, TargetSettings):
         metadata={"help": "Layer name -> terms to start from, set by with_gradients and the like; never saved."})
 
     def __post_init__(self)->None:
+        _check_as_peft(self)
         super().__post_init__()
         self.peft_type = _SOKA_TYPE
         self.settle()

@@ -76,7 +76,7 @@ def _task_heads(config:SoKAConfig)->set[str]:
 def _may_hold(config:SoKAConfig, name:str)->bool:
     "Is it what PEFT saves beside factors?"
     module, _, part = name.rpartition(".")
-    layer = re.sub(r"\.(base_layer|original_module|modules_to_save)$", "", module)
+    layer = re.sub(r"\.((token_adapter\.)?base_layer|original_module|modules_to_save)$", "", module)
     if part == "bias" and (config.bias == "all" or config.bias == "soka_only" and layer in map(bare_name, config.plan or {})): return True
     if config.trainable_token_indices is not None and part == "trainable_tokens_delta": return True
     saved = _task_heads(config).union(config.modules_to_save or ())          # ends of names, as PEFT has it
@@ -190,7 +190,7 @@ def _other_places(model:nn.Module, adapter:str)->set[str]:
     for get in (getattr(model, "get_input_embeddings", None), getattr(model, "get_output_embeddings", None)):
         try: layer = get() if get else None
         except NotImplementedError: continue
-        inside = ("", "base_layer.", "original_module.", f"modules_to_save.{adapter}.")
+        inside = ("", "base_layer.", "token_adapter.base_layer.", "original_module.", f"modules_to_save.{adapter}.")
         found |= {f"{n}.{i}{k}" for n,m in modules if m is layer for i in inside for k in ("weight", "bias")}
     return {bare_name(k) for k in found}
 

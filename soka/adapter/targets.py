@@ -113,7 +113,10 @@ def check_targets(
     "Refuse what cannot carry the adapter, before anything is replaced."
     for n, l in layers.items():
         try: base_features(l)
-        except NotImplementedError as e: raise NotImplementedError(f"{e}; target {n}") from e
+        except NotImplementedError as e:
+            raise ValueError(f"Target module {' '.join(repr(l).split())[:200]} is not supported. Currently, only the following modules are "
+                             f"supported: `torch.nn.Linear`, `transformers.pytorch_utils.Conv1D` and quantized linear layers; "
+                             f"target {n}") from e
         if config.mode == "residual" and (other := _shared_with(l, model)):
             raise ValueError(f"mode='residual' needs a weight of the layer's own, got {n}, which shares it with {other}")
     merged = [n for n,m in model.named_modules() if isinstance(m, BaseTunerLayer) and m.merged and base_of(m) in layers.values()]

@@ -30,7 +30,7 @@ from ..weights.loading import compute_dtype, load_whole, read_tokenizer
 from ..weights.quant import kind
 
 # %% auto #0
-__all__ = ['attach_adapter', 'merge']
+__all__ = ['load_with_base', 'merge']
 
 # %% ../../nbs/share/04_merge.ipynb #295a392f
 _TASK_CLASSES = {
@@ -53,15 +53,12 @@ def _make_room(model:Any, tensors:dict[str, Tensor])->None:
     "As many embeddings as an adapter was trained with, if it holds them."
     inside = model.get_input_embeddings()
     name = next(n for n,m in model.named_modules() if m is inside)
-    rows = len(tensors.get(f"base_model.model.{name}.weight", inside.weight))
+    saved = (tensors.get(f"base_model.model.{name}.{i}weight") for i in ("", "base_layer.", "token_adapter.base_layer."))
+    rows = next((len(t) for t in saved if t is not None), len(inside.weight))
     if rows != len(inside.weight): model.resize_token_embeddings(rows, mean_resizing=False)
 
-def attach_adapter(
-    model:Any,                   # base
-    adapter:str|Path,            # folder
-    tensors:dict[str, Tensor],   # in it
-)->Any:                          # an error if the adapter trained a module that the model lacks
-    "A model with an adapter."
+def _attach(model:Any, adapter:str|Path, tensors:dict[str, Tensor])->Any:
+    "A model with an adapter; an error if that trained a module which the model lacks."
     made:Any = PeftModel.from_pretrained(model, str(adapter))
     homeless = made.load_adapter(str(adapter), "default").unexpected_keys            # again, for what PEFT says then
     plain = {k: re.sub(r"\.(modules_to_save|original_module)(?=\.)", "", k) for k in homeless}
@@ -71,17 +68,29 @@ def attach_adapter(
                          f"of {str(adapter)!r}")
     return made
 
-def _load_adapted(adapter:str|Path, base:str|Path, revision:str|None=None, dtype:torch.dtype|str="auto")->Any:
-    "Base and adapter as the adapter's task needs them, with every module that it trained."
+def load_with_base(
+    adapter:str|Path,           # folder
+    base:str|Path,              # folder or hub id
+    load:Callable[..., Any],    # from a class, names of heads that the base may lack, and settings of `from_pretrained` to the base
+    revision:str|None=None,     # of the base
+    task:str|None=None,         # for an adapter that names none
+)->Any:                         # an error if it trained a module that the base lacks
+    "An adapter on its base: in the class that its task needs, with its labels and tokens, and every module that it trained."
     config, tensors = check_adapter(adapter), load_peft_weights(str(adapter), device="cpu")
-    own, task = transformers.AutoConfig.from_pretrained(str(base), revision=revision), config.get("task_type")
+    own, task = transformers.AutoConfig.from_pretrained(str(base), revision=revision), config.get("task_type") or task
     labels = _labels_of(tensors) if task in ("SEQ_CLS", "TOKEN_CLS") else None
     more = {} if labels in (None, own.num_labels) else {"num_labels": labels}
-    heads = HEADS.union(config.get("modules_to_save") or ())
-    model = load_whole(base, _class_of(task, own.architectures), heads, revision=revision, dtype=dtype, **more)
-    if getattr(model, "is_quantized", False): raise ValueError(f"base must be a float checkpoint, got {str(base)!r}, which is quantized")
+    model = load(_class_of(task, own.architectures), HEADS.union(config.get("modules_to_save") or ()), **more)
     _make_room(model, tensors)
-    return attach_adapter(model, adapter, tensors)
+    return _attach(model, adapter, tensors)
+
+def _load_adapted(adapter:str|Path, base:str|Path, revision:str|None=None, dtype:torch.dtype|str="auto")->Any:
+    "The same on a base that is stored as floats."
+    def load(*args:Any, **kw:Any)->Any:
+        model = load_whole(base, *args, revision=revision, dtype=dtype, **kw)
+        if not getattr(model, "is_quantized", False): return model
+        raise ValueError(f"base must be a float checkpoint, got {str(base)!r}, which is quantized")
+    return load_with_base(adapter, base, load, revision)
 
 # %% ../../nbs/share/04_merge.ipynb #f8778555
 _FACTORS = re.compile(r"\.(lora_[AB]\.weight|soka_terms\.[UV])$")   # these compute in float32, however the base is stored
@@ -197,8 +206,7 @@ def merge(
     if not name: raise ValueError("base must be given where the adapter names none, got None")
     source, revision = model_path(name), None if base else config.get("revision")
     with whole_folder(out) as part:
-        own = (Path(adapter)/"tokenizer_config.json").is_file()          # a trainer saves the one it trained with, new tokens included
-        tokenizer = read_tokenizer(str(adapter) if own else source, None if own else revision)
+        tokenizer = read_tokenizer(source, revision, adapter)
         write = _loaded(adapter, source, revision, None if dtype == "auto" else compute_dtype(dtype), part, max_shard_size)
         with writing(out):
             write()

@@ -54,9 +54,11 @@ def load_whole(
 def read_tokenizer(
     source:str|Path,          # folder or hub id
     revision:str|None=None,   # branch, tag or commit of a hub id
+    adapter:str|Path|None=None,   # folder: a trainer saves the tokenizer it trained with beside the adapter, new tokens included
 )->Any:
-    "The tokenizer of a base."
+    "The tokenizer of a base, or the one beside an adapter."
     from transformers import AutoTokenizer  # slow to import
+    if adapter is not None and (Path(adapter)/"tokenizer_config.json").is_file(): source, revision = str(adapter), None
     try: return AutoTokenizer.from_pretrained(source, revision=revision)
     except Exception as e:   # the tokenizers library raises bare ones
         raise ValueError(f"a base must have a tokenizer, {str(source)!r} has: {type(e).__name__}: {e}") from e
