@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 # %% auto #0
@@ -35,7 +36,7 @@ def plot_ranks(
     for i, row in enumerate(grid):
         for j, v in enumerate(row):
             if not math.isnan(v): ax.text(j, i, int(v), ha="center", va="center", fontsize=7 if len(layers) < 40 else 4)
-    every = max(1, len(layers)//8)
+    every = max(1, len(layers)//6)
     ax.set(xlabel="block", title=title, yticks=range(len(names)), yticklabels=names)
     ax.set_xticks(range(0, len(layers), every), layers[::every])
 
@@ -69,9 +70,9 @@ def plot_run(record:Mapping[str, Any])->Figure:
 
 # %% ../nbs/plots.ipynb #5c1e7125
 def _draw(ax:Any, M:Any, title:str)->None:
-    "A matrix as colours; the few largest entries do not set the scale."
+    "A matrix as colours, few enough for a small file; the largest entries do not set the scale."
     top = 0.6*float(abs(M).max()) or 1.
-    ax.imshow(M, cmap="RdBu_r", vmin=-top, vmax=top, aspect="auto")
+    ax.imshow(M, cmap=colormaps["RdBu_r"].resampled(7), vmin=-top, vmax=top, aspect="auto", interpolation="nearest")
     ax.set_title(title, fontsize=9)
     ax.set(xticks=[], yticks=[])
 
@@ -80,23 +81,25 @@ def plot_matrices(
     notes:Sequence[str]=(),     # what stands beneath each
 )->Figure:
     "Matrices beside each other."
-    fig = Figure(figsize=(5.6, 1.75 + 0.17*max((n.count("\n") + 1 for n in notes), default=0)), dpi=110, layout="constrained")
+    lines = max((n.count("\n") + 1 for n in notes), default=0)
+    fig = Figure(figsize=(5.6, 1.75 + 0.17*lines), dpi=110, layout="constrained")
     axes = fig.subplots(1, len(panels), squeeze=False)[0]
     for ax, (title, M) in zip(axes, panels.items()): _draw(ax, M, title)
     for ax, note in zip(axes, notes): ax.set_xlabel(note, fontsize=9)
     return fig
 
 def plot_start(
-    rows:Mapping[str, tuple[Any, Any, Sequence[float], Any]],   # by name: gradient, rearranged, share of energy of each term, right factor
+    rows:Mapping[str, tuple[Any, Any, Sequence[float], Any]],   # by name: gradient or None, rearranged, each term's share of energy, right factor
     terms:int=12,                                               # shares to draw
 )->Figure:
     "From a gradient to the start, a row for each shape of term."
     fig = Figure(figsize=(5.6, 0.3 + 1.6*len(rows)), dpi=110, layout="constrained")
     for (name, (G, R, share, V)), (g, r, bars, v) in zip(rows.items(), fig.subplots(len(rows), 4, squeeze=False)):
         for ax, M, what in ((g, G, "gradient"), (r, R, "rearranged"), (v, V, "first row of V")):
-            _draw(ax, M, f"{what}\n{M.shape[0]} × {M.shape[1]}")
+            if M is None: ax.axis("off")
+            else: _draw(ax, M, f"{what}\n{M.shape[0]} × {M.shape[1]}")
         if len(V) == 1: v.set_box_aspect(0.12)
-        g.set_ylabel(name)
+        r.set_ylabel(name)
         bars.bar(range(1, terms + 1), share[:terms])
         bars.set_title("energy of\neach term", fontsize=9)
         bars.set(xticks=(1, terms), yticks=(0, 1), ylim=(0, 1))

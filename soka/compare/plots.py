@@ -81,11 +81,14 @@ def plot_sizes(record:Mapping[str, Any])->Figure:   # from `read_compare`
     singles = [found[0] for found in by_method.values() if len(found) == 1]
     for method, found in by_method.items():
         if len(found) == 1: continue
-        ax.errorbar([s.trained for s in found], [s.nll.mean for s in found], yerr=[s.nll.half for s in found], fmt="o-", ms=4, lw=1.3, capsize=2, label=method)
+        sizes, means, halves = zip(*((s.trained, s.nll.mean, s.nll.half) for s in found))
+        ax.errorbar(sizes, means, yerr=halves, fmt="o-", ms=4, lw=1.3, capsize=2, label=method)
     ax.plot([s.trained for s in singles], [s.nll.mean for s in singles], "x", color="gray", ms=5)
     low, high = ax.get_ylim()
     for s, y in zip(singles, _spread([s.nll.mean for s in singles], (high - low)/26)):
-        ax.annotate(s.arm, (s.trained, s.nll.mean), (1.6*s.trained, y), fontsize=8, va="center", color="dimgray", arrowprops=dict(arrowstyle="-", lw=0.4, color="gray"))
-    ax.set(xscale="log", xlim=(None, 6*max(s.trained for f in by_method.values() for s in f)), xlabel="trained parameters", ylabel="test loss, nats per answer token")
+        ax.annotate(s.arm, (s.trained, s.nll.mean), (1.6*s.trained, y), fontsize=8, va="center", color="dimgray",
+                    arrowprops=dict(arrowstyle="-", lw=0.4, color="gray"))
+    most = max(s.trained for found in by_method.values() for s in found)
+    ax.set(xscale="log", xlim=(None, 6*most), xlabel="trained parameters", ylabel="test loss, nats per answer token")
     ax.legend(fontsize=9)
     return fig
