@@ -207,6 +207,45 @@ def test_the_sidebar_must_list_every_notebook(project):
     assert found(project, "sidebar") == ["nbs/sidebar.yml: does not list tutorials/first.ipynb",
                                          "nbs/sidebar.yml: lists tutorials/second.ipynb, which does not exist"]
 
+def test_the_sidebar_groups_pages_as_settings_say(project):
+    write(project/"nbs/a/01_x.ipynb", ["# x\n\n> A page of a room.", ("code", "1")])
+    write(project/"nbs/other.ipynb", ["# other\n\n> Named nowhere.", ("code", "1")])
+    ini = project/"settings.ini"
+    ini.write_text(re.sub(r"^reading =\n(    .*\n)+", "reading =\n    Start here: index tutorials/first\n    Rooms: a tutorials\n", ini.read_text(), flags=re.M))
+    assert tool(project, "sync").returncode == 0
+    bar = yaml.safe_load((project/"nbs/sidebar.yml").read_text())["website"]["sidebar"]["contents"]
+    assert bar == [{"section": "Start here", "contents": ["index.ipynb", "tutorials/first.ipynb"]},
+                   {"section": "Rooms", "contents": [{"section": "a", "contents": ["a/01_x.ipynb"]}]},
+                   {"section": "Reference", "contents": ["01_a.ipynb", "other.ipynb"]}]
+    assert found(project, "sidebar") == []
+
+PNG = dict(output_type="display_data", metadata={}, data={"image/png": "aGk="})
+def spine_page(project, name, *, ask="What is it?", lines=10, words=1600, first=PNG, last="See [b](02_b.ipynb)."):
+    "A page of the spine, sound unless told otherwise."
+    write(project/f"nbs/learn/{name}.ipynb", [f"# {name}\n\n> A claim.", ask, ("code", "#| code-fold: true\n" + "f(1, 2)\n"*lines), "word "*words, f"## What to remember\n\nThis. {last}"])
+    change(project/f"nbs/learn/{name}.ipynb", lambda cells: cells[2].update(outputs=[first]))
+
+def test_a_sound_spine_passes(project):
+    spine_page(project, "01_a")
+    spine_page(project, "02_b", last="The end.")
+    assert found(project, "spine") == []
+
+@pytest.mark.parametrize("flaw, says", [
+    (dict(ask="It is so. And then?\n\nNo?"), None), (dict(ask="It is so.\n\nIs it?"), "the first paragraph after the title must ask the page's question"),
+    (dict(first=dict(output_type="stream", name="stdout", text=["1"])), "the first output must be a picture"),
+    (dict(lines=600, words=1000), "at least 3 words of prose for each line of code, got 1015 for 600 lines"),
+    (dict(words=900), "words of prose and code must be 1,500 to 3,500, got 935"), (dict(words=3600), "words of prose and code must be 1,500 to 3,500, got 3,635"),
+    (dict(last="No link."), "must end with a link to 02_b.ipynb")])
+def test_a_spine_page_keeps_its_limits(project, flaw, says):
+    spine_page(project, "01_a", **flaw)
+    spine_page(project, "02_b", last="The end.")
+    assert found(project, "spine") == [f"nbs/learn/01_a.ipynb: {says}"]*bool(says)
+
+def test_a_spine_page_ends_with_what_to_remember(project):
+    spine_page(project, "01_a")
+    change(project/"nbs/learn/01_a.ipynb", lambda cells: cells[4].update(source=["## The end\n"]))
+    assert found(project, "spine") == ["nbs/learn/01_a.ipynb: the last cell of prose must be `## What to remember`"]
+
 def test_references_need_a_label(project):
     def break_all(cells):
         cells[5]["source"] = [PLOT]
