@@ -565,7 +565,7 @@ def test_docs_preview_has_linked_pages_with_pictures_and_maths(project):
     assert index.count('href="a.html"') == 2 and 'href="tutorials/first.html"' in index and 'href="../index.html"' in first
     assert index.index("→ first</a>") < index.index("All pages") and "<li>tutorials<ol><li><b>first</b></li></ol></li>" in first
     assert 'alt="A straight line."' in a and "<summary>Test: one</summary>" in a and "<summary>Source of one</summary>" in a
-    assert 'href="files/settings.ini"' in a and (project/"_docs/files/settings.ini").read_text() == (project/"settings.ini").read_text()
+    assert 'href="repository/settings.ini"' in a and (project/"_docs/repository/settings.ini").read_text() == (project/"settings.ini").read_text()
     assert 'href="index.html#two"' in a and HOST not in a
     assert "data:image/png;base64" in index and "data:image/png;base64" in a
     assert "Figure 1 shows" in a and "Figure 1: A line." in a and "#eq-y" not in a and "#| " not in a

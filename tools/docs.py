@@ -91,9 +91,9 @@ def within(root, proc, site):
         def along(m, f=f, up=up):
             path = (root/"nbs"/f.relative_to(proc).parent/m[0]).resolve()
             if not path.is_file() or path.is_relative_to(root/"nbs") or not path.is_relative_to(root): return m[0]
-            (proc/"files"/path.relative_to(root)).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, proc/"files"/path.relative_to(root))
-            return f"{up}files/{path.relative_to(root).as_posix()}"
+            (proc/"repository"/path.relative_to(root)).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, proc/"repository"/path.relative_to(root))
+            return f"{up}repository/{path.relative_to(root).as_posix()}"
         text = f.read_text(encoding="utf-8").replace(site, up)
         f.write_text(re.sub(r"(?<=\]\()\.\./[^)#\s\"]+", along, text), encoding="utf-8")
 
@@ -179,7 +179,7 @@ def preview(proc, docs):
         (docs/here).parent.mkdir(parents=True, exist_ok=True)
         (docs/here).write_text(html, encoding="utf-8")
     for f in proc.rglob("*"):
-        if f.is_file() and (f.suffix in {".png", ".svg", ".jpg", ".css", ".json"} or (proc/"files") in f.parents):
+        if f.is_file() and (f.suffix in {".png", ".svg", ".jpg", ".css", ".json"} or (proc/"repository") in f.parents):
             (docs/f.relative_to(proc)).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(f, docs/f.relative_to(proc))
 
