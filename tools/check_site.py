@@ -133,7 +133,7 @@ class Browser:
     def __enter__(self): return self
 
     def __exit__(self, *_):
-        self.process.terminate()
+        self.process.kill()   # asked to end, it may wait for ever until somebody reads its last events
         self.process.wait()
         os.close(self.ours_in)
         os.close(self.ours_out)
