@@ -58,7 +58,7 @@ def tool(root, name, *args, **env):
 def made(tmp_path_factory):
     root = tmp_path_factory.mktemp("made")/"project"
     shutil.copytree(ROOT/"tools", root/"tools", ignore=shutil.ignore_patterns("__pycache__"))
-    for f in ("settings.ini", ".gitignore", "_quarto.yml", "nbs/_quarto.yml"):
+    for f in ("settings.ini", ".gitignore", "_quarto.yml", "nbs/_quarto.yml", "nbs/styles.css"):
         (root/f).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT/f, root/f)
     said = (root/"settings.ini").read_text()
@@ -591,16 +591,24 @@ def test_readme_prose():
     assert readme.prose("# T {#sec-t}\n[a](../x.md) [b](i/c.png#d) [c](https://e.org) [d](#e)") == \
         "# T\n[a](x.md) [b](nbs/i/c.png#d) [c](https://e.org) [d](#e)"
 
+HOST = f"{get_config().doc_host}{get_config().doc_baseurl}/"
+
 def test_docs_preview_has_linked_pages_with_pictures_and_maths(project):
-    change(project/"nbs/01_a.ipynb", lambda cells: cells[1]["source"].append("\n\nHere $x_1$ and\n\n$$y = 2$$ {#eq-y}"))
+    change(project/"nbs/01_a.ipynb", lambda cells: cells[1]["source"].append(
+        f"\n\nHere $x_1$ and\n\n$$y = 2$$ {{#eq-y}}\n\nSee [settings](../settings.ini) and [two]({HOST}index.html#two)"))
+    change(project/"nbs/01_a.ipynb", lambda cells: cells[-1]["source"].insert(0, "#| fig-alt: A straight line.\n"))
     r = tool(project, "docs", PATH="", PYTHONPATH=str(project))
     assert r.returncode == 0, r.stderr
     assert "plain preview" in r.stdout
     index, a, first = [(project/"_docs"/p).read_text() for p in ("index.html", "a.html", "tutorials/first.html")]
     assert index.count('href="a.html"') == 2 and 'href="tutorials/first.html"' in index and 'href="../index.html"' in first
+    assert index.index("→ first</a>") < index.index("All pages") and "<li>tutorials<ol><li><b>first</b></li></ol></li>" in first
+    assert 'alt="A straight line."' in a and "<summary>Test: one</summary>" in a and "<summary>Source of one</summary>" in a
+    assert 'href="repository/settings.ini"' in a and (project/"_docs/repository/settings.ini").read_text() == (project/"settings.ini").read_text()
+    assert 'href="index.html#two"' in a and HOST not in a
     assert "data:image/png;base64" in index and "data:image/png;base64" in a
     assert "Figure 1 shows" in a and "Figure 1: A line." in a and "#eq-y" not in a and "#| " not in a
-    assert "return" in a and "one</h3>" in a.replace('<a class="anchor-link" href="#one">¶</a>', "") and "<h1" in a and "<msub><mi>x</mi><mn>1</mn></msub>" in a and 'display="block"' in a
+    assert "return" in a and '<div id="one"></div>' in a and "<code>one</code>" in a and "<h1" in a and "<msub><mi>x</mi><mn>1</mn></msub>" in a and 'display="block"' in a
 
 def test_docs_uses_quarto_where_it_is_on_path(project, tmp_path):
     (tmp_path/"bin").mkdir()
