@@ -4,14 +4,13 @@
 
 # %% ../../nbs/command/04_scores.ipynb #b901136b
 from __future__ import annotations
-import argparse, json
+import argparse, json, os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 import torch
-from peft import load_peft_weights
 from transformers import PreTrainedTokenizerBase
 from .train import _without_folder, _write_json
 from ..data.encode import encode_rows
@@ -83,13 +82,13 @@ def _load_subject(name:str, config:TrainConfig, base:str|None=None)->_Subject:
     if own := _run_settings(name):
         run = load_run(name)
         return _Subject(run.model, run.tokenizer, {"model": own.model, "adapter": name, "quantize": own.quantize})
-    adapter = check_adapter(name) if (Path(name)/"adapter_config.json").is_file() else {}
+    adapter = check_adapter(name) if os.path.isfile(Path(name)/"adapter_config.json") else {}
     task, model = adapter.get("task_type"), base or adapter.get("base_model_name_or_path") or name
     if task not in (None, "CAUSAL_LM"):
         raise ValueError(f"adapter must be of a language model, with task_type CAUSAL_LM or none, got {task!r} in {name!r}")
     frozen, tokenizer = load_frozen(replace(config, model=model))
     names = {"model": model, "adapter": name if adapter else None, "quantize": config.quantize}
-    if adapter: frozen = attach_adapter(frozen, name, load_peft_weights(name, device="cpu")).eval()
+    if adapter: frozen = attach_adapter(frozen, name).eval()
     return _Subject(frozen, tokenizer, names)
 
 # %% ../../nbs/command/04_scores.ipynb #ca26f89f
