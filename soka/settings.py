@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['Count', 'CountOrZero', 'Seed', 'Positive', 'NotNegative', 'Part', 'Share', 'Line', 'Name', 'Names', 'ModulesOrNone',
-           'Modules', 'Words', 'Shape', 'FILE_ENDS', 'check_regex', 'shown', 'check_value', 'kinds', 'check_fields',
-           'check_choice', 'check_names', 'make', 'setting', 'parse_yaml', 'read_text', 'read_yaml', 'parse_json',
-           'read_json', 'to_json', 'parse_size', 'check_shard_size']
+           'Modules', 'Words', 'Shape', 'FILE_ENDS', 'check_regex', 'shown', 'check_value', 'naming', 'kinds',
+           'check_fields', 'check_choice', 'check_names', 'make', 'setting', 'parse_yaml', 'read_text', 'read_yaml',
+           'parse_json', 'read_json', 'to_json', 'parse_size', 'check_shard_size']
 
 # %% ../nbs/settings.ipynb #512ea89a
 import json
@@ -14,7 +14,8 @@ import math
 import os
 import re
 import reprlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import field, fields, MISSING
 from difflib import get_close_matches
 from functools import lru_cache
@@ -98,6 +99,16 @@ def check_value(
         faults = {f["type"] for f in e.errors(include_url=False, include_input=False, include_context=False)}
         error = wrong if all(f.endswith("_type") or f == "none_required" for f in faults) else ValueError
     raise error(f"{name} must be {rule}, got {shown(value)}")
+
+@contextmanager
+def naming(
+    where:str|os.PathLike,   # folder or file
+)->Iterator[None]:
+    "An error of a value says where the value is."
+    try: yield
+    except (TypeError, ValueError) as e:
+        if type(e) not in (TypeError, ValueError) or str(where) in str(e): raise
+        raise type(e)(f"{e} in {str(where)!r}") from e
 
 @lru_cache
 def kinds(cls:Any)->dict[str, tuple[TypeAdapter, str]]:

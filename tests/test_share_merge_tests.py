@@ -123,6 +123,22 @@ def test_shards_hold_the_merge_in_memory():
         for dtype in dtypes: assert not differences(d, dtype), (config.peft_type, dtype)
 
 
+# %% ../nbs/share/04_merge_tests.ipynb #bf7ffa5c
+def test_a_damaged_tokenizer_stops_a_merge():
+    import shutil
+    d = base_and_adapter(small(), terms())
+    words = (d/"base"/"tokenizer.json").read_bytes()
+    for own in (False, True):                                   # the base's, the adapter's
+        where = d/("adapter" if own else "base")
+        if own: shutil.copy(d/"base"/"tokenizer_config.json", where)
+        for bad in (b"", b"{", b"[]", words[:len(words)//2], b'{"model": {"type": "BPE"}}'):
+            (where/"tokenizer.json").write_bytes(bad)
+            with pytest.raises(ValueError, match=f"a base must have a tokenizer, '.*{where.name}' has: "): merge(d/"adapter", d/"out", str(d/"base"))
+            assert sorted(p.name for p in d.iterdir()) == ["adapter", "base"]
+        (where/"tokenizer.json").write_bytes(words)
+    assert (merge(d/"adapter", d/"out", str(d/"base"))/"tokenizer.json").exists()
+
+
 # %% ../nbs/share/04_merge_tests.ipynb #05710822
 @pytest.mark.slow
 def test_shards_of_other_models_and_methods():

@@ -17,7 +17,7 @@ from pydantic import AfterValidator, Field, InstanceOf
 from .files import _check_source, _PICKLE, weight_files, WEIGHTS
 from ..method.plan import check_table, read_plan_file
 from ..method.settings import AdapterSettings
-from ..settings import check_fields, check_regex, Count, CountOrZero, Line, ModulesOrNone, Part, Seed, Shape, Words
+from ..settings import check_fields, check_regex, Count, CountOrZero, Line, ModulesOrNone, naming, Part, read_json, Seed, Shape, Words
 from ..weights.fingerprint import parse_fingerprint
 
 # %% auto #0
@@ -220,10 +220,11 @@ class SoKAConfig(AdapterSettings, TargetSettings):
     @classmethod
     def from_json_file(cls, path_json_file:str|os.PathLike, **kwargs:Any)->dict:
         "The content of adapter_config.json."
-        try: found = super().from_json_file(str(path_json_file), **kwargs)
-        except (ValueError, RecursionError) as e:
-            raise ValueError(f"adapter_config.json must be JSON, got {str(e)[:200]} in {str(path_json_file)!r}") from e
-        if not isinstance(found, dict): raise ValueError(f"adapter_config.json must be an object, got {type(found).__name__}")
+        try: found = read_json(path_json_file, "it")
+        except ValueError as e: raise ValueError(f"adapter_config.json must be JSON, got {str(e)[:200]} in {str(path_json_file)!r}") from e
+        if not isinstance(found, dict):
+            raise ValueError(f"adapter_config.json must be an object, got {type(found).__name__} in {str(path_json_file)!r}")
+        found = super().from_json_file(str(path_json_file), **kwargs)
         if isinstance(found.get("plan"), str):
             raise ValueError(f"plan of a saved config must be a table, got a path in {str(path_json_file)!r}")
         return found
@@ -232,9 +233,10 @@ class SoKAConfig(AdapterSettings, TargetSettings):
     def from_pretrained(cls, pretrained_model_name_or_path:str|os.PathLike, subfolder:Optional[str]=None, **kwargs:Any)->SoKAConfig:
         "The config of an adapter, whatever its method; SoKA's weights are checked against it. `check_base=False` allows any base."
         any_base = kwargs.pop("check_base", True) is False
-        config = super().from_pretrained(str(pretrained_model_name_or_path), subfolder=subfolder, **kwargs)
-        if not isinstance(config, SoKAConfig): return config
-        _check_source(config, pretrained_model_name_or_path, subfolder, **kwargs)
+        with naming(name := str(pretrained_model_name_or_path)):
+            config = super().from_pretrained(name, subfolder=subfolder, **kwargs)
+            if not isinstance(config, SoKAConfig): return config
+            _check_source(config, name, subfolder, **kwargs)
         if any_base: config.check_base = False
         return config
 
@@ -254,7 +256,7 @@ def read_config(
 )->SoKAConfig:              # a `ValueError` if the adapter is of another method
     "The config of a SoKA adapter."
     path, config = Path(name)/"adapter_config.json", None
-    kind_of = SoKAConfig.from_json_file(path).get("peft_type") if path.is_file() else "SOKA"
+    kind_of = SoKAConfig.from_json_file(path).get("peft_type") if os.path.isfile(path) else "SOKA"
     if kind_of == "SOKA":
         config = SoKAConfig.from_pretrained(name, **kw)
         if isinstance(config, SoKAConfig): return config

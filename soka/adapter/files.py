@@ -112,7 +112,9 @@ def read_weights(
     path:str|os.PathLike,   # of either kind, on this machine
 )->dict[str, Tensor]:       # by name, on the CPU
     "The tensors of a file."
-    return _read_pickle(path) if _is_pickle(path) else load_file(path)
+    if _is_pickle(path): return _read_pickle(path)
+    try: return load_file(path)
+    except SafetensorError as e: raise ValueError(f"adapter file must be a whole safetensors file, got {str(path)!r}: {e}") from e
 
 def _check_weights(weights:str|os.PathLike, config:SoKAConfig)->None:
     "Refuse a file that is cut short, incomplete, of other shapes, of other weights, or not of floats."
@@ -135,7 +137,7 @@ def weight_files(
     **kwargs:Any,            # for the hub: revision, token, cache_dir, local_files_only
 )->list[Path]:               # on this machine, what PEFT reads first
     "The files of weights beside a config."
-    if (folder := Path(name)/(subfolder or "")).is_dir():
+    if os.path.isdir(folder := Path(name)/(subfolder or "")):
         here = [folder/n for n in (WEIGHTS, _PICKLE) if (folder/n).exists()]
         for p in here:      # to open a named pipe takes for ever
             if not p.is_file(): raise ValueError(f"adapter weights must be a plain file, got {str(p)!r}")

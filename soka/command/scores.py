@@ -4,7 +4,7 @@
 
 # %% ../../nbs/command/04_scores.ipynb #b901136b
 from __future__ import annotations
-import argparse, json
+import argparse, json, os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -84,7 +84,7 @@ def _load_subject(name:str, config:TrainConfig, base:str|None=None)->_Subject:
     if own := _run_settings(name):
         run = load_run(name)
         return _Subject(run.model, run.tokenizer, {"model": own.model, "adapter": name, "quantize": own.quantize})
-    adapter = check_adapter(name) if (Path(name)/"adapter_config.json").is_file() else {}
+    adapter = check_adapter(name) if os.path.isfile(Path(name)/"adapter_config.json") else {}
     task, model = adapter.get("task_type"), base or adapter.get("base_model_name_or_path") or name
     revision = config.revision or (None if base else adapter.get("revision"))
     if task not in (None, "CAUSAL_LM"):

@@ -62,7 +62,7 @@ def _inspect_command(args:argparse.Namespace, _:None)->None:
     if not args.serve: return print(inspect_text(inspect_adapter(args.adapter)))
     print(serve_text(report := serve_report(args.adapter)))
     unmet = [r.name for r in report if not r.met]
-    if unmet: raise ValueError(f"a folder to serve must meet every requirement, got {len(unmet)} that it does not: {', '.join(unmet)}")
+    if unmet: raise ValueError(f"a folder to serve must meet every requirement, got {', '.join(unmet)} unmet in {args.adapter!r}")
 
 def _share_command(args:argparse.Namespace, _:None)->None:
     "Add, scale or subtract adapters, or take over a LoRA."

@@ -101,6 +101,6 @@ def check_weights(
 )->None:
     "Refuse adapters and weights that do not belong together."
     check_value("adapters", list(adapters), list[str])
-    check_value("weights", [float(w) if isinstance(w, int) else w for w in weights], _Weights)
+    check_value("weights", list(weights), _Weights)
     if len(adapters) != len(weights) or not adapters:
         raise ValueError(f"weights must be one for each adapter, got {len(weights)} for {len(adapters)} adapters")

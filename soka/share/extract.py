@@ -20,6 +20,7 @@ from ..method.kpsvd import KPSVD
 from ..method.plan import write_plan
 from ..method.shape import KronShape
 from ..adapter.fit import overall_error
+from ..settings import naming
 from .folder import check_new_folder
 from .inspect import _layer_table, _term_tensors, _write_adapter
 from ..weights.backend import base_features
@@ -32,6 +33,8 @@ __all__ = ['extract', 'update_table']
 def _update_of(base:Checkpoint, tuned:Checkpoint, layer:str)->Tensor:
     "What a fine-tune added to one weight, shape (out_features, in_features), float32 or better."
     W, W_ft = read_weight(base, layer), read_weight(tuned, layer)
+    for c, t in ((base, W), (tuned, W_ft)):
+        if not bool(t.isfinite().all()): raise ValueError(f"weights must be finite, got NaN or infinity in {layer} of {str(c.folder)!r}")
     kind = torch.promote_types(torch.promote_types(W.dtype, W_ft.dtype), torch.float32)
     return W_ft.to(kind) - W.to(kind)
 
@@ -75,7 +78,7 @@ def extract(
     a, b = open_checkpoint(base), open_checkpoint(tuned)
     config, layers = settle_targets(config, a.model)
     _check_tuned(b, layers)
-    changed = changed_layers(layers, lambda n: _update_of(a, b, n))
+    with naming(tuned): changed = changed_layers(layers, lambda n: _update_of(a, b, n))
     plan, starts = plan_layers(changed, config, ((n, _update_of(a, b, n)) for n in changed))
     config.plan, config.base_model_name_or_path, config.soka_version = write_plan(plan), base, __version__
     config.base_fingerprint = checkpoint_fingerprints(a, [n for n,p in plan.items() if p.r])

@@ -4,7 +4,7 @@
 
 # %% ../../nbs/share/03_forms.ipynb #c334ef23
 from __future__ import annotations
-import copy, shutil
+import copy, os, shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -117,7 +117,7 @@ def _residual_pair(a:_AdapterFiles, residual_base:str|Path|None, base:str|None)-
     if not (name := base or a.config.base_model_name_or_path): raise ValueError("base must be given where the adapter names none, got None")
     original, folder = open_checkpoint(name, None if base else a.config.revision), Path(residual_base)
     _check_base(a, original, name)
-    if not (folder/"config.json").is_file():
+    if not os.path.isfile(folder/"config.json"):
         with whole_folder(folder) as part: _write_residual_base(a, original, part, folder)
     residual = open_checkpoint(str(folder))
     _check_residual(a, original, residual)

@@ -4,6 +4,7 @@
 
 # %% ../../nbs/share/08_gguf.ipynb #ac9ded75
 from __future__ import annotations
+import os
 from pathlib import Path
 from typing import Any
 import torch
@@ -75,8 +76,8 @@ _KINDS = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 def _check_gguf(a:_AdapterFiles, out:Path, dtype:torch.dtype)->None:
     "Refuse what the format cannot hold."
     _gguf_package()
-    if out.suffix != ".gguf" or out.exists(): raise ValueError(f"out must be a new file whose name ends in .gguf, got {str(out)!r}")
-    if not out.parent.is_dir(): raise FileNotFoundError(f"out must be in a folder that exists, got {str(out)!r}")
+    if out.suffix != ".gguf" or os.path.lexists(out): raise ValueError(f"out must be a new file whose name ends in .gguf, got {str(out)!r}")
+    if not os.path.isdir(out.parent): raise FileNotFoundError(f"out must be in a folder that exists, got {str(out)!r}")
     if dtype not in _KINDS: raise ValueError(f"dtype must be one of {', '.join(map(str, _KINDS))}, got {dtype}")
     if extra := _extra_tensors(a):
         raise ValueError(f"an adapter for llama.cpp must hold factors alone, got {min(extra)} in {str(a.folder)!r}")

@@ -4,6 +4,7 @@
 
 # %% ../../nbs/share/01_inspect.ipynb #da65358e
 from __future__ import annotations
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import isfinite, prod
 from pathlib import Path
@@ -18,7 +19,7 @@ from ..adapter.names import bare_name
 from ..method.plan import LayerPlan, read_plan
 from ..method.recompress import change_terms
 from ..method.shape import KronShape
-from ..settings import check_value, read_json, shown
+from ..settings import check_value, naming, read_json, shown
 from .folder import whole_folder, writing
 from ..train.output import read_record
 
@@ -29,7 +30,8 @@ __all__ = ['check_adapter', 'inspect_adapter', 'inspect_text']
 def _adapter_folder(folder:str|Path)->Path:
     "A folder that holds an adapter's config; an error says what it is instead."
     path = Path(folder)
-    if not path.is_dir(): raise FileNotFoundError(f"adapter must be a folder that exists, got {str(folder)!r}")
+    if not os.path.isdir(path):   # Path's own raises for a name that is too long
+        raise FileNotFoundError(f"adapter must be a folder that exists, got {str(folder)!r}")
     if not (path/"adapter_config.json").is_file():
         raise FileNotFoundError(f"adapter folder must hold adapter_config.json, got none in {str(folder)!r}")
     return path
@@ -40,7 +42,8 @@ def check_adapter(
     "The adapter's configuration, if the folder is complete."
     path = _adapter_folder(folder)
     if not weight_files(path): raise FileNotFoundError(f"adapter folder must hold {WEIGHTS}, got none in {str(folder)!r}")
-    return check_value("adapter_config.json", read_json(path/"adapter_config.json", "adapter_config.json"), dict[str, Any])
+    config = read_json(path/"adapter_config.json", "adapter_config.json")
+    with naming(path): return check_value("adapter_config.json", config, dict[str, Any])
 
 class _AdapterFiles(NamedTuple):
     "A SoKA adapter on disk, checked, no weight read."

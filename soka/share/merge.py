@@ -7,26 +7,27 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 import torch
 import transformers
 from huggingface_hub import split_torch_state_dict_into_shards
-from peft import load_peft_weights, PeftModel
+from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import save_file
 from torch import Tensor
 from tqdm.auto import tqdm
-from ..adapter.files import HEADS
+from ..adapter.files import HEADS, read_header, read_weights, weight_files
 from ..data.bases import model_path
-from ..settings import check_shard_size
+from ..settings import check_shard_size, check_value, naming, shown
 from .folder import whole_folder, writing
 from .inspect import check_adapter
 from ..train.config import DTYPES
 from ..weights.backend import supported
-from ..weights.loading import compute_dtype, load_whole, read_tokenizer
+from ..weights.loading import compute_dtype, load_whole, no_memory, read_structure, read_tokenizer
 from ..weights.quant import kind
 
 # %% auto #0
@@ -39,7 +40,7 @@ _TASK_CLASSES = {
 
 def _class_of(task:str|None, architectures:list[str]|None)->Any:
     "What a base is loaded as: by the adapter's task, else by what its checkpoint says."
-    if task not in (None, *_TASK_CLASSES): raise ValueError(f"task_type must be one of {', '.join(_TASK_CLASSES)}, got {task!r}")
+    if task not in (None, *_TASK_CLASSES): raise ValueError(f"task_type must be one of {', '.join(_TASK_CLASSES)}, got {shown(task)}")
     if task is not None: return getattr(transformers, _TASK_CLASSES[task])
     return getattr(transformers, (architectures or [""])[0], transformers.AutoModelForCausalLM)
 
@@ -57,10 +58,22 @@ def _make_room(model:Any, tensors:dict[str, Tensor])->None:
     rows = next((len(t) for t in saved if t is not None), len(inside.weight))
     if rows != len(inside.weight): model.resize_token_embeddings(rows, mean_resizing=False)
 
+@contextmanager
+def _peft_works(adapter:str|Path)->Iterator[None]:
+    "What keeps PEFT from working with an adapter becomes an error that names it; our own methods say what is wrong themselves."
+    own = check_adapter(adapter).get("peft_type") == "SOKA"
+    with naming(adapter):
+        try: yield
+        except Exception as e:
+            if own or isinstance(e, (OSError, ImportError)) or no_memory(e): raise
+            why = f"{type(e).__name__}: {' '.join(str(e).split())[:300]}"
+            raise ValueError(f"an adapter must be one that PEFT can load and merge, {str(adapter)!r} has: {why}") from e
+
 def _attach(model:Any, adapter:str|Path, tensors:dict[str, Tensor])->Any:
     "A model with an adapter; an error if that trained a module which the model lacks."
-    made:Any = PeftModel.from_pretrained(model, str(adapter))
-    homeless = made.load_adapter(str(adapter), "default").unexpected_keys            # again, for what PEFT says then
+    with _peft_works(adapter):
+        made:Any = PeftModel.from_pretrained(model, str(adapter))
+        homeless = made.load_adapter(str(adapter), "default").unexpected_keys        # again, for what PEFT says then
     plain = {k: re.sub(r"\.(modules_to_save|original_module)(?=\.)", "", k) for k in homeless}
     lost = [k for k in homeless if plain[k] == k or plain[k] not in tensors]         # PEFT saves a resized head under two names
     if lost:
@@ -76,11 +89,13 @@ def load_with_base(
     task:str|None=None,         # for an adapter that names none
 )->Any:                         # an error if it trained a module that the base lacks
     "An adapter on its base: in the class that its task needs, with its labels and tokens, and every module that it trained."
-    config, tensors = check_adapter(adapter), load_peft_weights(str(adapter), device="cpu")
-    own, task = transformers.AutoConfig.from_pretrained(str(base), revision=revision), config.get("task_type") or task
+    config, tensors = check_adapter(adapter), read_weights(weight_files(adapter)[0])
+    own, task = read_structure(base, revision), config.get("task_type") or task
+    with naming(adapter):
+        cls, saved = _class_of(task, own.architectures), check_value("modules_to_save", config.get("modules_to_save"), list[str] | None)
     labels = _labels_of(tensors) if task in ("SEQ_CLS", "TOKEN_CLS") else None
     more = {} if labels in (None, own.num_labels) else {"num_labels": labels}
-    model = load(_class_of(task, own.architectures), HEADS.union(config.get("modules_to_save") or ()), **more)
+    model = load(cls, HEADS.union(saved or ()), **more)
     _make_room(model, tensors)
     return _attach(model, adapter, tensors)
 
@@ -176,13 +191,14 @@ def _write_config(u:_Unmerged, part:Path)->None:
 
 def _loaded(adapter:str|Path, source:str, revision:str|None, dtype:torch.dtype|None, part:Path, max_shard_size:str)->Callable[[], Any]:
     "Load base plus adapter; what writes them, once it is known that they fit."
-    cast = dtype is not None and all(_FACTORS.search(k) for k in load_peft_weights(str(adapter), device="cpu"))    # when a weight is taken
+    cast = dtype is not None and all(_FACTORS.search(k) for k in read_header(weight_files(adapter)[0]))    # when a weight is taken
     model = _load_adapted(adapter, source, revision, "auto" if cast or dtype is None else dtype)
     if getattr(model.get_base_model(), "_weight_conversions", None):      # transformers stores it otherwise than it computes, and knows how
         if cast: model = _load_adapted(adapter, source, revision, dtype or "auto")
         _check_size(part, sum(p.nbytes for p in model.get_base_model().parameters()))
-        return partial(model.merge_and_unload().save_pretrained, str(part), max_shard_size=max_shard_size)
-    u = _unload(model, _dtypes(model.get_base_model(), source, revision, dtype) if cast and dtype else {})
+        with _peft_works(adapter): return partial(model.merge_and_unload().save_pretrained, str(part), max_shard_size=max_shard_size)
+    dtypes = _dtypes(model.get_base_model(), source, revision, dtype) if cast and dtype else {}
+    with _peft_works(adapter): u = _unload(model, dtypes)
     split = _split(u, max_shard_size)
     _check_size(part, split.metadata["total_size"])
     def write()->None:
@@ -208,7 +224,7 @@ def merge(
     with whole_folder(out) as part:
         tokenizer = read_tokenizer(source, revision, adapter)
         write = _loaded(adapter, source, revision, None if dtype == "auto" else compute_dtype(dtype), part, max_shard_size)
-        with writing(out):
+        with _peft_works(adapter), writing(out):
             write()
             tokenizer.save_pretrained(str(part))
     return Path(out)

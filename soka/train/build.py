@@ -14,7 +14,7 @@ import torch
 from peft import get_peft_model, LoraConfig, PeftModel, prepare_model_for_kbit_training
 from safetensors.torch import save_file
 from torch import nn, Tensor
-from transformers import AutoConfig, BitsAndBytesConfig, PreTrainedTokenizerBase, set_seed
+from transformers import BitsAndBytesConfig, PreTrainedTokenizerBase, set_seed
 from ..adapter.config import SoKAConfig
 from ..adapter.plan import with_plan
 from ..adapter.residual import Format, load_residual, plan_residual, quantize_residual
@@ -30,7 +30,7 @@ from ..method.settings import AdapterSettings, parse_budget
 from .config import check_inputs, check_model, TrainConfig
 from .process import _made_once, main_process, _one_start, _this_process
 from ..weights.checkpoint import open_checkpoint
-from ..weights.loading import compute_dtype, load_whole, read_tokenizer
+from ..weights.loading import compute_dtype, load_whole, read_structure, read_tokenizer
 from ..weights.quant import bnb, features, keep_cpu_weights, quantize_layers
 
 # %% auto #0
@@ -221,7 +221,7 @@ def _build_model(config:TrainConfig, data:Any=None, checkpoint:str|None=None,
 # %% ../../nbs/train/03_build.ipynb #02d7ec28
 def _positions(config:TrainConfig)->float:
     "How many tokens the base has places for."
-    return getattr(AutoConfig.from_pretrained(model_path(config.model), revision=config.revision), "max_position_embeddings", None) or inf
+    return getattr(read_structure(model_path(config.model), config.revision), "max_position_embeddings", None) or inf
 
 def _check_context(data:Any, max_length:int, room:float)->None:
     "Refuse examples that are longer than the base's context, where `max_length` does not cut them."

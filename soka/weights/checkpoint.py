@@ -5,25 +5,26 @@
 # %% ../../nbs/weights/06_checkpoint.ipynb #d27214b8
 from __future__ import annotations
 import json
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 import torch
 from huggingface_hub import snapshot_download
 from safetensors import safe_open, SafetensorError
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM
 from ..data.bases import model_path
 from ..settings import shown
 from .backend import base_features
+from .loading import load_whole, read_structure
 from .quant import kind
 
 # %% auto #0
 __all__ = ['Checkpoint', 'open_checkpoint', 'stored_name', 'tensor_name', 'read_tensor', 'read_weight']
 
 # %% ../../nbs/weights/06_checkpoint.ipynb #c2afef31
-def _checkpoint_folder(name:str, revision:str|None=None, *, weights:bool=True)->Path:
-    "The folder of a checkpoint, fetched from the hub where it is not on this machine."
-    if (folder := Path(model_path(name))).is_dir(): return folder
+def _fetched(name:str, revision:str|None=None, *, weights:bool=True)->Path:
+    "The folder of a checkpoint of the hub."
     wanted = ["config.json"] + ["model*.safetensors", "model.safetensors.index.json"]*weights
     try: return Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
     except (OSError, ValueError) as e:
@@ -59,7 +60,7 @@ class Checkpoint(NamedTuple):
     "A model on disk: its structure in memory, its weights left where they are."
     folder:Path             # with config.json and safetensors files
     model:Any               # on the meta device
-    files:dict[str, str]    # file name by tensor name; empty where only the structure was asked for
+    files:dict[str, str]    # file name by tensor name; empty where there is only the structure
 
 def open_checkpoint(
     name:str,                 # hub id, local folder or "base"
@@ -67,11 +68,13 @@ def open_checkpoint(
     *,
     weights:bool=True,        # False: the structure will do
 )->Checkpoint:
-    "A float checkpoint, with no weight read."
-    folder = _checkpoint_folder(name, revision, weights=weights)
-    files = _shard_files(folder) if weights else {}
-    config = AutoConfig.from_pretrained(folder)
+    "A float checkpoint that holds every weight of its model, with none read; one without any weights if the structure will do."
+    own = Path(model_path(name))
+    folder = own if os.path.isdir(own) else _fetched(name, revision, weights=weights)
+    files = _shard_files(folder) if weights or os.path.isdir(own) and any(folder.glob("model*.safetensors*")) else {}
+    config = read_structure(folder)
     if getattr(config, "quantization_config", None): raise ValueError(f"model must be a float checkpoint, got {name!r}, which is quantized")
+    if files: load_whole(folder, device_map="meta")
     with torch.device("meta"): return Checkpoint(folder, AutoModelForCausalLM.from_config(config), files)
 
 # %% ../../nbs/weights/06_checkpoint.ipynb #3586baed

@@ -4,7 +4,8 @@
 
 # %% ../../nbs/weights/05_loading.ipynb #78f48c8c
 from __future__ import annotations
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 import torch
@@ -14,7 +15,7 @@ from ..settings import shown
 from .quant import features, keep_cpu_weights
 
 # %% auto #0
-__all__ = ['no_memory', 'load_whole', 'read_tokenizer', 'compute_dtype', 'load_base']
+__all__ = ['no_memory', 'read_structure', 'load_whole', 'read_tokenizer', 'compute_dtype', 'load_base']
 
 # %% ../../nbs/weights/05_loading.ipynb #3a480e36
 def _check_whole(model:Any, info:Mapping[str, Any], source:str|Path)->None:
@@ -34,6 +35,25 @@ def no_memory(e:BaseException)->bool:
     "Is this a lack of memory, on a GPU or for the CPU?"
     return isinstance(e, (torch.OutOfMemoryError, MemoryError)) or isinstance(e, RuntimeError) and "can't allocate memory" in str(e)
 
+@contextmanager
+def _loading(source:str|Path)->Iterator[None]:
+    "What keeps transformers from loading a base becomes an error that names it."
+    try: yield
+    except SafetensorError as e: raise ValueError(f"a base must be whole safetensors files, {str(source)!r} has: {e}") from e
+    except Exception as e:
+        unreached = isinstance(e, OSError) and not Path(source).is_dir()
+        if unreached or isinstance(e, ImportError) or no_memory(e): raise
+        why = f"{type(e).__name__}: {' '.join(str(e).split())[:300]}"
+        raise ValueError(f"a base must be a model that transformers can load, {str(source)!r} has: {why}") from e
+
+def read_structure(
+    source:str|Path,          # folder or hub id
+    revision:str|None=None,   # branch, tag or commit of a hub id
+)->Any:
+    "The config of a base, as transformers has it."
+    from transformers import AutoConfig  # slow to import
+    with _loading(source): return AutoConfig.from_pretrained(str(source), revision=revision)
+
 def load_whole(
     source:str|Path,            # folder or hub id
     kind:Any=None,              # class of the model; None: a causal language model
@@ -42,11 +62,8 @@ def load_whole(
 )->Any:
     "A model whose every weight was in its checkpoint."
     from transformers import AutoModelForCausalLM  # slow to import
-    try: model, info = (kind or AutoModelForCausalLM).from_pretrained(source, output_loading_info=True, ignore_mismatched_sizes=True, **kw)
-    except SafetensorError as e: raise ValueError(f"a base must be whole safetensors files, {str(source)!r} has: {e}") from e
-    except Exception as e:
-        if isinstance(e, (OSError, ImportError)) or no_memory(e): raise
-        raise ValueError(f"a base must be a model that transformers can load, {str(source)!r} has: {type(e).__name__}: {e}") from e
+    with _loading(source):
+        model, info = (kind or AutoModelForCausalLM).from_pretrained(source, output_loading_info=True, ignore_mismatched_sizes=True, **kw)
     def asked(key): return not {*(key if isinstance(key, str) else key[0]).split(".")} & {*heads}
     _check_whole(model, {k: [n for n in info[k] if asked(n)] for k in ("missing_keys", "mismatched_keys")}, source)
     return model
@@ -61,7 +78,8 @@ def read_tokenizer(
     if adapter is not None and (Path(adapter)/"tokenizer_config.json").is_file(): source, revision = str(adapter), None
     try: return AutoTokenizer.from_pretrained(source, revision=revision)
     except Exception as e:   # the tokenizers library raises bare ones
-        raise ValueError(f"a base must have a tokenizer, {str(source)!r} has: {type(e).__name__}: {e}") from e
+        why = f"{type(e).__name__}: {' '.join(str(e).split())[:300]}"
+        raise ValueError(f"a base must have a tokenizer, {str(source)!r} has: {why}") from e
 
 # %% ../../nbs/weights/05_loading.ipynb #dc50852a
 def compute_dtype(name:str)->torch.dtype:
