@@ -15,7 +15,7 @@ from ..method.change import KronTerms
 from ..method.kpsvd import KPSVD, kpsvd
 from ..method.plan import write_plan
 from ..method.start import average, orthonormal_rows, turn, write
-from ..weights.backend import base_features, base_weight, supported
+from ..weights.backend import base_features, base_weight, is_away, supported
 from ..weights.quant import keep_cpu_weights
 
 # %% auto #0
@@ -61,6 +61,8 @@ def loss_gradients(
     "Gradient of the loss by each layer's weight: its leading part, or all if the columns reach a side (Halko, Martinsson & Tropp 2011)."
     batches = list(batches)
     if not batches: raise ValueError("batches must hold at least one batch for the model, got none")
+    if away := [n for n,l in layers.items() if is_away(l)]:
+        raise ValueError(f"gradients need a base that is in memory, got {away[0]} on the meta device: load it first")
     keep_cpu_weights(model)
     terms = _sketch_terms(layers, columns)
     _backward_beside(model, layers, terms, batches)

@@ -15,7 +15,7 @@ from .config import SoKAConfig
 from .names import bare_name, _renamed
 from ..method.settings import parse_budget
 from ..settings import shown
-from ..weights.backend import base_features, base_of, supported
+from ..weights.backend import base_features, base_of, is_away, is_offloaded, supported
 
 # %% auto #0
 __all__ = ['check_regexes', 'find_targets', 'check_targets', 'base_parameters', 'settle_targets', 'targets_for']
@@ -99,11 +99,13 @@ def _shared_with(layer:nn.Module, model:nn.Module)->Optional[str]:
     return None if w is None else next(same, None)
 
 def _check_in_memory(layers:dict[str, nn.Module], config:SoKAConfig)->None:
-    "Refuse to take a start out of a weight that is not there."
-    away = [n for n, l in layers.items() if getattr(getattr(l, "weight", None), "is_meta", False)]
-    if away and config.mode == "residual" and not config.start_saved:
-        raise ValueError(f"mode='residual' needs a weight that is in memory, got {away[0]}, which is on the meta device "
-                         "(offloaded, or not yet loaded)")
+    "Refuse to start from a weight that is not there, and to take a start out of one that is brought in for a call alone."
+    residual = config.mode == "residual"
+    away = [n for n, l in layers.items() if is_away(l) or residual and is_offloaded(l) and l.weight.is_meta]
+    if not away or config.source != "weight" or config.start_saved: return
+    raise ValueError(f"{'mode' if residual else 'source'}={config.mode if residual else config.source!r} needs a weight that is in memory, "
+                     f"got {away[0]}, which is on the meta device (offloaded, or not yet loaded): load the base first, "
+                     "or take another source")
 
 def check_targets(
     layers:dict[str, nn.Module],  # layer name -> base layer

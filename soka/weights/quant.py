@@ -82,6 +82,7 @@ def dense_weight(
     "The layer's weight, dequantized if need be, in the layout of `nn.Linear`."
     l:Any = layer                  # packed weights carry attributes that a Tensor has not
     packing, w = _packing(l), l.weight
+    if w.is_meta: raise ValueError(f"weight must be in memory to be read, got a {type(l).__name__} on the meta device: load the base first")
     dtype = dtype or (torch.float64 if w.dtype == torch.float64 else torch.float32)
     if packing == "4bit":
         _check_packing(l)
