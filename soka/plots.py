@@ -72,7 +72,7 @@ def plot_run(record:Mapping[str, Any])->Figure:
 def _draw(ax:Any, M:Any, title:str)->None:
     "A matrix as colours, few enough for a small file; the largest entries do not set the scale."
     top = 0.6*float(abs(M).max()) or 1.
-    ax.imshow(M, cmap=colormaps["RdBu_r"].resampled(7), vmin=-top, vmax=top, aspect="auto", interpolation="nearest")
+    ax.imshow(M, cmap=colormaps["RdBu_r"].resampled(5), vmin=-top, vmax=top, aspect="auto", interpolation="nearest")
     ax.set_title(title, fontsize=9)
     ax.set(xticks=[], yticks=[])
 
@@ -93,7 +93,7 @@ def plot_start(
     terms:int=12,                                               # shares to draw
 )->Figure:
     "From a gradient to the start, a row for each shape of term."
-    fig = Figure(figsize=(5.6, 0.3 + 1.6*len(rows)), dpi=110, layout="constrained")
+    fig = Figure(figsize=(5.6, 0.3 + 1.42*len(rows)), dpi=110, layout="constrained")
     for (name, (G, R, share, V)), (g, r, bars, v) in zip(rows.items(), fig.subplots(len(rows), 4, squeeze=False)):
         for ax, M, what in ((g, G, "gradient"), (r, R, "rearranged"), (v, V, "first row of V")):
             if M is None: ax.axis("off")

@@ -220,9 +220,9 @@ def test_the_sidebar_groups_pages_as_settings_say(project):
     assert found(project, "sidebar") == []
 
 PNG = dict(output_type="display_data", metadata={}, data={"image/png": "aGk="})
-def spine_page(project, name, *, ask="What is it?", lines=10, words=1600, first=PNG, last="See [b](02_b.ipynb)."):
+def spine_page(project, name, *, ask="What is it?", alt="fig-alt: A dot.", lines=10, words=1600, first=PNG, last="See [b](02_b.ipynb)."):
     "A page of the spine, sound unless told otherwise."
-    write(project/f"nbs/learn/{name}.ipynb", [f"# {name}\n\n> A claim.", ask, ("code", "#| code-fold: true\n" + "f(1, 2)\n"*lines), "word "*words, f"## What to remember\n\nThis. {last}"])
+    write(project/f"nbs/learn/{name}.ipynb", [f"# {name}\n\n> A claim.", ask, ("code", f"#| {alt}\n" + "f(1, 2)\n"*lines), "word "*words, f"## What to remember\n\nThis. {last}"])
     change(project/f"nbs/learn/{name}.ipynb", lambda cells: cells[2].update(outputs=[first]))
 
 def test_a_sound_spine_passes(project):
@@ -233,6 +233,7 @@ def test_a_sound_spine_passes(project):
 @pytest.mark.parametrize("flaw, says", [
     (dict(ask="It is so. And then?\n\nNo?"), None), (dict(ask="It is so.\n\nIs it?"), "the first paragraph after the title must ask the page's question"),
     (dict(first=dict(output_type="stream", name="stdout", text=["1"])), "the first output must be a picture"),
+    (dict(alt="fig-cap: A dot."), "cell cell2: a picture must say in `#| fig-alt:` what is seen"),
     (dict(lines=600, words=1000), "at least 3 words of prose for each line of code, got 1015 for 600 lines"),
     (dict(words=900), "words of prose and code must be 1,500 to 3,500, got 935"), (dict(words=3600), "words of prose and code must be 1,500 to 3,500, got 3,635"),
     (dict(last="No link."), "must end with a link to 02_b.ipynb")])

@@ -101,11 +101,12 @@ def titles(root):
 WORDS, PER_LINE = (1_500, 3_500), 3   # of a page that takes ten to fifteen minutes, prose and code; words of prose for each line of code
 
 def code_lines(cell):
-    "Lines of code that a reader may open: no directives, no empty lines."
-    return [s for s in source(cell).splitlines() if s.strip() and not s.startswith("#|")] if cell.cell_type == "code" else []
+    "Lines of code that a reader may open, blocks in prose among them: no directives, no empty lines."
+    text = source(cell) if cell.cell_type == "code" else "\n".join(FENCED.findall(source(cell)))
+    return [s for s in text.splitlines() if s.strip() and not s.startswith(("#|", "```"))]
 
 def prose_words(cell):
-    "Words of a markdown cell; a code block in it counts as code."
+    "Words of a markdown cell without its code blocks."
     return len(FENCED.sub("", source(cell)).split()) if cell.cell_type == "markdown" else 0
 
 def spine(root):
@@ -116,8 +117,10 @@ def spine(root):
         name, cells = f.relative_to(root).as_posix(), read_nb(f).cells
         title, *rest = [source(c) for c in cells if c.cell_type == "markdown"]
         if not rest or "?" not in rest[0].split("\n\n")[0]: yield f"{name}: the first paragraph after the title must ask the page's question"
-        shown = next((c for c in cells if c.get("outputs")), {})
-        if not any("image/png" in o.get("data", {}) for o in shown.get("outputs", ())): yield f"{name}: the first output must be a picture"
+        drawn = [c for c in cells if any("image/png" in o.get("data", {}) for o in c.get("outputs", ()))]
+        if next((c for c in cells if c.get("outputs")), None) not in drawn: yield f"{name}: the first output must be a picture"
+        for c in drawn:
+            if "#| fig-alt:" not in source(c): yield f"{name}: cell {c['id']}: a picture must say in `#| fig-alt:` what is seen"
         code, prose = [s for c in cells for s in code_lines(c)], sum(map(prose_words, cells))
         if prose < PER_LINE*len(code): yield f"{name}: at least {PER_LINE} words of prose for each line of code, got {prose} for {len(code)} lines"
         words = prose + sum(len(s.split()) for s in code)
