@@ -188,7 +188,7 @@ def test_the_drawing_of_the_rooms_is_that_of_the_code(project):
     assert (project/"CONTRIBUTING.md").read_text() == "```rooms\n1  c         a\n0  a\n0  b\n```\n"
 
 def test_a_notebook_must_not_grow(project):
-    write(project/"nbs/01_a_tests.ipynb", ["# a: tests\n\n> More.\n\n- skip_exec: true", ("code", "#| test long\n" + "x = 1\n"*600)])
+    write(project/"nbs/01_a_tests.ipynb", ["# a: tests\n\n> More.\n\n- skip_exec: true", ("code", "#| test long\n" + "x = 1\n"*601)])
     assert found(project, "rooms") == ["nbs/01_a_tests.ipynb: a notebook must have at most 600 lines of code, got 601"]
 
 def test_a_companion_is_on_no_page_and_its_tests_are_extracted(project):

@@ -44,7 +44,7 @@ def fold(cell):
     d, code = cell.directives_, cell.source.strip()
     names = [n for n, _ in SHOWN.findall(code) if n]
     lines = [s for s in code.splitlines() if re.match(r"[^\s)\]}#]", s)]
-    if cell.cell_type != "code" or not code: return None
+    if cell.cell_type != "code" or not code or "code-fold:" in d: return None
     if "test" in d: return "Test: " + " ".join(d["test"]).replace("_", " ") if d["test"] else "Helper of tests"
     if names and {"export", "exports", "helper"} & d.keys(): return f"Source of {', '.join(names)}"
     if "exports" in d or "export" in d or "helper" in d: return "Imports" if IMPORTS.match(code) else "Source"
@@ -139,7 +139,7 @@ def without_quarto(nb):
             opts = dict(re.findall(r"^#\| *([\w-]+): *(.*?) *$", c.source, re.M))
             c.source = re.sub(r"^#\|.*\n?", "", c.source, flags=re.M)
             if opts.get("echo") == "false": c.metadata["transient"] = {"remove_source": True}
-            if opts.get("code-fold") == "true": c.metadata["fold"] = opts["code-summary"].strip('"')
+            if opts.get("code-fold") == "true": c.metadata["fold"] = opts.get("code-summary", "Code").strip('"')
             if "fig-alt" in opts: c.metadata["alt"] = opts["fig-alt"].strip('"')
             cap = opts.get("fig-cap") or opts.get("tbl-cap")
             if cap: cells.append(new_markdown_cell(f"*{': '.join(filter(None, [numbers.get(opts.get('label')), cap.strip(chr(34))]))}*"))

@@ -97,7 +97,7 @@ def sizes(root, lib, said):
         n = len(p.read_text(encoding="utf-8").splitlines())
         if p.name != "_modidx.py" and n > most[0]: yield f"{p.relative_to(root).as_posix()}: a module must have at most {most[0]} lines, got {n}"
     for f in notebooks(root):
-        n = sum(len(source(c).splitlines()) for c in read_nb(f).cells if c.cell_type == "code")
+        n = sum(not s.startswith("#|") for c in read_nb(f).cells if c.cell_type == "code" for s in source(c).splitlines())
         if n > most[1]: yield f"{f.relative_to(root).as_posix()}: a notebook must have at most {most[1]} lines of code, got {n}"
 
 def public(tree):
