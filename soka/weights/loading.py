@@ -7,15 +7,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 import torch
 from safetensors import SafetensorError
 from ..data.bases import model_path
 from ..settings import shown
-from .quant import features, keep_cpu_weights
+from .quant import bnb, features, keep_cpu_weights
 
 # %% auto #0
-__all__ = ['no_memory', 'read_structure', 'load_whole', 'read_tokenizer', 'compute_dtype', 'load_base']
+__all__ = ['no_memory', 'read_structure', 'load_whole', 'read_tokenizer', 'compute_dtype', 'load_base', 'this_machine']
 
 # %% ../../nbs/weights/05_loading.ipynb #3a480e36
 def _check_whole(model:Any, info:Mapping[str, Any], source:str|Path)->None:
@@ -82,10 +82,14 @@ def read_tokenizer(
         raise ValueError(f"a base must have a tokenizer, {str(source)!r} has: {why}") from e
 
 # %% ../../nbs/weights/05_loading.ipynb #dc50852a
+def _has_bfloat16()->bool:
+    "Does the GPU compute in bfloat16? PyTorch also counts older ones, where it is emulated and slow."
+    return torch.cuda.is_bf16_supported(including_emulation=False)
+
 def compute_dtype(name:str)->torch.dtype:
     "The dtype of computations by the setting `dtype`; `auto` is bfloat16 on a GPU that has it, else float32."
     if name != "auto": return getattr(torch, name)
-    return torch.bfloat16 if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else torch.float32
+    return torch.bfloat16 if torch.cuda.is_available() and _has_bfloat16() else torch.float32
 
 def load_base(
     quantize:Literal["nf4"]|None="nf4",  # 4-bit NF4, or None for `dtype`
@@ -100,3 +104,27 @@ def load_base(
     model = load_whole(folder := model_path(name), dtype=dtype, device_map=device, quantization_config=config)
     keep_cpu_weights(model)
     return model, read_tokenizer(folder)
+
+# %% ../../nbs/weights/05_loading.ipynb #dc50854a
+class _Machine(NamedTuple):
+    "On what, and in which numbers, a base is loaded here."
+    device:str                    # cuda, mps or cpu
+    dtype:torch.dtype             # of computations
+    quantize:Literal["nf4"]|None  # nf4 where bitsandbytes works
+    note:str                      # what this means, in words
+
+    @property
+    def scaled(self)->bool:
+        "Must the loss be scaled? `Trainer` does it with `fp16=True`."
+        return self.dtype == torch.float16
+
+def this_machine()->_Machine:
+    "Device, dtype and storage of a base for the machine that this runs on."
+    if torch.cuda.is_available():
+        device, dtype = "cuda", torch.bfloat16 if _has_bfloat16() else torch.float16
+    else: device, dtype = "mps" if torch.backends.mps.is_available() else "cpu", torch.float32
+    said = f"{device} in {str(dtype).removeprefix('torch.')}" + ", with the loss scaled"*(dtype == torch.float16)
+    if device == "mps": return _Machine(device, dtype, None, f"{said}; no 4-bit base, since bitsandbytes has none for Apple's GPUs")
+    try: bnb()
+    except ImportError as e: return _Machine(device, dtype, None, f"{said}; no 4-bit base: {e}")
+    return _Machine(device, dtype, "nf4", f"{said}; a 4-bit base is possible")
