@@ -241,8 +241,8 @@ def by_trl(d, method, new=(), **kw):
     "An adapter after two steps of TRL's SFTTrainer, in `d/adapter`; new tokens come by a chat template."
     from trl import SFTConfig, SFTTrainer
     torch.manual_seed(0)
-    LlamaForCausalLM(LlamaConfig(**LLAMA | dict(vocab_size=1024))).save_pretrained(d/"base")
     tok, talk = AutoTokenizer.from_pretrained(base_path()), [dict(role="user", content="Mia has 3"), dict(role="assistant", content="apples")]
+    LlamaForCausalLM(LlamaConfig(**LLAMA | dict(vocab_size=len(tok)))).save_pretrained(d/"base")
     if new:
         theirs = AutoTokenizer.from_pretrained(base_path())
         theirs.add_tokens(list(new), special_tokens=True)
@@ -257,22 +257,22 @@ def by_trl(d, method, new=(), **kw):
     trainer.save_model(str(d/"adapter"))
     return trainer.model.eval()
 
-def reloaded(d, rows):
-    "The same adapter on a fresh base of so many tokens."
+def reloaded(d, rows=None):
+    "The same adapter on a fresh base, of so many tokens."
     base = AutoModelForCausalLM.from_pretrained(d/"base")
-    torch.manual_seed(9)
-    if rows != base.config.vocab_size: base.resize_token_embeddings(rows, mean_resizing=False)
+    torch.manual_seed(9)                         # new rows are drawn anew
+    if rows is not None: base.resize_token_embeddings(rows, mean_resizing=False)
     return PeftModel.from_pretrained(base, str(d/"adapter")).eval()
 
 
 # %% ../nbs/adapter/14_conformance_tests.ipynb #19991095
 def test_trl_trains_tokens_and_modules():
     for method in ("LoRA", "SoKA"):
-        c, begun = Case("Llama", method), None
+        c = Case("Llama", method)
         for kw, end in ((dict(trainable_token_indices=[7, 14]), ".trainable_tokens_delta"), (dict(modules_to_save=["lm_head"]), "lm_head.weight")):
             with tempfile.TemporaryDirectory() as d:
                 m = by_trl(Path(d), method, **kw)
-                again, base = reloaded(Path(d), 1024), AutoModelForCausalLM.from_pretrained(Path(d)/"base")
+                again, base = reloaded(Path(d)), AutoModelForCausalLM.from_pretrained(Path(d)/"base")
                 kept = next(t for k, t in load_file(Path(d)/"adapter/adapter_model.safetensors").items() if k.endswith(end))
             start = base.lm_head.weight if "modules_to_save" in kw else base.model.embed_tokens.weight[[7, 14]]
             assert kept.shape == start.shape and torch.equal(c.out(again), c.out(m)) and not close(c.out(m), c.out(base)), (method, kw)
@@ -289,7 +289,7 @@ def test_trl_brings_new_tokens():
             config, rows = m.peft_config["default"], len(m.get_input_embeddings().weight)
             again = reloaded(Path(d), rows)
         new = config.trainable_token_indices
-        assert rows > 1024 and new and "lm_head" in config.modules_to_save
+        assert rows > len(AutoTokenizer.from_pretrained(base_path())) and new and "lm_head" in config.modules_to_save
         x = torch.tensor([[1, *(next(iter(new.values())) if isinstance(new, dict) else new), 5]])
         with torch.no_grad(): assert torch.equal(m(x).logits, again(x).logits), method
 
