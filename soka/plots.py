@@ -89,7 +89,7 @@ def plot_matrices(
     return fig
 
 def plot_start(
-    rows:Mapping[str, tuple[Any, Any, Sequence[float], Any]],   # by name: gradient or None, rearranged, each term's share of energy, right factor
+    rows:Mapping[str, tuple[Any, Any, Sequence[float], Any]],   # by name: gradient or None, rearranged, shares of energy, right factor
     terms:int=12,                                               # shares to draw
 )->Figure:
     "From a gradient to the start, a row for each shape of term."

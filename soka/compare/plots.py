@@ -65,30 +65,32 @@ def _spread(values:Sequence[float], gap:float)->list[float]:
     down = max(0., max(placed, default=0.) - max(values, default=0.))/2     # half of what they were pushed up
     return [p - down for p in placed]
 
-def _alike(record:Mapping[str, Any])->list[_ArmSummary]:
-    "Arms that differ from the first one by method, settings and size, not by schedule, optimizer or quantization."
+def _alike(record:Mapping[str, Any])->dict[str, list[tuple[str, int, _Interval]]]:
+    "By method, arm, parameters and loss, the smallest first: arms that differ from the first one in no schedule, optimizer or quantization."
     arms = record["arms"]
+    found:dict[str, list[tuple[str, int, _Interval]]] = {}
     usual = next(iter(arms.values()))
     same = {n for n, a in arms.items() if all(a.get(k) == usual.get(k) for k in ("steps", "warmup", "betas", "quantize", "dtype"))}
-    return [s for s in summaries(record) if s.arm in same]
+    for s in sorted(summaries(record), key=lambda s: s.trained):
+        if s.arm in same and s.nll: found.setdefault(arms[s.arm]["method"], []).append((s.arm, s.trained, s.nll))
+    return found
 
 def plot_sizes(record:Mapping[str, Any])->Figure:   # from `read_compare`
     "Test loss over trained parameters: a line for a method with several sizes, a name for each of the others."
-    by_method:dict[str, list[_ArmSummary]] = {}
-    for s in sorted(_alike(record), key=lambda s: s.trained): by_method.setdefault(record["arms"][s.arm]["method"], []).append(s)
+    by_method = _alike(record)
     fig = Figure(figsize=(5.6, 4.2), dpi=110, layout="constrained")
     ax = fig.subplots()
     singles = [found[0] for found in by_method.values() if len(found) == 1]
     for method, found in by_method.items():
         if len(found) == 1: continue
-        sizes, means, halves = zip(*((s.trained, s.nll.mean, s.nll.half) for s in found))
+        sizes, means, halves = zip(*((n, nll.mean, nll.half) for _, n, nll in found))
         ax.errorbar(sizes, means, yerr=halves, fmt="o-", ms=4, lw=1.3, capsize=2, label=method)
-    ax.plot([s.trained for s in singles], [s.nll.mean for s in singles], "x", color="gray", ms=5)
+    ax.plot([n for _, n, _ in singles], [nll.mean for _, _, nll in singles], "x", color="gray", ms=5)
     low, high = ax.get_ylim()
-    for s, y in zip(singles, _spread([s.nll.mean for s in singles], (high - low)/26)):
-        ax.annotate(s.arm, (s.trained, s.nll.mean), (1.6*s.trained, y), fontsize=8, va="center", color="dimgray",
-                    arrowprops=dict(arrowstyle="-", lw=0.4, color="gray"))
-    most = max(s.trained for found in by_method.values() for s in found)
+    for (arm, n, nll), y in zip(singles, _spread([nll.mean for _, _, nll in singles], (high - low)/26)):
+        line = dict(arrowstyle="-", lw=0.4, color="gray")
+        ax.annotate(arm, (n, nll.mean), (1.6*n, y), fontsize=8, va="center", color="dimgray", arrowprops=line)
+    most = max(n for found in by_method.values() for _, n, _ in found)
     ax.set(xscale="log", xlim=(None, 6*most), xlabel="trained parameters", ylabel="test loss, nats per answer token")
     ax.legend(fontsize=9)
     return fig
