@@ -117,7 +117,6 @@ def test_what_a_machine_can_do():
 def test_float16_with_a_scaled_loss_learns():
     import torch
     from peft import get_peft_model
-    from soka.adapter.layer import soka_layers
     from soka.data.encode import Collator, encode_rows
     from soka.data.problems import word_problems
     from soka.peft import SoKAConfig
