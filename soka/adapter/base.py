@@ -19,6 +19,7 @@ from ..weights.backend import base_of, output_layer, supported
 from ..weights.checkpoint import Checkpoint, read_tensor, read_weight, stored_name
 from ..weights.fingerprint import compare, compare_weight, FEW, fingerprint, parse_fingerprint, SAMPLES, weight_fingerprint
 from ..weights.quant import kind
+from ..weights.stack import ParameterWeight
 
 # %% auto #0
 __all__ = ['stored_weights', 'checkpoint_fingerprints']
@@ -49,7 +50,9 @@ def _base_weights(model:nn.Module)->dict[str, nn.Module|Tensor]:
         if any(name.startswith(i) for i in inside) and not re.search(r"\.(base_layer|original_module)(\.|$)", name): continue
         if isinstance(m, (BaseTunerLayer, AuxiliaryTrainingWrapper)): inside.append(name + ".")
         own = re.sub(r"\.(base_layer|original_module)(?=\.|$)", "", bare_name(name))
-        if isinstance(m, BaseTunerLayer): found[own] = m
+        base = base_of(m)
+        if isinstance(base, ParameterWeight): found[own] = base.weight
+        elif isinstance(m, BaseTunerLayer): found[own] = m
         elif supported(m): found.setdefault(own, m)
         else:
             part = _first_half if isinstance(m, nn.Embedding) else lambda W: W

@@ -119,7 +119,7 @@ _LORA_NAMES = {   # settings of LoraConfig that are called otherwise here, or th
     "lora_bias": "leave it out, SoKA has no bias of its own", "use_dora": "leave it out, SoKA has no DoRA",
     "loftq_config": "see soka.adapter.residual.quantize_residual", "lora_ga_config": "write source='gradient'",
     "eva_config": "write source='gradient' or 'weight'", "corda_config": "write source='gradient' or 'weight'",
-    "target_parameters": "name linear layers in target_modules, no parameters", "layer_replication": "SoKA repeats no layers",
+    "layer_replication": "SoKA repeats no layers",
     "alora_invocation_tokens": "SoKA is active for every token", "megatron_config": "SoKA knows no Megatron layers"}
 
 def _explain_lora_names(cls:Any)->Any:
@@ -174,6 +174,7 @@ class SoKAConfig(AdapterSettings, TargetSettings):
     seed: Seed = _own(0, "Seed of the randomized KPSVD and of a zero start.")
     soka_dropout: Part = _own(0.0, "Dropout on the adapter's input, in [0, 1); delta mode only.")
     bias: _Bias = _own("none", "'none', 'all' or 'soka_only'.")
+    target_parameters: Optional[Words] = _own(None, "As in LoraConfig: names of parameters, such as those of experts.")
     trainable_token_indices: Optional[_Tokens] = _own(None, "As in LoraConfig.")
     ensure_weight_tying: bool = _own(False, "As in LoraConfig.")
     rank_pattern: _Counts = field(default_factory=dict, metadata={"help": "Layer name or regex -> number of terms."})

@@ -16,9 +16,10 @@ from ..method.kpsvd import KPSVD
 from ..method.plan import LayerPlan
 from ..method.start import arm
 from ..weights.backend import base_of, base_weight
+from ..weights.stack import ParameterWeight
 
 # %% auto #0
-__all__ = ['SoKALayer', 'SoKAPeftLinear', 'soka_layers', 'plan_of', 'restart']
+__all__ = ['SoKALayer', 'SoKAPeftLinear', 'SoKAPeftParameter', 'soka_layers', 'plan_of', 'restart']
 
 # %% ../../nbs/adapter/09_layer.ipynb #6781eac7
 def _zero_start(plan:LayerPlan)->KPSVD:
@@ -209,6 +210,44 @@ class SoKAPeftLinear(nn.Module, SoKALayer):
         "Sizes, and what reads a quantized base."
         sizes, reader = f"in_features={self.in_features}, out_features={self.out_features}", quantization_extra_repr(self)
         return f"{sizes}, {reader}" if reader else sizes
+
+    def __repr__(self)->str: return "soka." + super().__repr__()
+
+# %% ../../nbs/adapter/09_layer.ipynb #38b98e97
+class SoKAPeftParameter(nn.Module, SoKALayer):
+    "SoKA on a parameter with two or three sides, under PEFT: what a call of its module finds in the parameter's place."
+    def __init__(self, base_layer:ParameterWeight, adapter_name:str, plan:LayerPlan, start:Optional[KPSVD], config:SoKAConfig,
+                 **kwargs:Any)->None:
+        super().__init__()
+        SoKALayer.__init__(self, base_layer, **kwargs)       # type: ignore[arg-type]
+        self._active_adapter = adapter_name
+        self.update_layer(adapter_name, plan, start, config, **kwargs)
+
+    def forward(self, W:Tensor, adapter_names:Optional[list[str]]=None)->Tensor:
+        "The parameter plus every active adapter's change, in its own dtype."
+        if adapter_names is not None:
+            raise ValueError("adapted parameters do not support mixed adapter batches, which LoRA on parameters does not either, "
+                             f"got adapter_names={adapter_names[:3]}")
+        if self._disable_adapters and self.merged_adapters: self.unmerge()
+        if self._disable_adapters or self.merged_adapters: return W
+        for name in self.active_adapters:
+            if name not in self.soka_terms: continue
+            D = self.soka_terms[name].matrix()
+            if self.scaling[name] != 1: D = self.scaling[name]*D
+            W = W + self.base_layer.laid_out(D).to(W.dtype)
+        return W
+
+    def get_delta_weight(self, adapter:str)->Tensor:
+        "The change in the parameter's shape."
+        return self.base_layer.laid_out(super().get_delta_weight(adapter))
+
+    def supports_lora_conversion(self, adapter_name:str="default")->bool:
+        "PEFT's conversion makes linear layers."
+        return False
+
+    def extra_repr(self)->str:
+        base = self.base_layer
+        return f"{base.name}, {base.experts} of {base.each}" if base.experts > 1 else f"{base.name}, {base.each}"
 
     def __repr__(self)->str: return "soka." + super().__repr__()
 

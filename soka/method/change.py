@@ -169,6 +169,10 @@ class KronTerms(nn.Module):
         _, _, U0, V0 = self.stacks()
         return y if U0 is None or V0 is None else kron_change(x, U0, V0, base=y, check=False)
 
+    def matrix(self)->Tensor:
+        "The dense change, (out_features, in_features), as what the factors are differentiated through where it has to be built."
+        return _change_weight(*self.stacks())
+
     @torch.no_grad()
     def change(self)->Tensor:
         "Dense change of the original weight, shape (out_features, in_features)."

@@ -15,6 +15,7 @@ from torch.nn.functional import pad
 from ..method.apply import kron_linear
 from ..method.shape import kron_sum, KronShape
 from ..adapter.fit import overall_error
+from ..adapter.names import named_by
 from .inspect import (_AdapterFiles, check_new_folder, _extra_tensors, _Factors, _kron_norm, _layer_factors,
                                  _layer_table, _open_adapter, _write_adapter)
 
@@ -95,6 +96,8 @@ def _layer_lora(f:_Factors, rank:int|None, dtype:torch.dtype)->tuple[Tensor, Ten
 
 def _check_rank(a:_AdapterFiles, rank:int|None)->None:
     "Refuse a rank below 1, and a search for the exact LoRA where it would be as large as the weight."
+    if own := [n for n in a.plan if named_by(a.config.target_parameters, n)]:
+        raise NotImplementedError(f"a LoRA of linear layers holds no change of parameters, got one of {own[0]}; soka merge writes it")
     if rank is not None and rank < 1: raise ValueError(f"rank must be at least 1, got {rank}")
     for n, (s, r) in a.plan.items() if rank is None else ():
         top, sides = _inner_rank(s, 2*r), (s.out_features, s.in_features)

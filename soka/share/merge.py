@@ -165,7 +165,9 @@ def _write_config(u:_Unmerged, out:Path)->None:
 
 def _write_model(adapter:str|Path, source:str, revision:str|None, dtype:torch.dtype|None, out:Path, max_shard_size:str)->None:
     "Write base plus adapter."
-    cast = dtype is not None and all(_FACTORS.search(k) for k in load_peft_weights(str(adapter), device="cpu"))    # when a weight is taken
+    names = load_peft_weights(str(adapter), device="cpu")
+    late = all(_FACTORS.search(k) for k in names) and not check_adapter(adapter).get("target_parameters")
+    cast = dtype is not None and late                                        # when a weight is taken
     model = _load_adapted(adapter, source, revision, "auto" if cast or dtype is None else dtype)
     if getattr(model.get_base_model(), "_weight_conversions", None):      # transformers stores it otherwise than it computes, and knows how
         if cast: model = _load_adapted(adapter, source, revision, dtype or "auto")
