@@ -154,7 +154,7 @@ def test_experts_refused_and_renamed():
     assert layers(target_modules=[], target_parameters=EXPERTS, layers_to_transform=[1]) == {n for n in both if n[0] == "1"}
     assert layers(target_modules="all-linear", exclude_modules=["experts.down_proj"]) & both == {f"{i}.mlp.experts.gate_up_proj" for i in (0, 1)}
     with pytest.raises(ValueError, match="without also targeting w3"): layers(target_modules=["w1"])
-    for kw, text in ((dict(mode="residual", source="weight"), "needs linear layers, got the parameter"), (dict(soka_dropout=.1), "soka_dropout needs the input")):
+    for kw, text in ((dict(mode="residual", source="weight"), "needs linear layers, got model"), (dict(soka_dropout=.1), "soka_dropout needs the input")):
         with pytest.raises(ValueError, match=text): layers(target_modules=[], target_parameters=EXPERTS, **kw)
         with pytest.warns(UserWarning, match="leaves 78% of the base.*experts.down_proj"): assert not layers(target_modules="all-linear", **kw) & both
     with pytest.raises(ValueError, match=r"No parameter is called \['q_proj.weight'\]; linear layers are named in target_modules"):

@@ -62,3 +62,17 @@ def test_which_parameters():
     held = mixtral.model.layers[0].mlp
     held.experts = ParameterHolder(held.experts)
     assert set(experts(mixtral)) == {at + "gate_up_proj", at + "down_proj"}      # called the same inside
+
+
+# %% ../nbs/weights/07_stack.ipynb #18fada2f
+def test_embeddings_and_convolutions():
+    import torch
+    from torch import nn
+    from torch.nn.functional import unfold
+    conv, x = nn.Conv2d(3, 4, (2, 3), bias=False), torch.randn(2, 3, 5, 6)
+    w = layer_weight(conv)
+    assert torch.allclose((w.matrix() @ unfold(x, (2, 3))).view(2, 4, 4, 4), conv(x), atol=1e-5) and torch.equal(w.laid_out(w.matrix()), conv.weight)
+    assert layer_weight(nn.Embedding(5, 3)).each == (5, 3)
+    assert w == layer_weight(conv) != layer_weight(nn.Conv2d(3, 4, 1)) and len({w, layer_weight(conv)}) == 1 and w != 1
+    others = nn.Embedding(5, 3, max_norm=1.), nn.Embedding(5, 3, sparse=True), nn.Conv2d(4, 4, 1, groups=2), nn.ConvTranspose2d(4, 4, 1), nn.Linear(2, 2)
+    assert not any(map(layer_weight, others))

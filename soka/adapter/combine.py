@@ -50,9 +50,11 @@ def summed_config(
     parameters = sorted({p for c in configs for p in c.target_parameters or ()}) or None
     plan = {r.name: [*r.shape, r.r] for r in rows}
     layers = {n for n in plan if not named_by(parameters, n)}
+    shapes = {n: s for c in configs for n,s in (c.weight_shapes or {}).items() if n in plan} or None
     own = dict(plan=plan, target_modules=layers, target_parameters=parameters, exclude_modules=None, layers_to_transform=None,
                layers_pattern=None, r=None, budget=None, shape=None, rank_pattern={}, shape_pattern={}, source="update",
-               rank_source=None, mode="delta", soka_dropout=0., base_quant=None, start_saved=False)
+               rank_source=None, mode="delta", soka_dropout=0., base_quant=None, start_saved=False,
+               weight_shapes=shapes)
     for k, v in {**own, **changes}.items(): setattr(made, k, v)
     return made
 

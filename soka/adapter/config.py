@@ -59,6 +59,7 @@ _Tokens = Annotated[Union[list[CountOrZero], dict[str, list[CountOrZero]]], Fiel
 _Texts = Annotated[dict[str, Optional[Line]], Field(description="a table of texts")]
 _Lines = Annotated[dict[str, Line], Field(description="a table of texts")]
 _Counts = Annotated[dict[str, Count], Field(description="a table from names to integers of at least 1")]
+_Sizes = Annotated[dict[str, list[Count]], Field(description="a table from names to lists of integers of at least 1")]
 _Shapes = Annotated[dict[str, Shape], Field(description="a table from names to shapes")]
 
 # %% ../../nbs/adapter/01_config.ipynb #99d5d1f9
@@ -133,7 +134,7 @@ def _explain_lora_names(cls:Any)->Any:
     cls.__init__ = __init__
     return cls
 
-_RECORD = ("plan", "budget", "base_fingerprint", "base_quant", "soka_version", "folded", "start_saved")
+_RECORD = ("plan", "budget", "weight_shapes", "base_fingerprint", "base_quant", "soka_version", "folded", "start_saved")
 
 def with_record(
     c:Any,   # settings, with the record of an adapter in `vars(c)` where they belong to one
@@ -185,6 +186,7 @@ class SoKAConfig(AdapterSettings, TargetSettings):
         "Set by soka.adapter.residual: how the base was quantized after the start was taken out of its floats.")
     start_saved: bool = _own(False, "True in a saved adapter: the start comes from the file, no SVD is run.")
     folded: bool = _own(False, "True: the file holds U0+dU and V0+dV alone, see soka.share.export_folded.")
+    weight_shapes: Optional[_Sizes] = _own(None, "Set for what is no linear layer: its weight's shape, by name.")
     base_fingerprint: Optional[_Lines] = _own(None, "Name of a weight -> a few entries; another base is refused.")
     check_base: bool = _own(True, "False loads the adapter onto any base with the same layers.")
     soka_version: Optional[Line] = _own(None, "Version that made the adapter.")

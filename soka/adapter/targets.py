@@ -96,7 +96,7 @@ def find_targets(
     for name, m in model.named_modules():
         if not name or (inside and name.startswith(inside)): continue
         if isinstance(m, BaseTunerLayer): inside += (name + ".",)
-        if not isinstance(base_of(m), ParameterWeight): free[name] = m
+        if not isinstance(getattr(m, "base_layer", None), ParameterWeight): free[name] = m
     def wanted(n): return _targeted(config, n) if given is None else bare_name(n) in given
     parameters = _find_parameters(config, model)
     holders = {n.rpartition(".")[0] for n in parameters}        # a router's name may stand for its only weight
@@ -119,13 +119,16 @@ def _check_in_memory(layers:dict[str, nn.Module], config:SoKAConfig)->None:
                          "(offloaded, or not yet loaded)")
 
 def _hint(name:str, m:nn.Module)->str:
-    "What to write for a module whose weights are parameters of its own."
+    "What to write for a module whose weights are parameters of its own, or why it is not like others of its kind."
+    if isinstance(m, nn.Embedding): return ", which must have neither max_norm nor sparse gradients"
+    if getattr(m, "groups", 1) != 1: return f", which must have groups=1, got groups={m.groups}"
     own = [f"{name.rpartition('.')[2]}.{k}" for k,p in m.named_parameters(recurse=False) if p.ndim in (2, 3)]
     return f", whose weights are parameters: target_parameters={own} names them" if own else ""
 
 def _check_parameter(name:str, w:ParameterWeight, config:SoKAConfig)->None:
     "Refuse for a parameter what only a layer of its own can do."
-    if config.mode == "residual": raise ValueError(f"mode='residual' needs linear layers, got the parameter {name}")
+    if config.mode == "residual": raise ValueError(f"mode='residual' needs linear layers, got {name}")
+    if w.is_layer: return
     if config.soka_dropout: raise ValueError(f"soka_dropout needs the input of a layer, which a parameter has not, got {name}")
     if w.offloaded: raise ValueError(f"parameters to adapt must stay in memory, got {name}, which is offloaded between calls")
 
