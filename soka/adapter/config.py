@@ -107,7 +107,9 @@ def add_load_note(
 ## How to load
 
 This adapter is of the {method} method as the `soka` package writes it: `import {module}` before loading it. Without that import PEFT stops
-with `KeyError: '{method}'`.
+with `KeyError: '{method}'`. A program that cannot be changed runs, arguments and all, as
+
+    python -c "import {module}, runpy, sys; sys.argv.pop(0); runpy.run_path(sys.argv[0], run_name='__main__')" PROGRAM
 """
     card.write_text(old.rstrip("\n") + "\n"*bool(old) + note, encoding="utf-8")
 

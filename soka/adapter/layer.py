@@ -269,6 +269,12 @@ class SoKAPeftEmbedding(SoKAPeftLinear):
 
 class SoKAPeftConv(SoKAPeftLinear):
     "SoKA on a convolution, under PEFT."
+    @property
+    def stride(self)->Any: return self.base_layer.stride           # Whisper and others compute lengths from these
+
+    @property
+    def kernel_size(self)->Any: return self.base_layer.kernel_size
+
     def add_adapters(self, x:Tensor, y:Tensor, on:Iterable[str])->Tensor:
         "Base output plus what the kernels of the adapters `on` add to it."
         conv = self.base_layer

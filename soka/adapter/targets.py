@@ -13,7 +13,7 @@ from peft.utils.error import NoMatchingPeftModuleError
 from peft.utils.transformers_weight_conversion import _convert_peft_config_moe
 from torch import nn
 from .config import SoKAConfig
-from .names import bare_name, _renamed
+from .names import bare_name, named_by, _renamed
 from ..method.settings import parse_budget
 from ..settings import shown
 from ..weights.backend import base_features, base_of, supported
@@ -191,6 +191,8 @@ def settle_names(
     _maybe_include_all_linear_layers(config, model)
     if not hasattr(config, "target_parameters"): return                     # another method
     if not whole: return _add_renamed_experts(config, model)
+    routers = [n for n,m in model.named_modules() if isinstance(m, nn.Linear) and "Router" in type(m).__name__]   # Llama 4's returns a pair
+    config.target_modules = {t for t in config.target_modules if not any(named_by([t], n) for n in routers)}
     found = {n: w for n,w in parameter_weights(model).items() if is_experts(w)}
     if not found: return
     names, why = sorted({".".join(n.split(".")[-2:]) for n in found}), _parts_left(config, model)
