@@ -59,6 +59,7 @@ _Tokens = Annotated[Union[list[CountOrZero], dict[str, list[CountOrZero]]], Fiel
 _Texts = Annotated[dict[str, Optional[Line]], Field(description="a table of texts")]
 _Lines = Annotated[dict[str, Line], Field(description="a table of texts")]
 _Counts = Annotated[dict[str, Count], Field(description="a table from names to integers of at least 1")]
+_Sizes = Annotated[dict[str, list[Count]], Field(description="a table from names to lists of integers of at least 1")]
 _Shapes = Annotated[dict[str, Shape], Field(description="a table from names to shapes")]
 
 # %% ../../nbs/adapter/01_config.ipynb #99d5d1f9
@@ -115,7 +116,9 @@ def add_load_note(
 ## How to load
 
 This adapter is of the {method} method as the `soka` package writes it: `import {module}` before loading it. Without that import PEFT stops
-with `KeyError: '{method}'`.
+with `KeyError: '{method}'`. A program that cannot be changed runs, arguments and all, as
+
+    python -c "import {module}, runpy, sys; sys.argv.pop(0); runpy.run_path(sys.argv[0], run_name='__main__')" PROGRAM
 """
     card.write_text(old.rstrip("\n") + "\n"*bool(old) + note, encoding="utf-8")
 
@@ -128,7 +131,7 @@ _LORA_NAMES = {   # settings of LoraConfig that are called otherwise here, or ha
     "lora_bias": "leave it out, SoKA has no bias of its own", "use_dora": "leave it out, SoKA has no DoRA",
     "loftq_config": "see soka.adapter.residual.quantize_residual", "lora_ga_config": "write source='gradient'",
     "eva_config": "write source='gradient' or 'weight'", "corda_config": "write source='gradient' or 'weight'",
-    "target_parameters": "name linear layers in target_modules, no parameters", "layer_replication": "SoKA repeats no layers",
+    "layer_replication": "SoKA repeats no layers",
     "alora_invocation_tokens": "SoKA is active for every token", "megatron_config": "SoKA knows no Megatron layers"}
 
 def _explain_lora_names(cls:Any)->Any:
@@ -143,7 +146,7 @@ def _explain_lora_names(cls:Any)->Any:
     cls.__init__ = __init__
     return cls
 
-_RECORD = ("plan", "budget", "base_fingerprint", "base_quant", "soka_version", "folded", "start_saved")
+_RECORD = ("plan", "budget", "weight_shapes", "base_fingerprint", "base_quant", "soka_version", "folded", "start_saved")
 
 def with_record(
     c:Any,   # settings, with the record of an adapter in `vars(c)` where they belong to one
@@ -184,6 +187,7 @@ class SoKAConfig(AdapterSettings, TargetSettings):
     seed: Seed = _own(0, "Seed of the randomized KPSVD and of a zero start.")
     soka_dropout: Part = _own(0.0, "Dropout on the adapter's input, in [0, 1); delta mode only.")
     bias: _Bias = _own("none", "'none', 'all' or 'soka_only'.")
+    target_parameters: Optional[Words] = _own(None, "As in LoraConfig: names of parameters, such as those of experts.")
     trainable_token_indices: Optional[_Tokens] = _own(None, "As in LoraConfig.")
     ensure_weight_tying: bool = _own(False, "As in LoraConfig.")
     rank_pattern: _Counts = field(default_factory=dict, metadata={"help": "Layer name or regex -> number of terms."})
@@ -194,6 +198,7 @@ class SoKAConfig(AdapterSettings, TargetSettings):
         "Set by soka.adapter.residual: how the base was quantized after the start was taken out of its floats.")
     start_saved: bool = _own(False, "True in a saved adapter: the start comes from the file, no SVD is run.")
     folded: bool = _own(False, "True: the file holds U0+dU and V0+dV alone, see soka.share.export_folded.")
+    weight_shapes: Optional[_Sizes] = _own(None, "Set for what is no linear layer: its weight's shape, by name.")
     base_fingerprint: Optional[_Lines] = _own(None, "Name of a weight -> a few entries; another base is refused.")
     check_base: bool = _own(True, "False loads the adapter onto any base with the same layers.")
     soka_version: Optional[Line] = _own(None, "Version that made the adapter.")

@@ -66,7 +66,7 @@ def combine(
         k = sums[r.name].k
         tensors |= _term_tensors(r.name, U=(k.U*k.S[:, None, None]).to(dtype), V=k.V.to(dtype))
     marks = {n: f for a in reversed(opened) for n, f in (a.config.base_fingerprint or {}).items()}
-    config = summed_config(opened[0].config, rows, start_saved=True, base_fingerprint=marks or None, soka_version=__version__)
+    config = summed_config([a.config for a in opened], rows, start_saved=True, base_fingerprint=marks or None, soka_version=__version__)
     _write_adapter(tensors, config, out)
     return rows
 

@@ -25,6 +25,7 @@ from .folder import check_new_folder
 from .inspect import _layer_table, _term_tensors, _write_adapter
 from ..weights.backend import base_features
 from ..weights.checkpoint import Checkpoint, open_checkpoint, read_weight
+from ..weights.stack import parameter_weights
 
 # %% auto #0
 __all__ = ['extract', 'update_table']
@@ -40,7 +41,7 @@ def _update_of(base:Checkpoint, tuned:Checkpoint, layer:str)->Tensor:
 
 def _check_tuned(tuned:Checkpoint, layers:Mapping[str, nn.Module])->None:
     "Refuse a fine-tune of another architecture."
-    modules = dict(tuned.model.named_modules())
+    modules:dict[str, Any] = dict(tuned.model.named_modules()) | parameter_weights(tuned.model)
     found: dict[str, Any] = {n: base_features(modules[n]) for n in layers if n in modules}
     check_same_layers("tuned", {n: base_features(l) for n,l in layers.items()}, found)
 

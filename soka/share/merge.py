@@ -191,7 +191,8 @@ def _write_config(u:_Unmerged, part:Path)->None:
 
 def _loaded(adapter:str|Path, source:str, revision:str|None, dtype:torch.dtype|None, part:Path, max_shard_size:str)->Callable[[], Any]:
     "Load base plus adapter; what writes them, once it is known that they fit."
-    cast = dtype is not None and all(_FACTORS.search(k) for k in read_header(weight_files(adapter)[0]))    # when a weight is taken
+    names, targets = read_header(weight_files(adapter)[0]), check_adapter(adapter).get("target_parameters")
+    cast = dtype is not None and all(_FACTORS.search(k) for k in names) and not targets       # when a weight is taken
     model = _load_adapted(adapter, source, revision, "auto" if cast or dtype is None else dtype)
     if getattr(model.get_base_model(), "_weight_conversions", None):      # transformers stores it otherwise than it computes, and knows how
         if cast: model = _load_adapted(adapter, source, revision, dtype or "auto")

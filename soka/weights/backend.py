@@ -10,6 +10,7 @@ from peft.tuners.tuners_utils import _get_in_out_features, BaseTunerLayer
 from peft.utils import resolve_quantization_backend
 from torch import nn, Tensor
 from .quant import dense_weight, features, kind
+from .stack import layer_weight
 
 # %% auto #0
 __all__ = ['output_layer', 'base_features', 'is_offloaded', 'is_away', 'base_weight', 'supported', 'base_of']
@@ -59,6 +60,7 @@ def supported(layer:nn.Module)->bool:
     except NotImplementedError: return False
     return True
 
-def base_of(m:Any)->nn.Module:
-    "The layer itself, out of the adapter that may be around it."
-    return m.get_base_layer() if isinstance(m, BaseTunerLayer) else m
+def base_of(m:Any)->Any:
+    "The layer itself, out of the adapter that may be around it; of an embedding or a convolution the weight, read as a linear layer's."
+    layer = m.get_base_layer() if isinstance(m, BaseTunerLayer) else m
+    return layer_weight(layer) or layer

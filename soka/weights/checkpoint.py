@@ -18,6 +18,7 @@ from ..settings import shown
 from .backend import base_features
 from .loading import load_whole, read_structure
 from .quant import kind
+from .stack import ParameterWeight
 
 # %% auto #0
 __all__ = ['Checkpoint', 'open_checkpoint', 'stored_name', 'tensor_name', 'read_tensor', 'read_weight']
@@ -86,12 +87,24 @@ def stored_name(
     prefix = getattr(c.model, "base_model_prefix", "")
     return next((n for n in (name, name.removeprefix(prefix + ".")) if n in c.files), None)
 
+def _is_parameter(c:Checkpoint, layer:str)->bool:
+    "Is it a parameter of a module, and no layer?"
+    at, _, last = layer.rpartition(".")
+    return last in c.model.get_submodule(at)._parameters
+
+def _as_matrix(c:Checkpoint, layer:str, W:Tensor)->Tensor:
+    "A stored parameter as the matrix that is adapted."
+    at, _, last = layer.rpartition(".")
+    w = ParameterWeight(c.model.get_submodule(at), last)
+    if W.shape != w.weight.shape: raise ValueError(f"{layer} must have its parameter's shape {tuple(w.weight.shape)}, got {tuple(W.shape)}")
+    return w.matrix(W)
+
 def tensor_name(
     c:Checkpoint,
-    layer:str,        # name of the layer in the model
+    layer:str,        # name of the layer in the model, or of a parameter that is adapted as one
 )->str:               # in `c.files`
     "The name under which a layer's weight was saved."
-    name = f"{layer}.weight"
+    name = layer if _is_parameter(c, layer) else f"{layer}.weight"
     found = stored_name(c, name)
     if not found: raise ValueError(f"model must hold the weight of every targeted layer, got no {name!r} in {str(c.folder)!r}")
     return found
@@ -110,8 +123,10 @@ def read_weight(
     layer:str,        # name of the layer in the model
 )->Tensor:            # shape (out_features, in_features), in the dtype of the file
     "One layer's weight from its file."
-    name, module = tensor_name(c, layer), c.model.get_submodule(layer)
+    name = tensor_name(c, layer)
     W = read_tensor(c, name)
+    if _is_parameter(c, layer): return _as_matrix(c, layer, W)
+    module = c.model.get_submodule(layer)
     W = W.T if kind(module) == "conv1d" else W
     size = base_features(module)
     if W.shape != size: raise ValueError(f"{name} must have its layer's shape {size}, got {tuple(W.shape)}")

@@ -124,7 +124,7 @@ def this_machine()->_Machine:
         device, dtype = "cuda", torch.bfloat16 if _has_bfloat16() else torch.float16
     else: device, dtype = "mps" if torch.backends.mps.is_available() else "cpu", torch.float32
     said = f"{device} in {str(dtype).removeprefix('torch.')}" + ", with the loss scaled"*(dtype == torch.float16)
-    if device == "mps": return _Machine(device, dtype, None, f"{said}; no 4-bit base, since bitsandbytes has none for Apple's GPUs")
+    if device == "mps": return _Machine(device, dtype, None, f"{said}; no 4-bit base: bitsandbytes has not been tried on Apple's GPUs")
     try: bnb()
     except ImportError as e: return _Machine(device, dtype, None, f"{said}; no 4-bit base: {e}")
     return _Machine(device, dtype, "nf4", f"{said}; a 4-bit base is possible")
