@@ -598,12 +598,14 @@ def test_docs_preview_has_linked_pages_with_pictures_and_maths(project):
     change(project/"nbs/01_a.ipynb", lambda cells: cells[1]["source"].append(
         f"\n\nHere $x_1$ and\n\n$$y = 2$$ {{#eq-y}}\n\nSee [settings](../settings.ini) and [two]({HOST}index.html#two)"))
     change(project/"nbs/01_a.ipynb", lambda cells: cells[-1]["source"].insert(0, "#| fig-alt: A straight line.\n"))
+    change(project/"nbs/tutorials/first.ipynb", lambda cells: cells.insert(1, dict(cell_type="markdown", id="bad1", metadata={}, source=["## Bad input\n"])))
     r = tool(project, "docs", PATH="", PYTHONPATH=str(project))
     assert r.returncode == 0, r.stderr
     assert "plain preview" in r.stdout
     index, a, first = [(project/"_docs"/p).read_text() for p in ("index.html", "a.html", "tutorials/first.html")]
     assert index.count('href="a.html"') == 2 and 'href="tutorials/first.html"' in index and 'href="../index.html"' in first
     assert index.index("→ first</a>") < index.index("All pages") and "<li>tutorials<ol><li><b>first</b></li></ol></li>" in first
+    assert "<summary>What is refused</summary>" in first and "What is refused" not in a
     assert 'alt="A straight line."' in a and "<summary>Test: one</summary>" in a and "<summary>Source of one</summary>" in a
     assert 'href="repository/settings.ini"' in a and (project/"_docs/repository/settings.ini").read_text() == (project/"settings.ini").read_text()
     assert 'href="index.html#two"' in a and HOST not in a

@@ -58,9 +58,11 @@ class Names(Processor):
 
     A name that only a part of the package uses leads to this page if it is on it, and nowhere else: others may have the same."""
     def begin(self):
-        cells, here = [], set()
+        cells, here, bad = [], set(), False
         for c in self.nb.cells:
-            says = fold(c)
+            if c.cell_type == "markdown" and (m := re.search(r"^## (.*)", c.source, re.M)): bad = m[1].startswith("Bad input")
+            plain = c.cell_type == "code" and c.source.strip() and "code-fold:" not in c.directives_
+            says = fold(c) or ("What is refused" if bad and plain else None)
             if says: c.source = f'#| code-fold: true\n#| code-summary: "{says}"\n{c.source}'
             # nbdev leaves out the source of `export` cells and keeps that of `exports` cells
             if "export" in c.directives_: c.directives_["exports"] = c.directives_.pop("export")
