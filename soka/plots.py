@@ -93,7 +93,7 @@ def plot_start(
     terms:int=12,                                               # shares to draw
 )->Figure:
     "From a gradient to the start, a row for each shape of term."
-    fig = Figure(figsize=(5.6, 0.3 + 1.42*len(rows)), dpi=110, layout="constrained")
+    fig = Figure(figsize=(5.6, 0.3 + 1.4*len(rows)), dpi=110, layout="constrained")
     for (name, (G, R, share, V)), (g, r, bars, v) in zip(rows.items(), fig.subplots(len(rows), 4, squeeze=False)):
         for ax, M, what in ((g, G, "gradient"), (r, R, "rearranged"), (v, V, "first row of V")):
             if M is None: ax.axis("off")
