@@ -66,7 +66,7 @@ def _spread(values:Sequence[float], gap:float)->list[float]:
     return [p - down for p in placed]
 
 def _alike(record:Mapping[str, Any])->dict[str, list[tuple[str, int, _Interval]]]:
-    "By method, arm, parameters and loss, the smallest first: arms that differ from the first one in no schedule, optimizer or quantization."
+    "By method, arm, parameters and loss, the smallest first: arms of the first one's schedule, optimizer and base."
     arms = record["arms"]
     found:dict[str, list[tuple[str, int, _Interval]]] = {}
     usual = next(iter(arms.values()))
