@@ -155,7 +155,7 @@ def fault(argv, kind, name, found):
     if "every run of a sweep must finish" in text: return None   # each was let through
     if code != 2 or text.count("\n") != 1 or not text.startswith("soka: error: ") or len(text) > 1200:
         return f"code {code}, not one bounded line: {text[:300]!r}"
-    if not re.search(r"\b(must|needs?|give|is for|expected|unknown argument|unrecognized|invalid|required)\b", text):
+    if not re.search(r"\b(must|needs?|give|is for|expected|unknown argument|unrecognized|invalid|required)\b", text, re.I):
         return f"no rule: {text[:300]}"
     if not re.search(r"\b(got|has|arguments?|holds?|found)\b", text): return f"no value: {text[:300]}"
     if name and name not in text and "no.jsonl" not in text: return f"no file: {text[:300]}"

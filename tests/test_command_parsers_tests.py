@@ -69,6 +69,9 @@ def without(folder, to, name=UP):
     save_file(tensors, to/"model.safetensors", metadata={"format": "pt"})
     return to
 
+COMPARISON = {"bases": {"b": "base"}, "tasks": {"t": {"data": "problems", "rows": 30, "validation": 4, "test": 4, "batch": 2}}, "steps": 2, "warmup": 0, "rates": [1e-3], "seeds": [0],
+              "arms": {"lora": {"method": "lora"}, "soka": {"method": "soka", "share": 0.5}}}
+
 
 # %% ../nbs/command/07_parsers_tests.ipynb #00a58a77
 def test_a_base_with_a_gap_in_every_command():
@@ -132,6 +135,51 @@ def test_a_trained_head_is_not_dropped():
         assert code == 2 and "base must have every module that the adapter trained, got LlamaForCausalLM without one for base_model.model.extra" in text and str(d/"headed") in text, text
 
 
+# %% ../nbs/command/07_parsers_tests.ipynb #9bbca42c
+def test_settings_of_others_are_bounded():
+    import time
+    from unittest.mock import patch
+    import soka.share.merge
+    from soka.adapter.targets import check_regexes
+    d = Path(tempfile.mkdtemp())
+    good_folders(d)
+    def lora(**change):
+        shutil.copytree(d/"lora", folder := Path(tempfile.mkdtemp())/"lora")
+        (folder/"adapter_config.json").write_text(json.dumps(json.loads((folder/"adapter_config.json").read_text()) | change))
+        return folder
+    endless = r"((([a-z._0-9])+)+)+X"
+    def quick(patterns, names): return check_regexes(patterns, names, .5)
+    for change, says in ((dict(r=30_000_000), "a rank must be one that the adapter's tensors have, at most 2, got 30000000 in '"), (dict(rank_pattern={"q_proj": 10**9}), "at most 2, got 1000000000 in '"), *((dict([(k, endless)]), "a regex must match a model's .* names within 0.5 seconds") for k in ("target_modules", "exclude_modules")),
+                         *((dict([(k, {endless: 1})]), "a regex must match a model's .* names within 0.5 seconds") for k in ("rank_pattern", "alpha_pattern")), (dict(r="x"), "an adapter must be one that PEFT can load and merge, '.*' has: TypeError"), (dict(task_type=[1]), "task_type must be one of"),
+                         (dict(modules_to_save=3), "modules_to_save must be"), (dict(peft_type="NONE"), "an adapter must be one that PEFT can load and merge, '.*' has: KeyError"), (dict(alora_invocation_tokens=[1]), "has: NotImplementedError: aLoRA does not support merging")):
+        folder, began = lora(**change), time.process_time()
+        with patch("soka.share.merge.check_regexes", quick), pytest.raises((ValueError, TypeError), match=says) as e: soka.share.merge.merge(folder, d/"out")
+        assert str(folder) in str(e.value) and len(str(e.value)) < 700 and not list(d.glob("out*")) and time.process_time() - began < 5, change
+    run = d/"run"
+    shutil.copytree(d/"a", run/"adapter")
+    (run/"run.json").write_text(json.dumps({"status": "running", "settings": {"data": "x"*10**6, "seed": [1]*10**5}, "hardware": {"processes": 1}, "adapter": {}}))
+    with contextlib.redirect_stdout(io.StringIO()) as out: assert main(["inspect", str(run/"adapter")]) == 0
+    assert "trained   data 'xxx" in out.getvalue() and len(out.getvalue()) < 3000
+
+
+# %% ../nbs/command/07_parsers_tests.ipynb #179c138e
+def test_damaged_records_of_a_comparison():
+    d = Path(tempfile.mkdtemp())
+    def recipe(records):
+        (d/"c.yaml").write_text(json.dumps({**COMPARISON, "records": str(records), "arms": {"lora": {"method": "lora"}}}))
+        return d/"c.yaml"
+    (d/"records").mkdir()
+    for text, says in (("[1]", "a comparison's record must be a table"), ("{", "must be JSON"), ("{}", "runs must be"), ('{"runs": [1]}', "runs must be"), ('{"runs": [{"arm": 3}]}', "a run must have id, rate, seed, part and seconds, got {'arm': 3} without id"), ("["*99_999, "must be JSON")):
+        (d/"records"/"b-t.json").write_text(text)
+        for argv in ((), ("--dry_run",)):
+            code, line = told("compare", recipe(d/"records"), *argv)
+            assert code == 2 and says in line and "b-t.json" in line and line.count("\n") == 1 and len(line) < 700, line
+        assert (d/"records"/"b-t.json").read_text() == text
+    for records in ("/dev/null", d/"c.yaml", d/("x"*300)):
+        code, line = told("compare", recipe(records))
+        assert code == 2 and "records must be a folder that can be written, got '" in line, line
+
+
 # %% ../nbs/command/07_parsers_tests.ipynb #24763dec
 KINDS = (torch.int64, torch.bool, torch.float16, torch.bfloat16, torch.float64, torch.float8_e4m3fn, torch.uint8)
 FEW = [v for v in NASTY if len(v) < 4000]
@@ -172,9 +220,6 @@ def spoil(rng, folder):
     if way < .5: spoilt_file(rng, config, swap(rng, json.loads(config.read_text()), FEW))
     elif way < .8: spoil_tensors(rng, weights)
     else: spoil_bytes(rng, rng.choice((weights, weights, config)))
-
-COMPARISON = {"bases": {"b": "base"}, "tasks": {"t": {"data": "problems", "rows": 30, "validation": 4, "test": 4, "batch": 2}}, "steps": 2, "warmup": 0, "rates": [1e-3], "seeds": [0],
-              "arms": {"lora": {"method": "lora"}, "soka": {"method": "soka", "share": 0.5}}}
 
 def folder_inputs(d, seed=17, n=600):
     "Arguments of commands on spoilt folders and recipes, and what an error must name."

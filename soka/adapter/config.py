@@ -225,7 +225,7 @@ class SoKAConfig(AdapterSettings, TargetSettings):
     @classmethod
     def from_json_file(cls, path_json_file:str|os.PathLike, **kwargs:Any)->dict:
         "The content of adapter_config.json."
-        try: found = read_json(Path(path_json_file), "it")
+        try: found = read_json(str(path_json_file), "it")
         except ValueError as e: raise ValueError(f"adapter_config.json must be JSON, got {str(e)[:200]} in {str(path_json_file)!r}") from e
         if not isinstance(found, dict):
             raise ValueError(f"adapter_config.json must be an object, got {type(found).__name__} in {str(path_json_file)!r}")

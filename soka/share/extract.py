@@ -78,8 +78,9 @@ def extract(
     check_new_folder(out)
     a, b = open_checkpoint(base), open_checkpoint(tuned)
     config, layers = settle_targets(config, a.model)
-    _check_tuned(b, layers)
-    with naming(tuned): changed = changed_layers(layers, lambda n: _update_of(a, b, n))
+    with naming(tuned):
+        _check_tuned(b, layers)
+        changed = changed_layers(layers, lambda n: _update_of(a, b, n))
     plan, starts = plan_layers(changed, config, ((n, _update_of(a, b, n)) for n in changed))
     config.plan, config.base_model_name_or_path, config.soka_version = write_plan(plan), base, __version__
     config.base_fingerprint = checkpoint_fingerprints(a, [n for n,p in plan.items() if p.r])

@@ -159,9 +159,11 @@ def inspect_adapter(
 
 _TRAINED = ("data", "method", "budget", "r", "learning_rate", "batch_size", "gradient_accumulation", "quantize", "seed")
 
+def _brief(value:Any)->str: return str(value) if isinstance(value, (int, float)) or len(str(value)) < 100 else shown(value)
+
 def _run_lines(run:Mapping[str, Any])->list[str]:
     "How an adapter was trained."
-    used = ", ".join(f"{k} {run['settings'][k]}" for k in _TRAINED if run["settings"].get(k) is not None)
+    used = ", ".join(f"{k} {_brief(run['settings'][k])}" for k in _TRAINED if run["settings"].get(k) is not None)
     nll = [e["eval_nll"] for e in run.get("eval") or [] if isinstance(e, dict) and isinstance(e.get("eval_nll"), float)]
     lines = [f"trained   {used}; {run.get('steps', 'unknown')} steps"]
     return [*lines, f"held out  {nll[0]:.4f} nats per answer token before, {nll[-1]:.4f} after"] if nll else lines

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm.auto import tqdm
 from ..adapter.files import HEADS, read_header, read_weights, weight_files
+from ..adapter.targets import check_regexes
 from ..data.bases import model_path
 from ..settings import check_shard_size, check_value, naming, shown
 from .folder import whole_folder, writing
@@ -65,12 +66,29 @@ def _peft_works(adapter:str|Path)->Iterator[None]:
     with naming(adapter):
         try: yield
         except Exception as e:
-            if own or isinstance(e, (OSError, ImportError)) or no_memory(e): raise
+            if own or isinstance(e, OSError) or no_memory(e): raise
             why = f"{type(e).__name__}: {' '.join(str(e).split())[:300]}"
             raise ValueError(f"an adapter must be one that PEFT can load and merge, {str(adapter)!r} has: {why}") from e
 
+_REGEXES = ("target_modules", "exclude_modules", "layers_pattern", "rank_pattern", "alpha_pattern")
+
+def _check_foreign(c:Mapping[str, Any], tensors:Mapping[str, Tensor], names:list[str])->None:
+    "Refuse settings of PEFT's own methods that take all memory or for ever: ranks that no tensor has, regexes without end."
+    sides = {"lora_A": 0, "lora_B": 1, "lora_embedding_A": 0, "lora_embedding_B": 1}
+    ranks = [t.shape[i] for k, t in tensors.items() for part, i in sides.items() if f".{part}" in k and t.ndim == 2]
+    most = max(ranks or [n for t in tensors.values() for n in t.shape], default=0)
+    patterns = c.get("rank_pattern")
+    for r in (c.get("r"), c.get("init_r"), c.get("target_r"), *(patterns.values() if isinstance(patterns, dict) else ())):
+        if isinstance(r, int) and r > most:
+            raise ValueError(f"a rank must be one that the adapter's tensors have, at most {most}, got {shown(r)}")
+    given = [c.get(k) for k in _REGEXES]
+    check_regexes([p for g in given for p in ([g] if isinstance(g, str) else g if isinstance(g, dict) else ())], names)
+
 def _attach(model:Any, adapter:str|Path, tensors:dict[str, Tensor])->Any:
     "A model with an adapter; an error if that trained a module which the model lacks."
+    config = check_adapter(adapter)
+    with naming(adapter):
+        if config.get("peft_type") != "SOKA": _check_foreign(config, tensors, [n for n, _ in model.named_modules()])
     with _peft_works(adapter):
         made:Any = PeftModel.from_pretrained(model, str(adapter))
         homeless = made.load_adapter(str(adapter), "default").unexpected_keys        # again, for what PEFT says then
