@@ -111,7 +111,7 @@ def test_saving_and_loading():
             out = model(inp)
             with tempfile.TemporaryDirectory() as d:
                 model.save_pretrained(d)
-                assert (Path(d)/"README.md").read_text().count("import soka.rivals.cdka") == 1
+                assert (Path(d)/"README.md").read_text().count("`import soka.rivals.cdka`") == 1
                 file = Path(d)/"adapter_model.safetensors"
                 tensors = load_file(file)
                 assert any(k.endswith(f".{name}_U") for k in tensors) == save_svd
