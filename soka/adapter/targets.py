@@ -144,8 +144,8 @@ def check_targets(
         own = l.module if isinstance(l, ParameterWeight) and not hasattr(config, "target_parameters") else l   # other methods: linear alone
         try: base_features(own)
         except NotImplementedError as e:
-            raise ValueError(f"Target module {' '.join(repr(own).split())[:200]} is not supported. Currently, only the following modules are "
-                             "supported: `torch.nn.Linear`, `torch.nn.Embedding`, `torch.nn.Conv1d`, `torch.nn.Conv2d`, `torch.nn.Conv3d`, "
+            raise ValueError(f"Target module {' '.join(repr(own).split())[:200]} is not supported. Currently, only the following "
+                             "modules are supported: `torch.nn.Linear`, `torch.nn.Embedding`, `torch.nn.Conv1d`, `torch.nn.Conv2d`, `torch.nn.Conv3d`, "
                              f"`transformers.pytorch_utils.Conv1D` and quantized linear layers; target {n}{_hint(n, own)}") from e
         if isinstance(l, ParameterWeight): _check_parameter(n, l, config)
         elif config.mode == "residual" and (other := _shared_with(l, model)):
