@@ -164,3 +164,22 @@ def test_experts_refused_and_renamed():
     class Offload: offload = True
     m.model.layers[0].mlp.experts._hf_hook = Offload()
     with pytest.raises(ValueError, match="must stay in memory"): get_peft_model(m, SoKAConfig(r=2, target_modules=[], target_parameters=EXPERTS))
+
+
+# %% ../nbs/adapter/16_experts.ipynb #5229e001
+def test_experts_read_from_a_checkpoint():
+    import json, tempfile
+    from pathlib import Path
+    import pytest, torch
+    from soka.weights.checkpoint import open_checkpoint, read_weight
+    from soka.weights.stack import ParameterWeight
+    name = "model.layers.0.mlp.experts.down_proj"
+    with tempfile.TemporaryDirectory() as d:
+        m = small("GPT-OSS")
+        m.save_pretrained(f"{d}/oss")
+        assert torch.equal(read_weight(open_checkpoint(f"{d}/oss"), name), ParameterWeight(m.model.layers[0].mlp.experts, "down_proj").matrix())
+        path = Path(d)/"oss"/"config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | dict(num_local_experts=2)))
+        with pytest.raises(ValueError, match="must have its parameter's shape"): read_weight(open_checkpoint(f"{d}/oss"), name)
+        small("Mixtral").save_pretrained(f"{d}/mixtral")                 # stored one expert at a time
+        with pytest.raises(ValueError, match="got no 'model.layers.0.mlp.experts.down_proj'"): read_weight(open_checkpoint(f"{d}/mixtral"), name)
