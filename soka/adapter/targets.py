@@ -146,7 +146,8 @@ def check_targets(
         except NotImplementedError as e:
             raise ValueError(f"Target module {' '.join(repr(own).split())[:200]} is not supported. Currently, only the following "
                              "modules are supported: `torch.nn.Linear`, `torch.nn.Embedding`, `torch.nn.Conv1d`, `torch.nn.Conv2d`, "
-                             f"`torch.nn.Conv3d`, `transformers.pytorch_utils.Conv1D` and quantized linear layers; target {n}{_hint(n, own)}") from e
+                             "`torch.nn.Conv3d`, `transformers.pytorch_utils.Conv1D` and quantized linear layers; "
+                             f"target {n}{_hint(n, own)}") from e
         if isinstance(l, ParameterWeight): _check_parameter(n, l, config)
         elif config.mode == "residual" and (other := _shared_with(l, model)):
             raise ValueError(f"mode='residual' needs a weight of the layer's own, got {n}, which shares it with {other}")
