@@ -84,11 +84,11 @@ def test_embeddings_and_convolutions_at_the_door():
     from peft import get_peft_model
     from torch import nn
     def made(net=small_net(), **kw): return get_peft_model(copy.deepcopy(net), SoKAConfig(r=2, **kw))
-    with pytest.raises(NotImplementedError, match="got Conv2d; target groups, which must have groups=1, got groups=2"): made(target_modules=["groups"])
+    with pytest.raises(ValueError, match="Target module Conv2d.* is not supported.*; target groups, which must have groups=1, got groups=2"): made(target_modules=["groups"])
     with pytest.raises(ValueError, match="mode='residual' needs linear layers, got emb"): made(target_modules=["emb"], mode="residual", source="weight")
     bad = small_net()
     bad.emb = nn.Embedding(10, 6, max_norm=1.)
-    with pytest.raises(NotImplementedError, match="target emb, which must have neither max_norm nor sparse"): made(bad, target_modules=["emb"])
+    with pytest.raises(ValueError, match="target emb, which must have neither max_norm nor sparse"): made(bad, target_modules=["emb"])
     m, x = made(target_modules=["one"], soka_dropout=.5).train(), torch.randn(2, 6, 5)
     for p in m.parameters(): p.data += .1
     layer = m.base_model.model.one

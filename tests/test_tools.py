@@ -604,7 +604,7 @@ def test_docs_preview_has_linked_pages_with_pictures_and_maths(project):
     assert "plain preview" in r.stdout
     index, a, first = [(project/"_docs"/p).read_text() for p in ("index.html", "a.html", "tutorials/first.html")]
     assert index.count('href="a.html"') == 2 and 'href="tutorials/first.html"' in index and 'href="../index.html"' in first
-    assert index.index("→ first</a>") < index.index("All pages") and "<li>tutorials<ol><li><b>first</b></li></ol></li>" in first
+    assert index.index("→ first</a>") < index.index("All pages") and "<li>Tutorials<ol><li><b>first</b></li></ol></li>" in first
     assert "<summary>What is refused</summary>" in first and "What is refused" not in a
     assert 'alt="A straight line."' in a and "<summary>Test: one</summary>" in a and "<summary>Source of one</summary>" in a
     assert 'href="repository/settings.ini"' in a and (project/"_docs/repository/settings.ini").read_text() == (project/"settings.ini").read_text()
