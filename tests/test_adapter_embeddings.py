@@ -92,6 +92,7 @@ def test_embeddings_and_convolutions_at_the_door():
     m, x = made(target_modules=["one"], soka_dropout=.5).train(), torch.randn(2, 6, 5)
     for p in m.parameters(): p.data += .1
     layer = m.base_model.model.one
+    assert not m.supports_lora_conversion() and not made(target_modules=["emb"]).supports_lora_conversion()     # PEFT's conversion makes linear layers
     assert not torch.equal(layer(x), layer(x)) and torch.equal(layer.eval()(x), layer(x))
     m = made(target_modules=["emb", "one"])
     m.add_adapter("b", SoKAConfig(r=1, target_modules=["emb", "one"], init_weights=False))

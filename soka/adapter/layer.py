@@ -248,10 +248,6 @@ class SoKAPeftParameter(nn.Module, SoKALayer):
         "The change in the parameter's shape."
         return self.base_layer.laid_out(super().get_delta_weight(adapter))
 
-    def supports_lora_conversion(self, adapter_name:str="default")->bool:
-        "PEFT's conversion makes linear layers."
-        return False
-
     def extra_repr(self)->str:
         base = self.base_layer
         return f"{base.name}, {base.experts} of {base.each}" if base.experts > 1 else f"{base.name}, {base.each}"

@@ -14,6 +14,7 @@ from torch import nn, Tensor
 from ..weights.backend import base_features, base_of, base_weight, supported
 from ..weights.quant import (dense_weight, keep_cpu_weights, kind, restore_weight, set_dense_weight, warn_of_cost, weight_state,
                                 write_cost, WriteCost)
+from ..weights.stack import ParameterWeight
 
 # %% auto #0
 __all__ = ['MergingLayer', 'MergingModel']
@@ -109,8 +110,8 @@ class MergingLayer(BaseTunerLayer):
         return (change.T if self.fan_in_fan_out else change).to(next(stored, change).dtype)
 
     def supports_lora_conversion(self, adapter_name:str="default")->bool:
-        "The change is a matrix added to the weight, so PEFT can turn it into LoRA."
-        return True
+        "The change of a linear layer is a matrix added to its weight, so PEFT can turn it into LoRA."
+        return not isinstance(base_of(self), ParameterWeight)
 
 class MergingModel(BaseTuner):
     "A model of such layers: it says what a merge into a quantized base has cost."
