@@ -9,10 +9,8 @@ energy in it, and what four terms hold of the gradient and of the weight at four
 import torch
 
 import common
-from feature_size import BASES
-from soka.compare.cell import Cell
+from feature_size import BASES, cell_of
 from soka.compare.methods import all_linear
-from soka.compare.settings import _make_comparison
 from soka.method.kpsvd import kpsvd
 
 SHAPES = (1, 2, 4, 8)
@@ -45,8 +43,7 @@ def figures(layer, x, d):
 
 def layers_of(path, dtype):
     "The figures of one base."
-    task = {"data": "gsm8k", "longest": 256, "batch": 8}
-    cell = Cell(_make_comparison({"records": ".", "bases": {"b": path}, "dtype": dtype, "tasks": {"t": task}, "arms": {"x": {"method": "lora"}}}), "b", "t")
+    cell = cell_of(path, dtype)
     model = cell.model()
     model.requires_grad_(False)
     model.get_input_embeddings().weight.requires_grad_()    # so that gradients reach every layer

@@ -174,15 +174,19 @@ class SoKALayer(MergingLayer):
         for name in self.scaling.keys() & set(self.active_adapters): self.scaling[name] = 1. if scale is None else self.scaling[name]/scale
 
 # %% ../../nbs/adapter/09_layer.ipynb #5550fd20
-class SoKAPeftLinear(nn.Module, SoKALayer):
-    "SoKA on a linear layer of any kind, under PEFT."
-    def __init__(self, base_layer:nn.Module, adapter_name:str, plan:LayerPlan, start:Optional[KPSVD], config:SoKAConfig,
+class _PeftLayer(nn.Module, SoKALayer):
+    "A layer with its first adapter."
+    def __init__(self, base_layer:Any, adapter_name:str, plan:LayerPlan, start:Optional[KPSVD], config:SoKAConfig,
                  **kwargs:Any)->None:
         super().__init__()
         SoKALayer.__init__(self, base_layer, **kwargs)
         self._active_adapter = adapter_name
         self.update_layer(adapter_name, plan, start, config, **kwargs)
 
+    def __repr__(self)->str: return "soka." + super().__repr__()
+
+class SoKAPeftLinear(_PeftLayer):
+    "SoKA on a linear layer of any kind, under PEFT."
     def add_adapters(self, x:Tensor, y:Tensor, on:Iterable[str])->Tensor:
         "Base output plus what the adapters `on` add, and the starts that resting residual ones took out of the base."
         terms, resting = self.soka_terms, [n for n, m in self.soka_mode.items() if m == "residual"]
@@ -218,18 +222,9 @@ class SoKAPeftLinear(nn.Module, SoKALayer):
         sizes, reader = f"in_features={self.in_features}, out_features={self.out_features}", quantization_extra_repr(self)
         return f"{sizes}, {reader}" if reader else sizes
 
-    def __repr__(self)->str: return "soka." + super().__repr__()
-
 # %% ../../nbs/adapter/09_layer.ipynb #38b98e97
-class SoKAPeftParameter(nn.Module, SoKALayer):
+class SoKAPeftParameter(_PeftLayer):
     "SoKA on a parameter with two or three sides, under PEFT: what a call of its module finds in the parameter's place."
-    def __init__(self, base_layer:ParameterWeight, adapter_name:str, plan:LayerPlan, start:Optional[KPSVD], config:SoKAConfig,
-                 **kwargs:Any)->None:
-        super().__init__()
-        SoKALayer.__init__(self, base_layer, **kwargs)       # type: ignore[arg-type]
-        self._active_adapter = adapter_name
-        self.update_layer(adapter_name, plan, start, config, **kwargs)
-
     def forward(self, W:Tensor, adapter_names:Optional[list[str]]=None)->Tensor:
         "The parameter plus every active adapter's change, in its own dtype."
         if adapter_names is not None:
@@ -251,8 +246,6 @@ class SoKAPeftParameter(nn.Module, SoKALayer):
     def extra_repr(self)->str:
         base = self.base_layer
         return f"{base.name}, {base.experts} of {base.each}" if base.experts > 1 else f"{base.name}, {base.each}"
-
-    def __repr__(self)->str: return "soka." + super().__repr__()
 
 # %% ../../nbs/adapter/09_layer.ipynb #592e98c0
 class SoKAPeftEmbedding(SoKAPeftLinear):

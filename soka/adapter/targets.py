@@ -132,7 +132,7 @@ def _check_parameter(name:str, w:ParameterWeight, config:SoKAConfig)->None:
     if config.mode == "residual": raise ValueError(f"mode='residual' needs linear layers, got {name}")
     if w.is_layer: return
     if config.soka_dropout: raise ValueError(f"soka_dropout needs the input of a layer, which a parameter has not, got {name}")
-    if w.offloaded: raise ValueError(f"parameters to adapt must stay in memory, got {name}, which is offloaded between calls")
+    if is_offloaded(w.module): raise ValueError(f"parameters to adapt must stay in memory, got {name}, which is offloaded between calls")
 
 def check_targets(
     layers:dict[str, nn.Module],  # layer name -> base layer

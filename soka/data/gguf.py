@@ -13,7 +13,7 @@ from filelock import FileLock
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.modeling_gguf_pytorch_utils import GGUF_SUPPORTED_ARCHITECTURES
-from ..settings import shown
+from ..settings import cause, shown
 
 # %% auto #0
 __all__ = ['gguf_head', 'by_neighbours']
@@ -55,8 +55,7 @@ def _load_gguf(kind:Any, path:Path, **kw:Any)->Any:
     try: return kind.from_pretrained(path.parent, gguf_file=path.name, **kw)
     except Exception as e:
         if isinstance(e, (ImportError, MemoryError)): raise
-        why = f"{type(e).__name__}: {' '.join(str(e).split())[:200]}"
-        raise ValueError(f"a GGUF base must be a model that transformers can load, got {why} in {str(path)!r}") from e
+        raise ValueError(f"a GGUF base must be a model that transformers can load, got {cause(e, 200)} in {str(path)!r}") from e
 
 def _convert_gguf(path:str|Path, out:str|Path, dtype:torch.dtype=torch.bfloat16)->Path:
     "A GGUF file as a checkpoint folder: safetensors, tokenizer, chat template."

@@ -20,7 +20,7 @@ from ..adapter.names import bare_name
 from ..adapter.targets import check_regexes
 from ..method.recompress import weighted_sum
 from ..method.settings import check_weights
-from ..settings import check_regex, check_value, Count, naming, shown
+from ..settings import Bounded, check_regex, check_value, Count, naming, shown
 from .folder import check_new_folder
 from .inspect import (_AdapterFiles, check_adapter, _extra_tensors, _layer_factors, _layer_table,
                                 _open_adapter, _term_tensors, _write_adapter)
@@ -79,9 +79,8 @@ def combined_table(
     return "\n".join([*lines, f"{len(rows)} layers, {size:,} parameters, error {overall_error(rows):.2%} of the sum"])
 
 # %% ../../nbs/share/09_combine.ipynb #2dac2297
-_Number = Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False, description="a finite number of at most 10**9")]
 _Pattern = Annotated[str, Field(max_length=20_000, description="a regex"), AfterValidator(check_regex)]
-_LORA_RULES: dict[str, Any] = {"lora_alpha": _Number, "alpha_pattern": dict[str, _Number] | None, "use_rslora": bool | None}
+_LORA_RULES: dict[str, Any] = {"lora_alpha": Bounded, "alpha_pattern": dict[str, Bounded] | None, "use_rslora": bool | None}
 
 def _check_lora(c:Mapping[str, Any], where:str)->None:
     "Refuse what is no plain LoRA on the base that it names."

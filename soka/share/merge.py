@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 from ..adapter.files import HEADS, read_header, read_weights, weight_files
 from ..adapter.targets import check_regexes
 from ..data.bases import model_path
-from ..settings import check_shard_size, check_value, naming, shown
+from ..settings import cause, check_shard_size, check_value, naming, shown
 from .folder import whole_folder, writing
 from .inspect import check_adapter
 from ..train.config import DTYPES
@@ -59,16 +59,16 @@ def _make_room(model:Any, tensors:dict[str, Tensor])->None:
     rows = next((len(t) for t in saved if t is not None), len(inside.weight))
     if rows != len(inside.weight): model.resize_token_embeddings(rows, mean_resizing=False)
 
+def _is_own(config:Mapping[str, Any])->bool: return config.get("peft_type") == "SOKA"
+
 @contextmanager
-def _peft_works(adapter:str|Path)->Iterator[None]:
-    "What keeps PEFT from working with an adapter becomes an error that names it; our own methods say what is wrong themselves."
-    own = check_adapter(adapter).get("peft_type") == "SOKA"
+def _peft_works(adapter:str|Path, own:bool)->Iterator[None]:
+    "What keeps PEFT from working with an adapter becomes an error that names it; `own` methods say what is wrong themselves."
     with naming(adapter):
         try: yield
         except Exception as e:
             if own or isinstance(e, OSError) or no_memory(e): raise
-            why = f"{type(e).__name__}: {' '.join(str(e).split())[:300]}"
-            raise ValueError(f"an adapter must be one that PEFT can load and merge, {str(adapter)!r} has: {why}") from e
+            raise ValueError(f"an adapter must be one that PEFT can load and merge, {str(adapter)!r} has: {cause(e)}") from e
 
 _REGEXES = ("target_modules", "exclude_modules", "layers_pattern", "rank_pattern", "alpha_pattern")
 
@@ -84,12 +84,11 @@ def _check_foreign(c:Mapping[str, Any], tensors:Mapping[str, Tensor], names:list
     given = [c.get(k) for k in _REGEXES]
     check_regexes([p for g in given for p in ([g] if isinstance(g, str) else g if isinstance(g, dict) else ())], names)
 
-def _attach(model:Any, adapter:str|Path, tensors:dict[str, Tensor])->Any:
+def _attach(model:Any, adapter:str|Path, config:Mapping[str, Any], tensors:dict[str, Tensor])->Any:
     "A model with an adapter; an error if that trained a module which the model lacks."
-    config = check_adapter(adapter)
-    with naming(adapter):
-        if config.get("peft_type") != "SOKA": _check_foreign(config, tensors, [n for n, _ in model.named_modules()])
-    with _peft_works(adapter):
+    if not (own := _is_own(config)):
+        with naming(adapter): _check_foreign(config, tensors, [n for n, _ in model.named_modules()])
+    with _peft_works(adapter, own):
         made:Any = PeftModel.from_pretrained(model, str(adapter))
         homeless = made.load_adapter(str(adapter), "default").unexpected_keys        # again, for what PEFT says then
     plain = {k: re.sub(r"\.(modules_to_save|original_module)(?=\.)", "", k) for k in homeless}
@@ -115,7 +114,7 @@ def load_with_base(
     more = {} if labels in (None, own.num_labels) else {"num_labels": labels}
     model = load(cls, HEADS.union(saved or ()), **more)
     _make_room(model, tensors)
-    return _attach(model, adapter, tensors)
+    return _attach(model, adapter, config, tensors)
 
 def _load_adapted(adapter:str|Path, base:str|Path, revision:str|None=None, dtype:torch.dtype|str="auto")->Any:
     "The same on a base that is stored as floats."
@@ -209,15 +208,16 @@ def _write_config(u:_Unmerged, part:Path)->None:
 
 def _loaded(adapter:str|Path, source:str, revision:str|None, dtype:torch.dtype|None, part:Path, max_shard_size:str)->Callable[[], Any]:
     "Load base plus adapter; what writes them, once it is known that they fit."
-    names, targets = read_header(weight_files(adapter)[0]), check_adapter(adapter).get("target_parameters")
+    config, names = check_adapter(adapter), read_header(weight_files(adapter)[0])
+    own, targets = _is_own(config), config.get("target_parameters")
     cast = dtype is not None and all(_FACTORS.search(k) for k in names) and not targets       # when a weight is taken
     model = _load_adapted(adapter, source, revision, "auto" if cast or dtype is None else dtype)
     if getattr(model.get_base_model(), "_weight_conversions", None):      # transformers stores it otherwise than it computes, and knows how
         if cast: model = _load_adapted(adapter, source, revision, dtype or "auto")
         _check_size(part, sum(p.nbytes for p in model.get_base_model().parameters()))
-        with _peft_works(adapter): return partial(model.merge_and_unload().save_pretrained, str(part), max_shard_size=max_shard_size)
+        with _peft_works(adapter, own): return partial(model.merge_and_unload().save_pretrained, str(part), max_shard_size=max_shard_size)
     dtypes = _dtypes(model.get_base_model(), source, revision, dtype) if cast and dtype else {}
-    with _peft_works(adapter): u = _unload(model, dtypes)
+    with _peft_works(adapter, own): u = _unload(model, dtypes)
     split = _split(u, max_shard_size)
     _check_size(part, split.metadata["total_size"])
     def write()->None:
@@ -243,7 +243,7 @@ def merge(
     with whole_folder(out) as part:
         tokenizer = read_tokenizer(source, revision, adapter)
         write = _loaded(adapter, source, revision, None if dtype == "auto" else compute_dtype(dtype), part, max_shard_size)
-        with _peft_works(adapter), writing(out):
+        with _peft_works(adapter, _is_own(config)), writing(out):
             write()
             tokenizer.save_pretrained(str(part))
     return Path(out)

@@ -75,7 +75,7 @@ def open_checkpoint(
     files = _shard_files(folder) if weights or os.path.isdir(own) and any(folder.glob("model*.safetensors*")) else {}
     config = read_structure(folder)
     if getattr(config, "quantization_config", None): raise ValueError(f"model must be a float checkpoint, got {name!r}, which is quantized")
-    if files: load_whole(folder, device_map="meta")
+    if files: return Checkpoint(folder, load_whole(folder, device_map="meta"), files)
     with torch.device("meta"): return Checkpoint(folder, AutoModelForCausalLM.from_config(config), files)
 
 # %% ../../nbs/weights/06_checkpoint.ipynb #3586baed
@@ -87,23 +87,18 @@ def stored_name(
     prefix = getattr(c.model, "base_model_prefix", "")
     return next((n for n in (name, name.removeprefix(prefix + ".")) if n in c.files), None)
 
-def _is_parameter(c:Checkpoint, layer:str)->bool:
-    "Is it a parameter of a module, and no layer?"
-    at, _, last = layer.rpartition(".")
-    return last in c.model.get_submodule(at)._parameters
-
-def _as_matrix(c:Checkpoint, layer:str, W:Tensor)->Tensor:
-    "A stored parameter as the matrix that is adapted."
-    at, _, last = layer.rpartition(".")
-    w = ParameterWeight(c.model.get_submodule(at), last)
-    return w.matrix(W)
+def _parameter(c:Checkpoint, name:str)->ParameterWeight|None:
+    "The parameter of a module that is adapted as a layer; None where the name is a layer's."
+    at, _, last = name.rpartition(".")
+    module = c.model.get_submodule(at)
+    return ParameterWeight(module, last) if last in module._parameters else None
 
 def tensor_name(
     c:Checkpoint,
     layer:str,        # name of the layer in the model, or of a parameter that is adapted as one
 )->str:               # in `c.files`
     "The name under which a layer's weight was saved."
-    name = layer if _is_parameter(c, layer) else f"{layer}.weight"
+    name = f"{layer}.weight" if _parameter(c, layer) is None else layer
     found = stored_name(c, name)
     if not found: raise ValueError(f"model must hold the weight of every targeted layer, got no {name!r} in {str(c.folder)!r}")
     return found
@@ -124,7 +119,7 @@ def read_weight(
     "One layer's weight from its file."
     name = tensor_name(c, layer)
     W = read_tensor(c, name)
-    if _is_parameter(c, layer): return _as_matrix(c, layer, W)
+    if w := _parameter(c, layer): return w.matrix(W)
     module = c.model.get_submodule(layer)
     W = W.T if kind(module) == "conv1d" else W
     size = base_features(module)

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from safetensors import SafetensorError
 from ..data.bases import model_path
-from ..settings import shown
+from ..settings import cause, shown
 from .quant import bnb, features, keep_cpu_weights
 
 # %% auto #0
@@ -43,8 +43,7 @@ def _loading(source:str|Path)->Iterator[None]:
     except Exception as e:
         unreached = isinstance(e, OSError) and not Path(source).is_dir()
         if unreached or isinstance(e, ImportError) or no_memory(e): raise
-        why = f"{type(e).__name__}: {' '.join(str(e).split())[:300]}"
-        raise ValueError(f"a base must be a model that transformers can load, {str(source)!r} has: {why}") from e
+        raise ValueError(f"a base must be a model that transformers can load, {str(source)!r} has: {cause(e)}") from e
 
 def read_structure(
     source:str|Path,          # folder or hub id
@@ -78,8 +77,7 @@ def read_tokenizer(
     if adapter is not None and (Path(adapter)/"tokenizer_config.json").is_file(): source, revision = str(adapter), None
     try: return AutoTokenizer.from_pretrained(source, revision=revision)
     except Exception as e:   # the tokenizers library raises bare ones
-        why = f"{type(e).__name__}: {' '.join(str(e).split())[:300]}"
-        raise ValueError(f"a base must have a tokenizer, {str(source)!r} has: {why}") from e
+        raise ValueError(f"a base must have a tokenizer, {str(source)!r} has: {cause(e)}") from e
 
 # %% ../../nbs/weights/05_loading.ipynb #dc50852a
 def _has_bfloat16()->bool:

@@ -46,11 +46,6 @@ class ParameterWeight:
         return isinstance(other, ParameterWeight) and other.module is self.module and other.name == self.name
     def __hash__(self)->int: return hash((id(self.module), self.name))
 
-    @property
-    def offloaded(self)->bool:
-        "Does accelerate bring the parameter in for each call?"
-        return bool(getattr(getattr(self.module, "_hf_hook", None), "offload", False))
-
     def parameters(self)->Iterator[Tensor]: yield self.weight
     def modules(self)->Iterator[Any]: yield self
 
