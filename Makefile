@@ -11,7 +11,7 @@ export HF_HUB_OFFLINE := 1
 export HF_DATASETS_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-data slow docs dist bench bench-gpu bench-quant compare run sync constraints clean
+.PHONY: demo test test-data slow docs docs-check dist bench bench-gpu bench-quant compare run sync constraints clean
 
 $(STAMP): setup.py settings.ini $(CONSTRAINTS)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -43,6 +43,10 @@ slow: $(STAMP)
 # the site with Quarto where it is installed, else a plain preview
 docs: $(STAMP)
 	python tools/docs.py
+
+# every page of it in headless Chromium, wide and as on a phone; skipped where there is none
+docs-check: docs
+	python tools/check_site.py
 
 # the wheel and the source distribution in dist/, checked
 dist: $(STAMP)

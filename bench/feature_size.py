@@ -21,10 +21,15 @@ from soka.peft import SoKAConfig, soka_layers
 BASES = {"stories260k": ("stories260k", "float32"), "embedded": ("base", "float32"), "smollm2": ("smollm2-135m", "bfloat16")}
 QUANTILES = torch.tensor([0., .25, .5, .75, 1.], dtype=torch.float64)
 
+def cell_of(path, dtype):
+    "GSM8K text for one base."
+    task = {"data": "gsm8k", "longest": 256, "batch": 8}
+    asked = {"records": ".", "bases": {"b": path}, "dtype": dtype, "tasks": {"t": task}, "arms": {"x": {"method": "lora"}}}
+    return Cell(_make_comparison(asked), "b", "t")
+
 def sizes_of(path, dtype):
     "The figures of one base."
-    task = {"data": "gsm8k", "longest": 256, "batch": 8}
-    cell = Cell(_make_comparison({"records": ".", "bases": {"b": path}, "dtype": dtype, "tasks": {"t": task}, "arms": {"x": {"method": "lora"}}}), "b", "t")
+    cell = cell_of(path, dtype)
     model, batch = get_peft_model(copy.deepcopy(cell.model()), SoKAConfig(r=4, shape="low-rank", seed=0, **ALL)).train(), cell.batches(0, 1)[0]
     model(**batch).loss.backward()
     layers = soka_layers(model.get_base_model())

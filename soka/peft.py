@@ -10,10 +10,12 @@ from .adapter.model import SoKAModel
 from .adapter.plan import with_plan
 from .adapter.residual import load_residual, quantize_residual
 from .adapter.starts import with_gradients, with_update
+from .adapter.swap import hotswap_adapter
 from .method.start import start
-_all_ = ["SoKAConfig", "SoKALayer", "SoKAModel", "SoKAPeftLinear", "load_residual", "plan_of", "quantize_residual", "read_config",
-         "restart", "soka_layers", "start", "with_gradients", "with_plan", "with_update"]
+_all_ = ["SoKAConfig", "SoKALayer", "SoKAModel", "SoKAPeftLinear", "hotswap_adapter", "load_residual", "plan_of", "quantize_residual",
+         "read_config", "restart", "soka_layers", "start", "with_gradients", "with_plan", "with_update"]
 
 # %% auto #0
-__all__ = ['SoKAConfig', 'SoKALayer', 'SoKAModel', 'SoKAPeftLinear', 'load_residual', 'plan_of', 'quantize_residual',
-           'read_config', 'restart', 'soka_layers', 'start', 'with_gradients', 'with_plan', 'with_update']
+__all__ = ['SoKAConfig', 'SoKALayer', 'SoKAModel', 'SoKAPeftLinear', 'hotswap_adapter', 'load_residual', 'plan_of',
+           'quantize_residual', 'read_config', 'restart', 'soka_layers', 'start', 'with_gradients', 'with_plan',
+           'with_update']

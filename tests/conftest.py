@@ -2,6 +2,7 @@
 import gc
 import importlib.util
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -11,6 +12,7 @@ os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import matplotlib
+import numpy as np
 import pytest
 import torch
 
@@ -34,6 +36,13 @@ def pytest_configure(config):
 def pytest_collection_finish(session): gc.freeze()   # all modules are imported: `gc.collect`, which every training run calls, need not look at them
 
 def pytest_sessionfinish(session): gc.unfreeze()
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    "What a test draws depends neither on the tests before it nor on how they are spread over processes."
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
 
 def why_no_sandbox():
     "The reason why programs cannot run isolated here, or None."

@@ -11,7 +11,8 @@ import copy, tempfile
 from pathlib import Path
 import pytest, torch
 from peft import LoraConfig, PeftMixedModel, PeftModel, get_peft_model
-from transformers import LlamaConfig
+from safetensors.torch import load_file
+from transformers import LlamaConfig, LlamaForCausalLM
 
 
 # %% ../nbs/adapter/14_conformance_tests.ipynb #3fae52eb
@@ -125,18 +126,172 @@ def test_adapters_inside_transformers():
 
 # %% ../nbs/adapter/14_conformance_tests.ipynb #10b7539c
 def test_resized_embeddings():
-    c = Case("Llama", "SoKA")
-    def base():
-        torch.manual_seed(3)
-        m = c.base()
+    def base(tied, seed):
+        torch.manual_seed(0)
+        m = LlamaForCausalLM(LlamaConfig(**LLAMA, tie_word_embeddings=tied))
+        torch.manual_seed(seed)                      # new rows are drawn anew at every load
         m.resize_token_embeddings(70, mean_resizing=False)
         return m.eval()
-    m = fill(get_peft_model(base(), c.config(task_type="CAUSAL_LM")))
-    m.get_input_embeddings().weight.data[:] *= 2
-    with tempfile.TemporaryDirectory() as d:
-        m.save_pretrained(d, save_embedding_layers=True)
-        again = PeftModel.from_pretrained(base(), d)
-    assert torch.equal(c.out(again), c.out(m)) and torch.equal(again.get_input_embeddings().weight, m.get_input_embeddings().weight)
+    for method, tied, kw in ((m, t, kw) for m in ("LoRA", "SoKA") for t in (True, False) for kw in ({}, dict(trainable_token_indices=[3, 69]), dict(modules_to_save=["embed_tokens"]))):
+        c = Case("Llama", method)
+        m = fill(get_peft_model(base(tied, 3), c.config(task_type="CAUSAL_LM", **kw)))
+        for n, p in m.named_parameters():
+            if p.requires_grad and n not in own(m): p.data += 0.1
+        with tempfile.TemporaryDirectory() as d:
+            m.save_pretrained(d, save_embedding_layers=True)
+            again = PeftModel.from_pretrained(base(tied, 4), d)
+        assert torch.equal(c.out(again), c.out(m)), (method, tied, kw)
+
+
+# %% ../nbs/adapter/14_conformance_tests.ipynb #4110a7d7
+def test_mixed_batch_through_beams_of_an_encoder_decoder():
+    from transformers import T5Config, T5ForConditionalGeneration
+    T5 = dict(vocab_size=64, d_model=32, d_kv=8, d_ff=48, num_layers=1, num_heads=4, decoder_start_token_id=0, pad_token_id=0, tie_word_embeddings=False)
+    def tiny_t5():
+        torch.manual_seed(0)
+        return T5ForConditionalGeneration(T5Config(**T5)).eval()
+    c = Case("Llama", "SoKA")
+    m, kw = get_peft_model(tiny_t5(), c.config(target_modules=["q", "wo", "o"], task_type="SEQ_2_SEQ_LM")), dict(target_modules=["q", "wo", "o"])
+    m.add_adapter("b", c.config(**kw))
+    for seed, name in enumerate(("default", "b")): fill(m.eval(), name, seed, 2.)
+    for beams in (1, 3):
+        kw, rows = dict(input_ids=c.batch.clamp(min=1), num_beams=beams, max_new_tokens=5, do_sample=False), {}
+        for name in ("default", "b"):
+            m.set_adapter(name)
+            rows[name] = m.generate(**kw)
+        mixed = m.generate(**kw, adapter_names=["b", "default"])
+        width = min(r.shape[1] for r in (*rows.values(), mixed))
+        assert torch.equal(mixed[:, :width], torch.stack([rows["b"][0, :width], rows["default"][1, :width]])) and not torch.equal(rows["b"], rows["default"])
+
+
+# %% ../nbs/adapter/14_conformance_tests.ipynb #9fa0c9ac
+def test_regexes_in_layers_pattern():
+    for method in ("LoRA", "SoKA"):
+        c = Case("Llama", method)
+        for pattern in ("lay.rs", ["h", r"(layers|blocks)"], r"model\.layers"):
+            found = set(wrapped(get_peft_model(c.base(), c.config(layers_to_transform=[1], layers_pattern=pattern))))
+            assert found == {n for n in wrapped(made(c)) if ".1." in n} and len(found) == 2, (method, pattern)
+        with pytest.raises(ValueError, match="When `layers_pattern` is specified, `layers_to_transform` must also be specified"): c.config(layers_pattern="layers")
+
+
+# %% ../nbs/adapter/14_conformance_tests.ipynb #b4da9ed6
+def test_heads_of_encoder_decoders_reload():
+    from transformers import BartConfig, BartForSequenceClassification, T5Config, T5ForSequenceClassification
+    BART = dict(vocab_size=64, d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=4, decoder_attention_heads=4, encoder_ffn_dim=48, decoder_ffn_dim=48, pad_token_id=0, eos_token_id=1)
+    T5 = dict(vocab_size=64, d_model=32, d_kv=8, d_ff=48, num_layers=1, num_heads=4, decoder_start_token_id=0, pad_token_id=0, eos_token_id=1)
+    for make, config, target in ((T5ForSequenceClassification, T5Config(**T5, num_labels=3), "q"), (BartForSequenceClassification, BartConfig(**BART, num_labels=3), "q_proj")):
+        def base():
+            torch.manual_seed(2)
+            return make(config).eval()
+        for method, kw in ((m, kw) for m in ("LoRA", "SoKA") for kw in ({}, dict(modules_to_save=["classification_head"]))):
+            c = Case("Llama", method)
+            m = fill(get_peft_model(base(), c.config(task_type="SEQ_CLS", target_modules=[target], **kw)))
+            for n, p in m.named_parameters(): p.data += 0.1*(p.requires_grad and n not in own(m))
+            x = torch.cat([c.batch.clamp(min=2), torch.ones(2, 1, dtype=torch.long)], 1)
+            def answer(m):
+                with torch.no_grad(): return m.eval()(input_ids=x).logits
+            with tempfile.TemporaryDirectory() as d:
+                m.save_pretrained(d)
+                assert torch.equal(answer(PeftModel.from_pretrained(base(), d)), answer(m)) and not torch.equal(answer(m), answer(base())), (make, method, kw)
+            assert bool(kw) == any("classification_head" in n for n in training(m))
+
+
+# %% ../nbs/adapter/14_conformance_tests.ipynb #f51a79f2
+def test_automatic_classes():
+    import peft, transformers
+    from transformers import T5Config
+    T5 = dict(vocab_size=64, d_model=32, d_kv=8, d_ff=48, num_layers=1, num_heads=4, decoder_start_token_id=0, pad_token_id=0)
+    c, llama = Case("Llama", "SoKA"), LlamaConfig(**LLAMA, num_labels=3, pad_token_id=0)
+    for auto, base, config, task in (("CausalLM", "LlamaForCausalLM", llama, "CAUSAL_LM"), ("Seq2SeqLM", "T5ForConditionalGeneration", T5Config(**T5), "SEQ_2_SEQ_LM"),
+                                     ("SequenceClassification", "LlamaForSequenceClassification", llama, "SEQ_CLS"), ("TokenClassification", "LlamaForTokenClassification", llama, "TOKEN_CLS"),
+                                     ("QuestionAnswering", "LlamaForQuestionAnswering", llama, "QUESTION_ANS"), ("FeatureExtraction", "LlamaModel", llama, "FEATURE_EXTRACTION")):
+        with tempfile.TemporaryDirectory() as b, tempfile.TemporaryDirectory() as d:
+            torch.manual_seed(0)
+            getattr(transformers, base)(config).save_pretrained(b)
+            m = fill(get_peft_model(getattr(transformers, base).from_pretrained(b), c.config(task_type=task, target_modules=["q"] if config is not llama else ["q_proj"])))
+            m.save_pretrained(d)
+            again = getattr(peft, f"AutoPeftModelFor{auto}").from_pretrained(d)
+            assert type(again) is getattr(peft, f"PeftModelFor{auto}") is type(m) and type(again.get_base_model()) is type(m.get_base_model())
+            def answer(m):
+                with torch.no_grad(): return m.eval()(input_ids=c.batch, **({} if config is llama else dict(decoder_input_ids=c.batch))).to_tuple()[0]
+            assert torch.equal(answer(again), answer(m)), auto
+
+
+# %% ../nbs/adapter/14_conformance_tests.ipynb #e9653af9
+def test_what_is_printed():
+    import contextlib, io
+    def printed(method, **kw):
+        m = get_peft_model(Case("Llama", "LoRA").base(), Case("Llama", method).config(**kw))
+        with contextlib.redirect_stdout(io.StringIO()) as said: m.print_trainable_parameters()
+        return said.getvalue()
+    assert printed("SoKA", shape="low-rank") == printed("LoRA") and printed("SoKA", shape="low-rank").startswith("trainable params: ")
+    assert printed("SoKA", modules_to_save=["lm_head"], shape="low-rank") == printed("LoRA", modules_to_save=["lm_head"])
+
+
+# %% ../nbs/adapter/14_conformance_tests.ipynb #697be368
+from pathlib import Path
+import tempfile
+import torch
+from datasets import Dataset
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from soka.data.bases import base_path
+
+def by_trl(d, method, new=(), **kw):
+    "An adapter after two steps of TRL's SFTTrainer, in `d/adapter`; new tokens come by a chat template."
+    from trl import SFTConfig, SFTTrainer
+    torch.manual_seed(0)
+    tok, talk = AutoTokenizer.from_pretrained(base_path()), [dict(role="user", content="Mia has 3"), dict(role="assistant", content="apples")]
+    LlamaForCausalLM(LlamaConfig(**LLAMA | dict(vocab_size=len(tok)))).save_pretrained(d/"base")
+    if new:
+        theirs = AutoTokenizer.from_pretrained(base_path())
+        theirs.add_tokens(list(new), special_tokens=True)
+        theirs.chat_template = "{% for m in messages %}<|im_start|>{{m['role']}} {{m['content']}}<|im_end|>{% endfor %}"
+        theirs.save_pretrained(d/"template")
+    args = SFTConfig(str(d/"run"), max_steps=2, per_device_train_batch_size=2, learning_rate=0.05, report_to=[], use_cpu=True, bf16=False, max_length=24, save_strategy="no",
+                     gradient_checkpointing=False, disable_tqdm=True, chat_template_path=str(d/"template") if new else None)
+    rows = [dict(messages=talk) if new else dict(text="Mia has 3 apples and 4 more")]*4
+    trainer = SFTTrainer(AutoModelForCausalLM.from_pretrained(d/"base"), args, train_dataset=Dataset.from_list(rows), processing_class=tok,
+                         peft_config=Case("Llama", method).config(target_modules=["q_proj"], task_type="CAUSAL_LM", **kw))
+    trainer.train()
+    trainer.save_model(str(d/"adapter"))
+    return trainer.model.eval()
+
+def reloaded(d, rows=None):
+    "The same adapter on a fresh base, of so many tokens."
+    base = AutoModelForCausalLM.from_pretrained(d/"base")
+    torch.manual_seed(9)                         # new rows are drawn anew
+    if rows is not None: base.resize_token_embeddings(rows, mean_resizing=False)
+    return PeftModel.from_pretrained(base, str(d/"adapter")).eval()
+
+
+# %% ../nbs/adapter/14_conformance_tests.ipynb #19991095
+def test_trl_trains_tokens_and_modules():
+    for method in ("LoRA", "SoKA"):
+        c = Case("Llama", method)
+        for kw, end in ((dict(trainable_token_indices=[7, 14]), ".trainable_tokens_delta"), (dict(modules_to_save=["lm_head"]), "lm_head.weight")):
+            with tempfile.TemporaryDirectory() as d:
+                m = by_trl(Path(d), method, **kw)
+                again, base = reloaded(Path(d)), AutoModelForCausalLM.from_pretrained(Path(d)/"base")
+                kept = next(t for k, t in load_file(Path(d)/"adapter/adapter_model.safetensors").items() if k.endswith(end))
+            start = base.lm_head.weight if "modules_to_save" in kw else base.model.embed_tokens.weight[[7, 14]]
+            assert kept.shape == start.shape and torch.equal(c.out(again), c.out(m)) and not close(c.out(m), c.out(base)), (method, kw)
+            if "modules_to_save" in kw: assert not torch.equal(kept, start)
+
+
+# %% ../nbs/adapter/14_conformance_tests.ipynb #079bccad
+@pytest.mark.slow
+def test_trl_brings_new_tokens():
+    for method in ("LoRA", "SoKA"):                  # untied: on tied embeddings TRL 1.16 fails with LoRA, too
+        c = Case("Llama", method)
+        with tempfile.TemporaryDirectory() as d:
+            m = by_trl(Path(d), method, ("<|im_start|>", "<|im_end|>"))
+            config, rows = m.peft_config["default"], len(m.get_input_embeddings().weight)
+            again = reloaded(Path(d), rows)
+        new = config.trainable_token_indices
+        assert rows > len(AutoTokenizer.from_pretrained(base_path())) and new and "lm_head" in config.modules_to_save
+        x = torch.tensor([[1, *(next(iter(new.values())) if isinstance(new, dict) else new), 5]])
+        with torch.no_grad(): assert torch.equal(m(x).logits, again(x).logits), method
 
 
 # %% ../nbs/adapter/14_conformance_tests.ipynb #e2323997
@@ -175,10 +330,14 @@ def test_list_of_what_fails():
     with tempfile.TemporaryDirectory() as d:
         xml = Path(d, "soka-x.xml")
         xml.write_text('<testsuites><testsuite><testcase classname="tests.test_a.T" name="test_a"/><testcase classname="tests.test_a.T" name="test_get_base_model_state_dict[x]"><failure message="m"/></testcase>'
-                   '<testcase classname="tests.test_b" name="test_b[y]"><failure message="other&#10;more"/></testcase><testcase classname="tests.test_b" name="test_c"><skipped message="not supported: Conv2d"/></testcase></testsuite></testsuites>')
+                   '<testcase classname="tests.test_b" name="test_b[y]"><failure message="other&#10;more"/></testcase><testcase classname="tests.test_b" name="test_c"><skipped message="not supported: the test loads an adapter from the hub"/></testcase></testsuite></testsuites>')
         s = run.summarize([xml])
     assert s.counts == {"soka": {"test_a": {"passed": 1, "failed": 1}, "test_b": {"failed": 1, "not supported": 1}}}
-    assert s.expected == {known[0].behaviour: 1} and s.new == [("soka", "test_b[y]", "other")] and "NEW test_b[y]: other" in list(run.report(s))
+    assert s.expected == {known[0].behaviour: 1} and s.unclaimed == {} and s.new == [("soka", "test_b[y]", "other")] and "NEW test_b[y]: other" in list(run.report(s))
+    def row(text): return next((r.behaviour for r in known if r.pattern.search(text)), None)
+    plug_in = (folder/"peftsuite_plugin.py").read_text()
+    for reason in ("soka does not claim ", "PEFT's mixed models"): assert reason in plug_in and row(f"test_x[y]: not supported: {reason}Conv2d")     # what it hides has its row
+    assert row("test_key_mapping_save_old_load_new_lora: ") == run.OTHER_BASE and row("test_x: -") is None
 
 
 # %% ../nbs/adapter/14_conformance_tests.ipynb #4e0894f1

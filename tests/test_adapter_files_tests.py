@@ -95,7 +95,7 @@ def test_model_card():
         m = trained()
         for _ in range(2): m.save_pretrained(d)
         card = Path(d, "README.md").read_text()
-        assert card.count("import soka.peft") == 1 and "PEFT" in card
+        assert card.count("## How to load") == 1 and "`import soka.peft`" in card and "PEFT" in card
         m.add_adapter("b", SoKAConfig(r=1, target_modules=["q_proj"]))
         m.save_pretrained(d)
         assert "import soka.peft" in Path(d, "b", "README.md").read_text()

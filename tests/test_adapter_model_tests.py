@@ -322,3 +322,36 @@ assert type(m.base_model) is soka.peft.SoKAModel
                               env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
     assert done.returncode == 0, done.stderr
     register_method("SOKA", SoKAConfig, SoKAModel)                               # once more, in place
+
+
+# %% ../nbs/adapter/10_model_tests.ipynb #cd396e8c
+def test_base_on_the_meta_device():
+    import pytest, tempfile, torch
+    from peft import LoraConfig, PeftModel, get_peft_model
+    from soka.core import SoKALinear
+    from soka.peft import SoKAConfig, soka_layers, with_gradients, with_plan, with_update
+    def meta():
+        with torch.device("meta"): return tiny_llama()
+    def config(**kw): return SoKAConfig(**dict(target_modules=["q_proj"], r=2) | kw)
+    before = [type(m) for m in meta().modules()]
+    for kw, text in ((dict(source="weight"), "source='weight' needs a weight that is in memory, got model.layers.0.self_attn.q_proj, which is on the meta device .*: load the base first"),
+                     (dict(source="weight", shape="low-rank"), "source='weight' needs"), (dict(source="weight", budget=900, r=None), "source='weight' needs"), (dict(mode="residual"), "mode='residual' needs"),
+                     (dict(r=None, preset="paper"), "source='weight' needs"), (dict(shape="auto"), "a plan from weights needs them in memory, got model.layers.0.self_attn.q_proj on the meta device: .* give r or budget"),
+                     (dict(r=None), "a plan from weights needs"), (dict(rank_source="weight", r=None), "a plan from weights needs"), (dict(rank_source="weight", r=None, budget=900), "a plan from weights needs")):
+        for low in (False, True):
+            m = meta()
+            with pytest.raises(ValueError, match=text): get_peft_model(m, config(**kw), low_cpu_mem_usage=low)
+            assert [type(x) for x in m.modules()] == before
+    for kw in ({}, dict(source="zero"), dict(budget=900, r=None)): assert soka_layers(get_peft_model(meta(), config(**kw)))      # sizes settle these
+    b = dict(input_ids=torch.tensor([[1, 2]]), labels=torch.tensor([[1, 2]]))
+    with pytest.raises(ValueError, match="gradients need a base that is in memory, got .*q_proj on the meta device"): with_gradients(config(), meta(), [b])
+    for f in (lambda: with_plan(config(shape="auto"), meta()), lambda: with_update(config(source="update"), meta(), tiny_llama()), lambda: with_update(config(source="update"), tiny_llama(), meta()),
+              lambda: SoKALinear.from_linear(meta().lm_head, r=1)):
+        with pytest.raises(ValueError, match="weight must be in memory to be read, got a Linear on the meta device: load the base first"): f()
+    for kw in ({}, dict(source="weight"), dict(mode="residual")):
+        with tempfile.TemporaryDirectory() as d:
+            get_peft_model(tiny_llama(), config(**kw)).save_pretrained(d)
+            m = PeftModel.from_pretrained(meta(), d)
+        for f in (m.merge_adapter, m.merge_and_unload):
+            with pytest.raises(ValueError, match="weight must be in memory"): f()
+        assert [type(x) for x in m.unload().modules()] == before

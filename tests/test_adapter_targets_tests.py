@@ -149,7 +149,7 @@ def test_bad_targets():
     refused_untouched(ValueError, "No `target_modules` passed but also no `target_parameters` found.*Linear layers", target_modules=[])
     refused_untouched(ValueError, "All modules were excluded. This is likely unintended", exclude_modules=".*")
     refused_untouched(ValueError, r"not found .*'layers_to_transform': \[9\]. You also specified 'layers_pattern': layers", layers_to_transform=[9], layers_pattern="layers")
-    refused_untouched(NotImplementedError, "got Embedding; target model.embed_tokens", target_modules=["q_proj", "embed_tokens"])
+    refused_untouched(ValueError, r"Target module LlamaRMSNorm\(.*\) is not supported.*; target model.norm", target_modules=["q_proj", "norm"])
     refused_untouched(ValueError, "shape must satisfy.*layer model", shape=(3, 3, 3, 3))
     refused_untouched(ValueError, "budget must pay for one term, at least", r=None, budget=10)
     refused_untouched(ValueError, "max_madds must be at least", max_madds=0.001)

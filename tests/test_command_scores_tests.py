@@ -60,6 +60,42 @@ def test_chat_from_rows_to_merged_checkpoint():
     assert len(generate_answers(merged, own, ["1 + 1?", "2 + 2?"], "chat", 4)) == 2
 
 
+# %% ../nbs/command/04_scores_tests.ipynb #ff0a2f72
+def test_eval_loads_an_adapter_with_its_tokens():
+    import tempfile
+    import pytest
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
+    from soka.command.scores import _load_subject
+    from soka.data.bases import base_path
+    from soka.peft import SoKAConfig
+    from soka.train.config import TrainConfig
+    TINY, asked = dict(vocab_size=1024, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=4, pad_token_id=0), TrainConfig(quantize="none", dtype="float32")
+    d, tok = Path(tempfile.mkdtemp()), AutoTokenizer.from_pretrained(base_path())
+    LlamaForCausalLM(LlamaConfig(**TINY)).save_pretrained(d/"base")
+    tok.save_pretrained(d/"base")
+    tok.add_tokens(["<|new|>"])
+    for i, (make, kw) in enumerate(((SoKAConfig, {}), (SoKAConfig, dict(trainable_token_indices=[3, 1029])), (LoraConfig, dict(trainable_token_indices=[1029])))):
+        grown = AutoModelForCausalLM.from_pretrained(d/"base")
+        torch.manual_seed(1)
+        grown.resize_token_embeddings(1030, mean_resizing=False)
+        m = get_peft_model(grown, make(r=1, target_modules=["q_proj"], task_type="CAUSAL_LM", **kw))
+        for p in m.parameters(): p.data.add_(0.05*torch.randn(p.shape)*p.requires_grad)
+        m.save_pretrained(d/f"{i}")
+        tok.save_pretrained(d/f"{i}")                # as trainers do
+        subject, x = _load_subject(str(d/f"{i}"), asked), torch.tensor([[1, 5, 1029, 7]])
+        with torch.no_grad(): assert torch.allclose(subject.model(x).logits, m.eval()(x).logits, atol=1e-6), i
+        assert "<|new|>" in subject.tokenizer.get_vocab() and not subject.model.training
+    assert _load_subject(str(d/"0"), TrainConfig(quantize="nf4", dtype="float32")).model(x).logits.shape == (1, 4, 1030)
+    sorts = LlamaForSequenceClassification(LlamaConfig(**TINY))
+    sorts.save_pretrained(d/"sorts")
+    tok.save_pretrained(d/"sorts")
+    for task, text in (("SEQ_CLS", "adapter must be of a language model, with task_type CAUSAL_LM or none, got 'SEQ_CLS'"), (None, "a base must hold every weight of its model, .* has none for .*'lm_head.weight'")):
+        get_peft_model(LlamaForSequenceClassification.from_pretrained(d/"sorts"), SoKAConfig(r=1, target_modules=["q_proj"], task_type=task)).save_pretrained(d/f"{task}")
+        with pytest.raises(ValueError, match=text): _load_subject(str(d/f"{task}"), asked)
+
+
 # %% ../nbs/command/04_scores_tests.ipynb #17024e00
 def test_eval_by_the_chat_template():
     import tempfile

@@ -141,3 +141,19 @@ def test_bad_settings():
     with pytest.raises(ValueError, match="arm must be one of x, got 'y'"): plan_work(c, ["y"])
     with pytest.raises(ValueError, match="part must be i/n with i in 1..n, got 3/2"): plan_work(c, part=(3, 2))
     with pytest.raises(ValueError, match="a comparison must have something to run, got no arm"): plan_work(_make_comparison({**good, "arms": {"x": {"method": "lora", "on": [["b", "t"]]}}, "bases": {"b": "base", "d": "base"}}), bases=["d"])
+
+
+# %% ../nbs/compare/06_plots_tests.ipynb #51c0be2d
+def test_sizes_of_methods():
+    from soka.compare.plots import plot_sizes, _spread
+    def run(arm, part, nll, trained, seed=0): return dict(arm=arm, part=part, rate=.01, seed=seed, nll=nll, trained=trained, losses=[2., 1.], norms=[1., 2., 3.], seconds=1.)
+    head = dict(against="lora", settings={}, steps=2, warmup=0)
+    sizes = {"lora": ("lora", 20, 1.), "lora r=1": ("lora", 10, 2.), "dora": ("dora", 20, 1.5), "lora, 1 step": ("lora", 20, 3.)}
+    arms = {a: {**head, "method": m, "steps": 1 + ("step" not in a)} for a, (m, _, _) in sizes.items()}
+    runs = {a: [run(a, p, nll, n) for p in ("validation", "test")] for a, (_, n, nll) in sizes.items()}
+    ax, = plot_sizes(dict(arms=arms, runs=runs, seeds=[0])).axes
+    line, crosses = [l for l in ax.lines if l.get_marker() == "o"][0], [l for l in ax.lines if l.get_marker() == "x"][0]
+    assert list(line.get_xdata()) == [10, 20] and list(line.get_ydata()) == [2., 1.]      # the arm of another schedule is left out
+    assert list(crosses.get_xdata()) == [20] and [t.get_text() for t in ax.texts] == ["dora"]
+    placed = _spread([1., 1., 1.1, 5.], .5)
+    assert sorted(placed) == placed and min(b - a for a, b in zip(placed, placed[1:])) >= .5

@@ -115,6 +115,24 @@ def test_refused_conversations():
     with pytest.raises(ValueError, match="a chat template must mark every answer with {% generation %}, got 1 marked of 2 in row 0"): chat_tokens(half, ask("a", "b", "c", "d"))
 
 
+# %% ../nbs/data/09_chat_tests.ipynb #08fa4be2
+def test_conversations_without_end():
+    import time
+    import pytest
+    from soka.data.rows import load_rows, sound_rows
+    good = ask("1+1?", "2")
+    for bad, says in ((good*501, "a conversation must have at most 1,000 messages, got 1,002 in row 1"), (ask("x"*900_000, "y"*900_000), "a conversation must have at most 1,000,000 characters, got 1,800,000 in row 1"),
+                      (ask("x"*10**7, "y"), "content must have at most 1,000,000 characters"), ([{"role": "x"*10**7, "content": "a"}], "a role must be one of"), ([[[[[{}]]]]]*10**5, "at most 1,000 messages"), ([{"role": ["user"], "content": "a"}], "a role must be one of"),
+                      ([{"role": "user", "content": [{"text": "a"}]*3 + [{"text": 3}]}], "content must be a text"), ({"role": "user", "content": "a"}, "must be a list of messages")):
+        with pytest.raises((TypeError, ValueError), match=says) as e: load_rows([{"messages": good}, {"messages": bad}])
+        assert len(str(e.value)) < 700 and sound_rows([{"messages": good}, {"messages": bad}], skip_bad_rows=True).left_out == 1
+    began = time.process_time()
+    ids, labels = chat_tokens(chat_tokenizer(), good*100)
+    assert sum(a == -100 and b != -100 for a, b in zip(labels, labels[1:])) == 100 and time.process_time() - began < 20
+    for template in ("{{ 1/0 }}", "{{ messages[0]['content'] + 1 }}", "{{ messages[99]['content'] }}", "{{ messages.x.y }}"):      # of the base, and broken
+        with pytest.raises(ValueError, match="the tokenizer's chat template must take every row, got .+ in row 3"): chat_tokens(chat_tokenizer(template), good, 3)
+
+
 # %% ../nbs/data/09_chat_tests.ipynb #d3c3df1e
 def test_chat_in_a_recipe():
     import pytest, tempfile

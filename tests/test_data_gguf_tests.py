@@ -59,3 +59,27 @@ def test_bad_gguf_files():
         AutoTokenizer.from_pretrained(base_path()).save_pretrained(d/"gpt2")
         _write_gguf(d/"gpt2", d/"x.gguf")
     with patch.dict(sys.modules, gguf=None), pytest.raises(ImportError, match="needs the packages gguf and sentencepiece"): gguf_head(d/"whole.gguf")
+
+
+# %% ../nbs/data/07_gguf_tests.ipynb #ae319e8c
+@pytest.mark.needs('gguf')
+def test_a_gguf_base_with_a_gap():
+    import tempfile
+    from pathlib import Path
+    from unittest.mock import patch
+    import gguf, pytest
+    from soka.cli import main
+    from soka.data.bases import base_path
+    from soka.data.gguf import _convert_gguf, _write_gguf
+    d, add = Path(tempfile.mkdtemp()), gguf.GGUFWriter.add_tensor
+    def written(name, change, key=None):
+        "The base as a GGUF file, one tensor of it changed, or a setting left out."
+        def changed(self, n, t, *args, **kw):
+            if n == "blk.1.ffn_up.weight": t = change(t)
+            return t is None or add(self, n, t, *args, **kw)
+        with patch("gguf.GGUFWriter.add_tensor", changed), patch(f"gguf.GGUFWriter.{key or 'add_name'}", lambda self, v: None): return _write_gguf(base_path(), d/name)
+    for name, change, key, text in (("gone", lambda t: None, None, r"none of \['model.layers.1.mlp.up_proj.weight'\]"), ("short", lambda t: t[:5], None, r"none of \['model.layers.1.mlp.up_proj.weight'\]"),
+                                    ("unset", lambda t: t, "add_embedding_length", "")):
+        path = written(f"{name}.gguf", change, key)
+        with pytest.raises(ValueError, match=f"a GGUF base must .*, got {text}.* in '.*{name}.gguf'"): _convert_gguf(path, d/name)
+        assert not (d/name).exists()

@@ -147,3 +147,43 @@ def test_what_cannot_be_left_out():
         assert "skip_bad_rows" not in str(e.value)
         with pytest.raises((TypeError, ValueError)) as e: load_rows(folder/name)
         assert ("skip_bad_rows" in str(e.value)) == (name in ("d.jsonl", "e.jsonl", "f.jsonl"))
+
+
+# %% ../nbs/data/01_rows_tests.ipynb #ea616b28
+def test_a_bomb_is_not_unpacked():
+    import gzip, tempfile, tracemalloc
+    from pathlib import Path
+    import pytest
+    from soka.data.rows import load_rows
+    folder = Path(tempfile.mkdtemp())
+    (folder/"rows.jsonl.gz").write_bytes(gzip.compress(b" "*10**7)*30)               # 300 MB in 300 kB
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"rows.jsonl.gz must unpack to at most [\d,]+ bytes, 100 times its own, got more"): load_rows(folder/"rows.jsonl.gz")
+    assert tracemalloc.get_traced_memory()[1] < 100_000_000
+    tracemalloc.stop()
+    row = '{"question": "q", "answer": "a"}\n'
+    (folder/"same.csv.gz").write_bytes(gzip.compress(b"question,answer\n" + b"q,a\n"*50_000))      # the same row is no bomb while it is small
+    assert len(load_rows(folder/"same.csv.gz")) == 50_000
+
+
+# %% ../nbs/data/01_rows_tests.ipynb #4615ad19
+def test_lines_of_many_megabytes():
+    import json, tempfile
+    from pathlib import Path
+    import pytest
+    from soka.data.rows import load_rows, sound_rows
+    folder = Path(tempfile.mkdtemp())
+    good, big = {"question": "q", "answer": "a"}, 2_000_000
+    lines = {"text": json.dumps({"question": "x"*big, "answer": "a"}), "key": json.dumps({"x"*big: 1}), "value": json.dumps({"question": list(range(big//7)), "answer": "a"}),
+             "broken": '{"question": "' + "x"*big, "digits": '{"question": ' + "9"*5000 + "}", "deep": "["*big}
+    (folder/"r.jsonl").write_text("\n".join([json.dumps(good), *lines.values(), json.dumps(good)]))
+    rows, left_out, why = sound_rows(folder/"r.jsonl", skip_bad_rows=True)
+    assert rows.to_list() == [{"instruction": "q", "output": "a"}]*2 and left_out == len(lines) and len(why) < 500
+    for name, line in lines.items():
+        (folder/"one.jsonl").write_text(json.dumps(good) + "\n" + line)
+        with pytest.raises((TypeError, ValueError), match="(in row 1|line 2 has|in every row)") as e: load_rows(folder/"one.jsonl")
+        assert len(str(e.value)) < 700 and "one.jsonl" in str(e.value), name
+    cell = "x"*11_000_000
+    (folder/"r.csv").write_text(f"question,answer\nq,a\n{cell},a\nq,a\n")
+    with pytest.raises(ValueError, match="r.csv must be CSV, line 3 has: field larger than field limit"): load_rows(folder/"r.csv")
+    assert sound_rows(folder/"r.csv", skip_bad_rows=True)[1:] == (1, f"{folder/'r.csv'} must be CSV, line 3 has: field larger than field limit (10000000)")

@@ -98,3 +98,62 @@ def test_refused_folders():
                     (lambda: import_lora(loras["heads"], new()), "got modules_to_save="), (lambda: import_lora(loras["pissa"], new()), "init_lora_weights='pissa', which changes the base"),
                     (lambda: import_lora(loras["tables"], new()), "A and B of linear layers alone"), (lambda: import_lora(A, new()), "adapter must be a LoRA, got 'SOKA'")):
         with pytest.raises((ValueError, TypeError), match=text): f()
+
+
+# %% ../nbs/share/09_combine_tests.ipynb #c07755ba
+def test_numbers_that_overflow():
+    import contextlib, io
+    from safetensors.torch import load_file, save_file
+    from soka.cli import main
+    (a, A), out_folder = saved(1), new()
+    def line(*argv):
+        err = io.StringIO()
+        with contextlib.redirect_stderr(err), contextlib.redirect_stdout(io.StringIO()): code = main([str(x) for x in argv])
+        assert code == 2 and err.getvalue().count("\n") == 1 and not out_folder.exists()
+        return err.getvalue()
+    for by in ("1e39", "nan", "inf", "1e308", "1e999"):
+        assert "weights must be a list of finite numbers of at most 10**9, got" in line("share", "scale", A, "--by", by, "--out", out_folder)
+        assert "weights must be a list of finite numbers of at most 10**9, got" in line("share", "add", A, A, "--weights", 1, by, "--out", out_folder)
+    for weights in ([float("nan")], [1e308], [10**400], [True], ["1"]):
+        with pytest.raises((ValueError, TypeError), match="weights must be a list of finite numbers of at most 10"): combine([A], weights, out_folder)
+    big = load_file(A/"adapter_model.safetensors")
+    save_file({k: t*(1e32 if k.endswith(".U") else 1) for k, t in big.items()}, A/"adapter_model.safetensors")
+    combine([A], [1.], new())
+    with pytest.raises(ValueError, match="an adapter to write must be finite, got NaN or infinity in 'base_model.*soka_terms.U'"): combine([A], [1e9], out_folder)
+    with pytest.raises(ValueError, match="an adapter to write must be finite"): combine([A], [1.], out_folder, dtype=torch.float16)
+    assert not out_folder.exists() and not out_folder.with_name("out.part").exists()
+
+
+# %% ../nbs/share/09_combine_tests.ipynb #ec2ac451
+def test_hostile_loras():
+    import functools, json, shutil, time
+    from unittest.mock import patch
+    from safetensors.torch import load_file, save_file
+    from soka.adapter.targets import check_regexes
+    get_peft_model(tiny_llama(), LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False)).save_pretrained(good := Path(tempfile.mkdtemp()))
+    config, tensors = json.loads((good/"adapter_config.json").read_text()), load_file(good/"adapter_model.safetensors")
+    a = min(tensors)
+    b, bare = a.replace("lora_A", "lora_B"), a.removeprefix("base_model.model.")
+    whole = (good/"adapter_model.safetensors").read_bytes()
+    def with_(**kw): return {**tensors, **{{"a": a, "b": b}[k]: t for k, t in kw.items()}}
+    kind, alone, finite = "must be a table", "must hold A and B of linear layers alone, got 'base_model", "finite number of at most 10"
+    cases = [("[]", None, kind), ("{}", None, "adapter must be a LoRA, got None"), ("null", None, kind), ("3", None, kind), ("{", None, "must be JSON"), ("["*99_999, None, "must be JSON"), ('{"r": 1, "r": 2}', None, "keys must be given once"), (None, None, "must hold adapter_config.json"),
+             *((dict(lora_alpha=x), None, f"lora_alpha of '.*' must be a {finite}") for x in (float("nan"), float("inf"), 1e300, 10**400, "16", True, None, [16])),
+             *((dict(alpha_pattern=x), None, "alpha_pattern of '.*' must be") for x in ([1], {"q_proj": float("nan")}, {"q_proj": "x"}, {"(": 1}, {"a"*30_000: 1}, "q_proj")),
+             (dict(alpha_pattern={r"((([a-z._0-9])+)+)+X": 4}), None, "a regex must match a model's 2 names within 0.5 seconds"), (dict(use_rslora=3), None, "use_rslora of"), (dict(init_lora_weights="x"*10**6), None, "must lie on the base that it names"),
+             (dict(bias="x"*10**6), None, "must hold A and B alone, got bias="), (dict(peft_type=["LORA"]), None, "adapter must be a LoRA"),
+             ({}, with_(a=torch.zeros(0, 64), b=torch.zeros(64, 0)), alone), ({}, with_(a=torch.zeros(2, 64, 1)), alone), ({}, with_(a=torch.zeros(128)), alone), ({}, with_(a=torch.tensor(1.)), alone),
+             *(({}, with_(a=tensors[a].to(t)), alone) for t in (torch.int64, torch.bool, torch.float8_e4m3fn)), ({}, {**tensors, bare: tensors[a].clone()}, "must hold a layer once, got .* twice"), ({}, {**tensors, "x"*10**6: tensors[a].clone()}, "must hold A and B of linear layers alone"),
+             ({}, {k: t for k, t in tensors.items() if k != b}, "must hold A and B of one rank, got lora_A .2, 64. for"), ({}, with_(b=torch.zeros(64, 3)), "must hold A and B of one rank"), ({}, {}, "must hold a layer, got none"),
+             ({}, b"", "must be a whole safetensors file"), ({}, whole[:-100], "must be a whole safetensors file"), ({}, whole[:20], "must be a whole safetensors file"), ({}, b"\xff"*8 + whole[8:], "must be a whole safetensors file"),
+             ({}, with_(a=tensors[a]*float("nan")), "must be finite"), (dict(lora_alpha=1e9), with_(b=tensors[b]*0 + 1e30), "must be finite")]
+    for change, weights, text in cases:
+        shutil.copytree(good, folder := Path(tempfile.mkdtemp())/"lora")
+        if change is None: (folder/"adapter_config.json").unlink()
+        else: (folder/"adapter_config.json").write_text(change if isinstance(change, str) else json.dumps(config | change))
+        if isinstance(weights, bytes): (folder/"adapter_model.safetensors").write_bytes(weights)
+        elif weights is not None: save_file(weights, folder/"adapter_model.safetensors", metadata={"format": "pt"})
+        began, to = time.process_time(), new()
+        with patch("soka.share.combine.check_regexes", functools.partial(check_regexes, seconds=.5)), pytest.raises((ValueError, TypeError, FileNotFoundError), match=text) as e: import_lora(folder, to)
+        assert len(str(e.value)) < 900 and str(folder) in str(e.value) and not to.exists() and not to.with_name("out.part").exists() and time.process_time() - began < 5, (change, e.value)
+        if "regex" not in text: assert silent("share", "import", folder, "--out", to)[0] == 2 and not to.exists()

@@ -26,10 +26,11 @@ def test_budget_brings_the_logits_closer():
     noisy, gen = llama(), torch.Generator().manual_seed(2)
     for p in noisy.model.layers.parameters():
         if p.ndim == 2: p.data += 0.01*torch.randn(p.shape, generator=gen)
-    base, fine, out, ids, errors = folder_of(llama()), folder_of(noisy), tempfile.mkdtemp(), torch.arange(20)[None], []
+    base, fine, ids, errors = folder_of(llama()), folder_of(noisy), torch.arange(20)[None], []
     with torch.no_grad():
         goal, start = noisy(ids).logits, llama()(ids).logits
         for budget in (2000, 20_000, 200_000):
+            out = tempfile.mkdtemp()
             rows = extract(base, fine, SoKAConfig(source="update", budget=budget, energy=1., shape="low-rank", target_modules="all-linear"), out)
             assert sum(r.params for r in rows) <= budget
             errors.append((overall_error(rows), float((PeftModel.from_pretrained(llama(), out)(ids).logits - goal).norm()/(start - goal).norm())))

@@ -77,3 +77,33 @@ def test_ranks_dtypes_and_fused_layers():
                 U, S, Vh = torch.linalg.svd(D)
                 k = len(A)
                 assert (made - (U[:, :k]*S[:k]) @ Vh[:k]).norm() < tol*D.norm() and abs(float((made - D).norm()/D.norm()) - r[n].error) < 1e-6
+
+
+# %% ../nbs/share/08_gguf_tests.ipynb #a4c29f43
+@pytest.mark.needs('gguf')
+def test_a_file_is_whole_or_not_there():
+    import resource, tempfile
+    from pathlib import Path
+    import pytest
+    from peft import get_peft_model
+    from transformers import AutoModelForCausalLM
+    from soka.data.bases import base_path
+    from soka.peft import SoKAConfig
+    from soka.share.gguf import export_gguf
+    d = Path(tempfile.mkdtemp())
+    m = get_peft_model(AutoModelForCausalLM.from_pretrained(base_path()), SoKAConfig(r=1, shape="low-rank", source="weight", target_modules=["q_proj"]))
+    for n, p in m.named_parameters():
+        if p.requires_grad: p.data += 0.1
+    m.save_pretrained(d/"a")
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for most, why in ((100, "File too large"), (2000, "a file that ends too early: ")):           # numpy writes the tensors, and says nothing
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, old[1]))
+        try:
+            with pytest.raises(OSError, match=f"^out must be written whole, got .*{why}.* for '.*x.gguf', where nothing is left$"): export_gguf(d/"a", d/"x.gguf", base="base")
+        finally: resource.setrlimit(resource.RLIMIT_FSIZE, old)
+        assert [p.name for p in d.iterdir()] == ["a"]
+    (d/"x.gguf.part").write_text("mine")
+    with pytest.raises(ValueError, match="x.gguf.part must be free"): export_gguf(d/"a", d/"x.gguf", base="base")
+    assert (d/"x.gguf.part").read_text() == "mine" and not (d/"x.gguf").exists()
+    export_gguf(d/"a", d/"y.gguf", base="base")
+    assert (d/"y.gguf").read_bytes()[:4] == b"GGUF" and not (d/"y.gguf.part").exists()

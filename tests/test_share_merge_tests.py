@@ -52,7 +52,7 @@ def test_merge_leaves_nothing_that_looks_whole():
     for p in Path(base_path()).iterdir():
         if "token" not in p.name: shutil.copy(p, home/"base"/p.name)
     with pytest.raises((OSError, ValueError, TypeError, KeyError)): merge(adapter, home/"m", base=str(home/"base"), dtype="float32")
-    assert not list((home/"m").iterdir())
+    assert {p.name for p in home.iterdir()} == {"base"}
     shutil.copytree(adapter, home/"a")
     config = json.loads((adapter/"adapter_config.json").read_text())
     (home/"a"/"adapter_config.json").write_text(json.dumps(config | dict(check_base=False)))
@@ -123,6 +123,22 @@ def test_shards_hold_the_merge_in_memory():
         for dtype in dtypes: assert not differences(d, dtype), (config.peft_type, dtype)
 
 
+# %% ../nbs/share/04_merge_tests.ipynb #bf7ffa5c
+def test_a_damaged_tokenizer_stops_a_merge():
+    import shutil
+    d = base_and_adapter(small(), terms())
+    words = (d/"base"/"tokenizer.json").read_bytes()
+    for own in (False, True):                                   # the base's, the adapter's
+        where = d/("adapter" if own else "base")
+        if own: shutil.copy(d/"base"/"tokenizer_config.json", where)
+        for bad in (b"", b"{", b"[]", words[:len(words)//2], b'{"model": {"type": "BPE"}}'):
+            (where/"tokenizer.json").write_bytes(bad)
+            with pytest.raises(ValueError, match=f"a base must have a tokenizer, '.*{where.name}' has: "): merge(d/"adapter", d/"out", str(d/"base"))
+            assert sorted(p.name for p in d.iterdir()) == ["adapter", "base"]
+        (where/"tokenizer.json").write_bytes(words)
+    assert (merge(d/"adapter", d/"out", str(d/"base"))/"tokenizer.json").exists()
+
+
 # %% ../nbs/share/04_merge_tests.ipynb #05710822
 @pytest.mark.slow
 def test_shards_of_other_models_and_methods():
@@ -184,15 +200,68 @@ def test_what_a_killed_merge_leaves_is_no_model():
         if "00002" in path.name: raise Killed
         save(shard, path, **kw)
     with patch("soka.share.merge.save_file", killed), patch("shutil.rmtree"), pytest.raises(Killed): merge(d/"adapter", d/"out", str(d/"base"), max_shard_size="20KB")
-    assert [p.name for p in (d/"out").iterdir()] == ["merge.part"] and (d/"out/merge.part/model-00001-of-00006.safetensors").exists()
+    assert not (d/"out").exists() and (d/"out.part/model-00001-of-00006.safetensors").exists()
     with pytest.raises((OSError, ValueError)): AutoConfig.from_pretrained(d/"out")
-    assert merge(d/"adapter", d/"out", str(d/"base"), max_shard_size="20KB") == d/"out" and not (d/"out/merge.part").exists() and len(checkpoint(d/"out")[0]) == 21
+    assert merge(d/"adapter", d/"out", str(d/"base"), max_shard_size="20KB") == d/"out" and not (d/"out.part").exists() and len(checkpoint(d/"out")[0]) == 21
+    assert not (d/"out/.soka-part").exists()
     with patch("soka.share.merge.save_file", killed), pytest.raises(Killed): merge(d/"adapter", d/"other", str(d/"base"), max_shard_size="20KB")
-    assert not list((d/"other").iterdir())                                                    # an error tidies up
+    assert not list(d.glob("other*"))                                                         # an error tidies up
+    (d/"other").mkdir()
     with patch("shutil.disk_usage", lambda p: namedtuple("U", "free")(10**6)), pytest.raises(OSError, match=r"out must have room for the merged checkpoint, 0.02 GB, got 0.00 GB free in"):
         merge(d/"adapter", d/"other", str(d/"base"))
     with pytest.raises(ValueError, match="max_shard_size must be as 5GB or 500MB, got '5 apples'"): merge(d/"adapter", d/"other", str(d/"base"), max_shard_size="5 apples")
     with pytest.raises(ValueError, match="out must be a new or empty folder"): merge(d/"adapter", d/"out", str(d/"base"))
+
+
+# %% ../nbs/share/04_merge_tests.ipynb #a9ac0d28
+def test_a_merge_is_in_place_at_once_or_not_at_all():
+    import os, resource, shutil
+    from unittest.mock import patch
+    import pytest
+    import soka.share.merge
+    d, save = base_and_adapter(small(), terms()), soka.share.merge.save_file
+    def again(out, **kw): return merge(d/"adapter", out, str(d/"base"), max_shard_size="20KB", **kw)
+    class Killed(BaseException): pass
+    def steps(limit):
+        "Killed after so many of the calls that change names."
+        seen = []
+        def counted(f):
+            def call(*args, **kw):
+                seen.append(f)
+                if len(seen) > limit: raise Killed
+                return f(*args, **kw)
+            return call
+        return counted
+    whole, k = False, 0
+    while not whole:                                             # after each of them, either nothing is there or all of it
+        with patch("os.replace", steps(k)(os.replace)), patch("pathlib.Path.unlink", steps(k)(Path.unlink)), patch("shutil.rmtree"):
+            try: again(d/f"out{k}")
+            except Killed: pass
+            else: whole = True
+        found = d/f"out{k}"
+        assert not found.exists() or len(checkpoint(found)[0]) == 21 and (found/"tokenizer.json").exists() and (found/"config.json").exists(), k
+        k += 1
+    assert k >= 2
+    (d/"empty").mkdir()
+    os.symlink(d/"empty", d/"link")
+    assert again(d/"link") == d/"link" and (d/"link").is_symlink() and len(checkpoint(d/"empty")[0]) == 21        # the folder is replaced, not the link
+    def meanwhile(shard, path, **kw):
+        with patch("soka.share.merge.save_file", save), pytest.raises(ValueError, match="out must be written by one command at a time, got '.*two'"): again(d/"two")
+        save(shard, path, **kw)
+    with patch("soka.share.merge.save_file", meanwhile): again(d/"two")
+    assert len(checkpoint(d/"two")[0]) == 21
+    for make in (lambda p: (p.mkdir(), (p/"thesis.tex").write_text("mine")), lambda p: p.write_text("mine"), lambda p: os.symlink(d/"base", p)):
+        make(p := d/"mine.part")
+        with pytest.raises(ValueError, match=r"mine.part must be free, as out is written there until it is whole, got a foreign '.*mine.part'"): again(d/"mine")
+        assert os.path.lexists(p) and not (d/"mine").exists() and (not p.is_dir() or any(p.iterdir()))
+        p.unlink() if p.is_symlink() or p.is_file() else shutil.rmtree(p)
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for most, kw in ((10_000, {}), (30_000, {}), (30_000, dict(dtype="bfloat16"))):                                    # too large for a shard, for the tokenizer
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, old[1]))
+        try:
+            with pytest.raises(OSError, match=r"^out must be written whole, got .*File too large.* for '.*full', where nothing is left$"): again(d/"full", **kw)
+        finally: resource.setrlimit(resource.RLIMIT_FSIZE, old)
+        assert not list(d.glob("full*"))
 
 
 # %% ../nbs/share/04_merge_tests.ipynb #ddd522c5
@@ -202,9 +271,9 @@ def test_a_merge_that_is_killed():
     d = base_and_adapter(LlamaForCausalLM(LlamaConfig(**SMALL | dict(hidden_size=512, intermediate_size=2048, num_hidden_layers=4))), terms())
     command = [sys.executable, "-m", "soka.cli", "merge", d/"adapter", "--base", d/"base", "--out", d/"out", "--max-shard-size", "5MB"]
     p = subprocess.Popen([str(c) for c in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while p.poll() is None and not list((d/"out").glob("merge.part/*00002*")): time.sleep(0.01)
+    while p.poll() is None and not list(d.glob("out.part/*00002*")): time.sleep(0.01)
     p.send_signal(signal.SIGKILL)
-    assert p.wait() == -signal.SIGKILL and [f.name for f in (d/"out").iterdir()] == ["merge.part"]
+    assert p.wait() == -signal.SIGKILL and not (d/"out").exists() and (d/"out.part").is_dir()
     assert subprocess.run([str(c) for c in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
     assert not differences(d, "auto", "5MB")
 

@@ -58,7 +58,7 @@ def tool(root, name, *args, **env):
 def made(tmp_path_factory):
     root = tmp_path_factory.mktemp("made")/"project"
     shutil.copytree(ROOT/"tools", root/"tools", ignore=shutil.ignore_patterns("__pycache__"))
-    for f in ("settings.ini", ".gitignore", "_quarto.yml", "nbs/_quarto.yml"):
+    for f in ("settings.ini", ".gitignore", "_quarto.yml", "nbs/_quarto.yml", "nbs/styles.css"):
         (root/f).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT/f, root/f)
     said = (root/"settings.ini").read_text()
@@ -188,7 +188,7 @@ def test_the_drawing_of_the_rooms_is_that_of_the_code(project):
     assert (project/"CONTRIBUTING.md").read_text() == "```rooms\n1  c         a\n0  a\n0  b\n```\n"
 
 def test_a_notebook_must_not_grow(project):
-    write(project/"nbs/01_a_tests.ipynb", ["# a: tests\n\n> More.\n\n- skip_exec: true", ("code", "#| test long\n" + "x = 1\n"*600)])
+    write(project/"nbs/01_a_tests.ipynb", ["# a: tests\n\n> More.\n\n- skip_exec: true", ("code", "#| test long\n" + "x = 1\n"*601)])
     assert found(project, "rooms") == ["nbs/01_a_tests.ipynb: a notebook must have at most 600 lines of code, got 601"]
 
 def test_a_companion_is_on_no_page_and_its_tests_are_extracted(project):
@@ -206,6 +206,46 @@ def test_the_sidebar_must_list_every_notebook(project):
     yml.write_text(yml.read_text().replace("tutorials/first.ipynb", "tutorials/second.ipynb"))
     assert found(project, "sidebar") == ["nbs/sidebar.yml: does not list tutorials/first.ipynb",
                                          "nbs/sidebar.yml: lists tutorials/second.ipynb, which does not exist"]
+
+def test_the_sidebar_groups_pages_as_settings_say(project):
+    write(project/"nbs/a/01_x.ipynb", ["# x\n\n> A page of a room.", ("code", "1")])
+    write(project/"nbs/other.ipynb", ["# other\n\n> Named nowhere.", ("code", "1")])
+    ini = project/"settings.ini"
+    ini.write_text(re.sub(r"^reading =\n(    .*\n)+", "reading =\n    Start here: index tutorials/first\n    Rooms: a tutorials\n", ini.read_text(), flags=re.M))
+    assert tool(project, "sync").returncode == 0
+    bar = yaml.safe_load((project/"nbs/sidebar.yml").read_text())["website"]["sidebar"]["contents"]
+    assert bar == [{"section": "Start here", "contents": ["index.ipynb", "tutorials/first.ipynb"]},
+                   {"section": "Rooms", "contents": [{"section": "a", "contents": ["a/01_x.ipynb"]}]},
+                   {"section": "Reference", "contents": ["01_a.ipynb", "other.ipynb"]}]
+    assert found(project, "sidebar") == []
+
+PNG = dict(output_type="display_data", metadata={}, data={"image/png": "aGk="})
+def spine_page(project, name, *, ask="What is it?", alt="fig-alt: A dot.", lines=10, words=1600, first=PNG, last="See [b](02_b.ipynb)."):
+    "A page of the spine, sound unless told otherwise."
+    write(project/f"nbs/learn/{name}.ipynb", [f"# {name}\n\n> A claim.", ask, ("code", f"#| {alt}\n" + "f(1, 2)\n"*lines), "word "*words, f"## What to remember\n\nThis. {last}"])
+    change(project/f"nbs/learn/{name}.ipynb", lambda cells: cells[2].update(outputs=[first]))
+
+def test_a_sound_spine_passes(project):
+    spine_page(project, "01_a")
+    spine_page(project, "02_b", last="The end.")
+    assert found(project, "spine") == []
+
+@pytest.mark.parametrize("flaw, says", [
+    (dict(ask="It is so. And then?\n\nNo?"), None), (dict(ask="It is so.\n\nIs it?"), "the first paragraph after the title must ask the page's question"),
+    (dict(first=dict(output_type="stream", name="stdout", text=["1"])), "the first output must be a picture"),
+    (dict(alt="fig-cap: A dot."), "cell cell2: a picture must say in `#| fig-alt:` what is seen"),
+    (dict(lines=600, words=1000), "at least 3 words of prose for each line of code, got 1015 for 600 lines"),
+    (dict(words=900), "words of prose and code must be 1,500 to 3,500, got 935"), (dict(words=3600), "words of prose and code must be 1,500 to 3,500, got 3,635"),
+    (dict(last="No link."), "must end with a link to 02_b.ipynb")])
+def test_a_spine_page_keeps_its_limits(project, flaw, says):
+    spine_page(project, "01_a", **flaw)
+    spine_page(project, "02_b", last="The end.")
+    assert found(project, "spine") == [f"nbs/learn/01_a.ipynb: {says}"]*bool(says)
+
+def test_a_spine_page_ends_with_what_to_remember(project):
+    spine_page(project, "01_a")
+    change(project/"nbs/learn/01_a.ipynb", lambda cells: cells[4].update(source=["## The end\n"]))
+    assert found(project, "spine") == ["nbs/learn/01_a.ipynb: the last cell of prose must be `## What to remember`"]
 
 def test_references_need_a_label(project):
     def break_all(cells):
@@ -552,16 +592,26 @@ def test_readme_prose():
     assert readme.prose("# T {#sec-t}\n[a](../x.md) [b](i/c.png#d) [c](https://e.org) [d](#e)") == \
         "# T\n[a](x.md) [b](nbs/i/c.png#d) [c](https://e.org) [d](#e)"
 
+HOST = f"{get_config().doc_host}{get_config().doc_baseurl}/"
+
 def test_docs_preview_has_linked_pages_with_pictures_and_maths(project):
-    change(project/"nbs/01_a.ipynb", lambda cells: cells[1]["source"].append("\n\nHere $x_1$ and\n\n$$y = 2$$ {#eq-y}"))
+    change(project/"nbs/01_a.ipynb", lambda cells: cells[1]["source"].append(
+        f"\n\nHere $x_1$ and\n\n$$y = 2$$ {{#eq-y}}\n\nSee [settings](../settings.ini) and [two]({HOST}index.html#two)"))
+    change(project/"nbs/01_a.ipynb", lambda cells: cells[-1]["source"].insert(0, "#| fig-alt: A straight line.\n"))
+    change(project/"nbs/tutorials/first.ipynb", lambda cells: cells.insert(1, dict(cell_type="markdown", id="bad1", metadata={}, source=["## Bad input\n"])))
     r = tool(project, "docs", PATH="", PYTHONPATH=str(project))
     assert r.returncode == 0, r.stderr
     assert "plain preview" in r.stdout
     index, a, first = [(project/"_docs"/p).read_text() for p in ("index.html", "a.html", "tutorials/first.html")]
     assert index.count('href="a.html"') == 2 and 'href="tutorials/first.html"' in index and 'href="../index.html"' in first
+    assert index.index("→ first</a>") < index.index("All pages") and "<li>Tutorials<ol><li><b>first</b></li></ol></li>" in first
+    assert "<summary>What is refused</summary>" in first and "What is refused" not in a
+    assert 'alt="A straight line."' in a and "<summary>Test: one</summary>" in a and "<summary>Source of one</summary>" in a
+    assert 'href="repository/settings.ini"' in a and (project/"_docs/repository/settings.ini").read_text() == (project/"settings.ini").read_text()
+    assert 'href="index.html#two"' in a and HOST not in a
     assert "data:image/png;base64" in index and "data:image/png;base64" in a
     assert "Figure 1 shows" in a and "Figure 1: A line." in a and "#eq-y" not in a and "#| " not in a
-    assert "return" in a and "one</h3>" in a.replace('<a class="anchor-link" href="#one">¶</a>', "") and "<h1" in a and "<msub><mi>x</mi><mn>1</mn></msub>" in a and 'display="block"' in a
+    assert "return" in a and '<div id="one"></div>' in a and "<code>one</code>" in a and "<h1" in a and "<msub><mi>x</mi><mn>1</mn></msub>" in a and 'display="block"' in a
 
 def test_docs_uses_quarto_where_it_is_on_path(project, tmp_path):
     (tmp_path/"bin").mkdir()

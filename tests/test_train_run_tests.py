@@ -389,6 +389,27 @@ def test_other_data_or_base_behind_the_same_name():
         _check_marks({"other.weight": again.record["base"]["model.norm.weight"]}, again.model)
 
 
+# %% ../nbs/train/10_run_tests.ipynb #9345cc7c
+def test_another_plan_behind_the_same_name():
+    import json
+    import pytest
+    folder, layer = Path(tempfile.mkdtemp()), "model.layers.0.mlp.up_proj"
+    def write(**plan): (folder/"plan.json").write_text(json.dumps({layer: plan.get("first", [384, 1, 1, 128, 1]), **plan.get("more", {})}))
+    write()
+    def c(**kw): return tiny(**{**dict(plan=str(folder/"plan.json"), budget=None, quantize="none", gradient_batches=0, output_dir=str(folder/"run")), **kw})
+    whole = run(c(output_dir=str(folder/"whole")))
+    with pytest.raises(KeyboardInterrupt): run(c(), [Stop()])
+    kept = (folder/"run"/"run.json").read_bytes()
+    for plan, text in ((dict(first=[384, 1, 1, 128, 2]), rf"has \[384, 1, 1, 128, 1\] for {layer}, got \[384, 1, 1, 128, 2\]"), (dict(more={"model.layers.1.mlp.up_proj": [384, 1, 1, 128, 1]}), r"has None for model.layers.1.mlp.up_proj, got \[384")):
+        write(**plan)
+        with pytest.raises(ValueError, match=f"output_dir must be unused or hold a run of the same plan, '.*run' {text}"): run(c())
+        assert (folder/"run"/"run.json").read_bytes() == kept
+    (folder/"plan.json").unlink()
+    with pytest.raises(FileNotFoundError, match="plan must be a file that exists, got '.*plan.json'"): run(c())
+    write()
+    assert run(c()).record["log"] == whole.record["log"]
+
+
 # %% ../nbs/train/10_run_tests.ipynb #d0811010
 def test_damaged_records():
     import json, math, os

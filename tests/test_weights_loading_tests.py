@@ -80,3 +80,60 @@ def test_load_base_by_name():
     (own, tok), (other, _) = load_base(None), load_base(None, name=str(base_path()), dtype=torch.bfloat16)
     assert other.dtype == torch.bfloat16 and torch.equal(other.lm_head.weight, own.lm_head.weight.to(torch.bfloat16))
     assert load_base(name="base", dtype=torch.bfloat16)[0].model.layers[0].mlp.up_proj.compute_dtype == torch.bfloat16
+
+
+# %% ../nbs/weights/05_loading_tests.ipynb #71fa0c01
+def test_what_a_machine_can_do():
+    import pytest, torch
+    import soka.weights.loading as loading
+    from soka.weights.loading import compute_dtype, this_machine
+
+    def no_bnb(): raise ImportError("4-bit and 8-bit layers need a working bitsandbytes, got none")
+
+    def on(cuda, mps=False, native=False, bnb=lambda: None):
+        "What is said of a machine with these capabilities; an older GPU emulates bfloat16."
+        with pytest.MonkeyPatch.context() as m:
+            m.setattr(torch.cuda, "is_available", lambda: cuda)
+            m.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: native or including_emulation)
+            m.setattr(torch.backends.mps, "is_available", lambda: mps)
+            m.setattr(loading, "bnb", bnb)
+            return this_machine(), compute_dtype("auto")
+
+    a100, auto = on(True, native=True)
+    assert (a100.device, a100.dtype, a100.quantize, a100.scaled, auto) == ("cuda", torch.bfloat16, "nf4", False, torch.bfloat16)
+    t4, auto = on(True)
+    assert (t4.device, t4.dtype, t4.quantize, t4.scaled, auto) == ("cuda", torch.float16, "nf4", True, torch.float32)
+    assert "with the loss scaled" in t4.note
+    apple, auto = on(False, mps=True)
+    assert (apple.device, apple.dtype, apple.quantize, apple.scaled, auto) == ("mps", torch.float32, None, False, torch.float32)
+    assert "bitsandbytes has not been tried on Apple's GPUs" in apple.note
+    cpu, _ = on(False)
+    assert (cpu.device, cpu.dtype, cpu.quantize) == ("cpu", torch.float32, "nf4")
+    bare, _ = on(True, native=True, bnb=no_bnb)
+    assert bare.quantize is None and "no 4-bit base: 4-bit and 8-bit layers need a working bitsandbytes" in bare.note
+
+
+# %% ../nbs/weights/05_loading_tests.ipynb #71fa0c02
+def test_float16_with_a_scaled_loss_learns():
+    import torch
+    from peft import get_peft_model
+    from soka.data.encode import Collator, encode_rows
+    from soka.data.problems import word_problems
+    from soka.peft import SoKAConfig
+    from soka.weights.loading import load_base
+    torch.manual_seed(0)
+    base, tok = load_base(None, dtype=torch.float16)
+    model = get_peft_model(base, SoKAConfig(r=1, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM"))
+    trained = [p for p in model.parameters() if p.requires_grad]
+    assert {p.dtype for p in trained} == {torch.float32}
+    rows = encode_rows(word_problems(8, seed=0), tok, "plain", 96, verbose=False).dataset
+    batch = Collator(tok)([rows[i] for i in range(8)])
+    optimizer, scaler, losses = torch.optim.AdamW(trained, lr=2e-2), torch.amp.GradScaler("cpu"), []
+    for _ in range(8):
+        with torch.autocast("cpu", torch.float16): loss = model(**batch).loss
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad()
+        losses.append(float(loss))
+    assert losses[-1] < 0.8*losses[0] and all(bool(p.isfinite().all()) for p in trained)

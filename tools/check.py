@@ -3,7 +3,7 @@
     python tools/check.py [name ...]
 
 Prints one line per problem and exits 1 if there is any; a line that starts with `warning:` is only a warning. Names of
-single checks: generated, executed, skips, pictures, sidebar, titles, references, links, numbers, machine_paths, beside,
+single checks: generated, executed, skips, pictures, sidebar, titles, spine, references, links, numbers, machine_paths, beside,
 installs, registries, pythons, rooms.
 """
 import base64
@@ -97,6 +97,36 @@ def titles(root):
         if not lines: rest = ["no `# title`"]
         elif sum(s.startswith("> ") for s in lines) > 1: rest.append("a second line of the claim")
         if rest: yield f"{f.relative_to(root).as_posix()}: a title cell must hold `# title` and one line `> claim` only, got: {rest[0][:60]}"
+
+WORDS, PER_LINE = (1_500, 3_500), 3   # of a page that takes ten to fifteen minutes, prose and code; words of prose for each line of code
+
+def code_lines(cell):
+    "Lines of code that a reader may open, blocks in prose among them: no directives, no empty lines."
+    text = source(cell) if cell.cell_type == "code" else "\n".join(FENCED.findall(source(cell)))
+    return [s for s in text.splitlines() if s.strip() and not s.startswith(("#|", "```"))]
+
+def prose_words(cell):
+    "Words of a markdown cell without its code blocks."
+    return len(FENCED.sub("", source(cell)).split()) if cell.cell_type == "markdown" else 0
+
+def spine(root):
+    "The pages that are read first, in order: each opens with a question and a picture, is mostly prose, takes its minutes, and leads on."
+    folder = get_config(path=root).d.get("spine")
+    found = [f for f in pages(root) if folder and f.parent == root/"nbs"/folder]
+    for f, after in zip(found, [*found[1:], None]):
+        name, cells = f.relative_to(root).as_posix(), read_nb(f).cells
+        title, *rest = [source(c) for c in cells if c.cell_type == "markdown"]
+        if not rest or "?" not in rest[0].split("\n\n")[0]: yield f"{name}: the first paragraph after the title must ask the page's question"
+        drawn = [c for c in cells if any("image/png" in o.get("data", {}) for o in c.get("outputs", ()))]
+        if next((c for c in cells if c.get("outputs")), None) not in drawn: yield f"{name}: the first output must be a picture"
+        for c in drawn:
+            if "#| fig-alt:" not in source(c): yield f"{name}: cell {c['id']}: a picture must say in `#| fig-alt:` what is seen"
+        code, prose = [s for c in cells for s in code_lines(c)], sum(map(prose_words, cells))
+        if prose < PER_LINE*len(code): yield f"{name}: at least {PER_LINE} words of prose for each line of code, got {prose} for {len(code)} lines"
+        words = prose + sum(len(s.split()) for s in code)
+        if not WORDS[0] <= words <= WORDS[1]: yield f"{name}: words of prose and code must be {WORDS[0]:,} to {WORDS[1]:,}, got {words:,}"
+        if "## What to remember" not in (rest or [""])[-1]: yield f"{name}: the last cell of prose must be `## What to remember`"
+        elif after and f"]({after.name})" not in rest[-1]: yield f"{name}: must end with a link to {after.name}"
 
 def uncoded(text):
     "Markdown without code blocks, code spans and comments."
@@ -250,7 +280,7 @@ def pythons(root):
     if (root/".github").exists() and listed not in matrices:
         yield f".github/workflows: no matrix has the versions of settings.ini, {' '.join(listed)}"
 
-CHECKS = [generated, executed, skips, pictures, sidebar, titles, references, links, numbers, machine_paths, beside, installs,
+CHECKS = [generated, executed, skips, pictures, sidebar, titles, spine, references, links, numbers, machine_paths, beside, installs,
           registries, pythons, rooms]
 
 def main(root, names=()):

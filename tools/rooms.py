@@ -97,7 +97,7 @@ def sizes(root, lib, said):
         n = len(p.read_text(encoding="utf-8").splitlines())
         if p.name != "_modidx.py" and n > most[0]: yield f"{p.relative_to(root).as_posix()}: a module must have at most {most[0]} lines, got {n}"
     for f in notebooks(root):
-        n = sum(len(source(c).splitlines()) for c in read_nb(f).cells if c.cell_type == "code")
+        n = sum(not s.startswith("#|") for c in read_nb(f).cells if c.cell_type == "code" for s in source(c).splitlines())
         if n > most[1]: yield f"{f.relative_to(root).as_posix()}: a notebook must have at most {most[1]} lines of code, got {n}"
 
 def public(tree):
@@ -150,20 +150,31 @@ def drawn(root):
     found = re.search(r"^```rooms\n(.*?)^```", path.read_text(encoding="utf-8"), re.M | re.S) if path.exists() else None
     if found and found[1].rstrip("\n").split("\n") != list(draw(root)): yield "CONTRIBUTING.md: the drawing of the rooms is not that of the code; run python tools/rooms.py"
 
+def groups(said):
+    "Labels of the sidebar, with the pages and folders that each lists."
+    lines = [s.split(":") for s in said.get("reading", "").splitlines() if s.strip()]
+    return {label.strip(): entries.split() for label, entries in lines}
+
+def entry_of(page, entries):
+    "The entry that lists a page: the page itself, or the folder that it is in."
+    return max((e for e in entries if page.removesuffix(".ipynb") == e or page.startswith(e + "/")), key=len, default=None)
+
 def write_sidebar(root):
-    "List the pages room by room, in the order of `reading` in settings.ini."
+    "List the pages group by group, in the order of `reading` in settings.ini; a room with more than one page is a section of its own."
     said, _ = settings(root)
-    paths = [f.relative_to(Path(root)/"nbs").as_posix() for f in pages(root)]
-    order = said.get("reading", "").split()
-    def place(r): return order.index(r) if r in order else len(order)
-    groups = {}
-    for p in paths: groups.setdefault(p.partition("/")[0].removesuffix(".ipynb"), []).append(p)
-    contents = []
-    for r in sorted(groups, key=lambda r: (place(r), "/" in groups[r][0], r)):
-        ps = sorted(groups[r])
-        contents += [{"section": r, "contents": ps}] if "/" in ps[0] else ps
+    labels, rooms_here = groups(said), floors(said) or {}
+    every, listed = [e for entries in labels.values() for e in entries], {}
+    for f in pages(root):
+        page = f.relative_to(Path(root)/"nbs").as_posix()
+        listed.setdefault(entry_of(page, every), []).append(page)
+    def section(e):
+        ps = sorted(listed.get(e, ()))
+        return [{"section": e, "contents": ps}] if e in rooms_here and "/" in ps[0] else ps
+    contents = {label: [p for e in entries if e in listed for p in section(e)] for label, entries in labels.items()}
+    if None in listed: contents.setdefault("Reference", []).extend(sorted(listed[None]))
+    bar = [{"section": label, "contents": found} for label, found in contents.items() if found]
     yml = Path(root)/"nbs"/"sidebar.yml"
-    yml.write_text(yaml.safe_dump({"website": {"sidebar": {"contents": contents}}}, sort_keys=False), encoding="utf-8")
+    yml.write_text(yaml.safe_dump({"website": {"sidebar": {"contents": bar}}}, sort_keys=False), encoding="utf-8")
 
 if __name__ == "__main__":
     here = get_config().config_path

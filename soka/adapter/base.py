@@ -19,6 +19,7 @@ from ..weights.backend import base_of, output_layer, supported
 from ..weights.checkpoint import Checkpoint, read_tensor, read_weight, stored_name
 from ..weights.fingerprint import compare, compare_weight, FEW, fingerprint, parse_fingerprint, SAMPLES, weight_fingerprint
 from ..weights.quant import kind
+from ..weights.stack import ParameterWeight
 
 # %% auto #0
 __all__ = ['stored_weights', 'checkpoint_fingerprints']
@@ -41,19 +42,23 @@ def _first_half(W:Tensor)->Tensor:
     "The rows that stay where they are when a vocabulary grows, if it does not double: new ones are drawn anew at every load."
     return W[:(len(W) + 1)//2]
 
-def _base_weights(model:nn.Module)->dict[str, nn.Module|Tensor]:
-    "Every weight of a base, biases aside, which adapters may train in place."
+def _base_weights(model:nn.Module, layers:Iterable[str]=())->dict[str, nn.Module|Tensor]:
+    "Every weight of a base, biases aside, which adapters may train in place; those that `layers` adapts by the layer's name."
     found:dict[str, nn.Module|Tensor] = {}
     inside:list[str] = []           # adapters' own modules are no part of the base
     for name, m in model.named_modules():
         if any(name.startswith(i) for i in inside) and not re.search(r"\.(base_layer|original_module)(\.|$)", name): continue
         if isinstance(m, (BaseTunerLayer, AuxiliaryTrainingWrapper)): inside.append(name + ".")
         own = re.sub(r"\.(base_layer|original_module)(?=\.|$)", "", bare_name(name))
-        if isinstance(m, BaseTunerLayer): found[own] = m
+        if isinstance(m, BaseTunerLayer) and isinstance(w := base_of(m), ParameterWeight):
+            if not w.is_layer: found[own] = w.weight
+        elif isinstance(m, BaseTunerLayer): found[own] = m
         elif supported(m): found.setdefault(own, m)
         else:
             part = _first_half if isinstance(m, nn.Embedding) else lambda W: W
             found |= {f"{own}.{k}".lstrip("."): part(p) for k,p in m.named_parameters(recurse=False) if k != "bias"}
+    for n in layers:
+        if n not in found and f"{n}.weight" in found: found[n] = found.pop(f"{n}.weight")
     return found
 
 def _kept_apart(model:nn.Module, config:SoKAConfig|None)->Callable[[str], bool]:
@@ -72,14 +77,16 @@ def _fingerprint_of(weight:nn.Module|Tensor, samples:int)->Any:
 
 def _fingerprints(model:nn.Module, layers:Iterable[str]=(), config:SoKAConfig|None=None)->dict[str, str]:
     "A few entries of each weight of a base."
-    weights, layers, apart, out = _base_weights(model), set(layers), _kept_apart(model, config), output_layer(model)
+    layers, apart, out = set(layers), _kept_apart(model, config), output_layer(model)
+    weights = _base_weights(model, layers)
     for n in [n for n,w in weights.items() if w is out and n not in layers and kind(w) == "linear"]: weights[n] = _first_half(out.weight)
     found = {n: _fingerprint_of(w, SAMPLES if n in layers else FEW) for n,w in weights.items() if n in layers or not apart(n)}
     return {n: str(f) for n,f in found.items() if f is not None}
 
 def _base_differences(marks:dict[str, str], model:nn.Module, layers:Iterable[str]=(), config:SoKAConfig|None=None)->dict[str, str]:
     "In which weights a base is not the one that fingerprints were taken of, in words."
-    weights, layers, apart = _base_weights(model), set(layers), _kept_apart(model, config)
+    layers, apart = set(layers), _kept_apart(model, config)
+    weights = _base_weights(model, layers)
     def difference(n):
         mark, w = parse_fingerprint(marks[n]), weights.get(n)
         if w is None: return "is not there" if n in layers else ""

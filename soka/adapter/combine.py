@@ -8,7 +8,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from .layer import soka_layers
-from .names import bare_name
+from .names import bare_name, named_by
 from ..method.kpsvd import KPSVD
 from ..method.recompress import change_terms, Combined, weighted_sum
 from ..method.settings import check_weights
@@ -41,16 +41,20 @@ def combined_rows(
     return rows
 
 def summed_config(
-    config:Any,                     # of the first adapter
+    configs:Sequence[Any],          # of the adapters; the first one's settings stay
     rows:Sequence[CombinedRow],
     **changes:Any,
 )->Any:                             # a copy for the sum, on the base as it is, in mode delta
     "The settings of a combined adapter."
-    made = copy.deepcopy(config)
+    made = copy.deepcopy(configs[0])
+    parameters = sorted({p for c in configs for p in c.target_parameters or ()}) or None
     plan = {r.name: [*r.shape, r.r] for r in rows}
-    own = dict(plan=plan, target_modules=set(plan), exclude_modules=None, layers_to_transform=None, layers_pattern=None, r=None,
-               budget=None, shape=None, rank_pattern={}, shape_pattern={}, source="update", rank_source=None, mode="delta",
-               soka_dropout=0., base_quant=None, start_saved=False)
+    layers = {n for n in plan if not named_by(parameters, n)}
+    shapes = {n: s for c in configs for n,s in (c.weight_shapes or {}).items() if n in plan} or None
+    own = dict(plan=plan, target_modules=layers, target_parameters=parameters, exclude_modules=None, layers_to_transform=None,
+               layers_pattern=None, r=None, budget=None, shape=None, rank_pattern={}, shape_pattern={}, source="update",
+               rank_source=None, mode="delta", soka_dropout=0., base_quant=None, start_saved=False,
+               weight_shapes=shapes)
     for k, v in {**own, **changes}.items(): setattr(made, k, v)
     return made
 
@@ -96,4 +100,4 @@ def combination(
     sums = _sums(layers, adapters, weights, None if kind == "cat" else rank or max(terms))
     rows = combined_rows(sums)
     starts: dict[str, KPSVD] = {r.name: sums[r.name].k for r in rows}
-    return summed_config(model.peft_config[adapters[0]], rows, starts=starts, inference_mode=False), rows
+    return summed_config([model.peft_config[a] for a in adapters], rows, starts=starts, inference_mode=False), rows

@@ -5,11 +5,11 @@
 # %% ../../nbs/adapter/01_config.ipynb #7cf84110
 from __future__ import annotations
 import copy, os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Literal, Optional, Union
-from peft import PeftConfig
+from typing import Annotated, Any, get_args, Literal, Optional, Union
+from peft import LoraConfig, PeftConfig
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_PREFIX_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
 from peft.tuners.tuners_utils import BaseTuner
 from peft.utils import PeftType, register_peft_method
@@ -17,7 +17,7 @@ from pydantic import AfterValidator, Field, InstanceOf
 from .files import _check_source, _PICKLE, weight_files, WEIGHTS
 from ..method.plan import check_table, read_plan_file
 from ..method.settings import AdapterSettings
-from ..settings import check_fields, check_regex, Count, CountOrZero, Line, ModulesOrNone, Part, Seed, Shape, Words
+from ..settings import check_fields, check_regex, Count, CountOrZero, Line, ModulesOrNone, naming, Part, read_json, Seed, Shape, Words
 from ..weights.fingerprint import parse_fingerprint
 
 # %% auto #0
@@ -59,6 +59,7 @@ _Tokens = Annotated[Union[list[CountOrZero], dict[str, list[CountOrZero]]], Fiel
 _Texts = Annotated[dict[str, Optional[Line]], Field(description="a table of texts")]
 _Lines = Annotated[dict[str, Line], Field(description="a table of texts")]
 _Counts = Annotated[dict[str, Count], Field(description="a table from names to integers of at least 1")]
+_Sizes = Annotated[dict[str, list[Count]], Field(description="a table from names to lists of integers of at least 1")]
 _Shapes = Annotated[dict[str, Shape], Field(description="a table from names to shapes")]
 
 # %% ../../nbs/adapter/01_config.ipynb #99d5d1f9
@@ -87,6 +88,15 @@ def _check_together(c:SoKAConfig)->None:
         raise ValueError("When `layers_pattern` is specified, `layers_to_transform` must also be specified, "
                          f"got layers_pattern={c.layers_pattern!r} alone. ")
 
+def _check_as_peft(c:SoKAConfig)->None:
+    "What PEFT refuses itself, by its types and in its words."
+    ranks = [c.r, *(c.rank_pattern.values() if isinstance(c.rank_pattern, dict) else ())]
+    for r in ranks:
+        if isinstance(r, int) and r < 1: raise ValueError(f"`r` should be a positive integer value but the value passed is {r}")
+    if isinstance(c.bias, str) and c.bias not in get_args(_Bias):
+        raise NotImplementedError(f"Requested bias: {c.bias}, is not implemented. bias must be one of {', '.join(get_args(_Bias))}, "
+                                  f"got {c.bias!r}")
+
 def _as_shape(v:Any)->Any:
     "A shape as it was before JSON, which knows no tuples, made lists of them."
     if not isinstance(v, (list, tuple)): return v
@@ -106,34 +116,37 @@ def add_load_note(
 ## How to load
 
 This adapter is of the {method} method as the `soka` package writes it: `import {module}` before loading it. Without that import PEFT stops
-with `KeyError: '{method}'`.
+with `KeyError: '{method}'`. A program that cannot be changed runs, arguments and all, as
+
+    python -c "import {module}, runpy, sys; sys.argv.pop(0); runpy.run_path(sys.argv[0], run_name='__main__')" PROGRAM
 """
     card.write_text(old.rstrip("\n") + "\n"*bool(old) + note, encoding="utf-8")
 
 # %% ../../nbs/adapter/01_config.ipynb #11e3dee0
 _NO_SCALE = "leave it out, the change is not scaled"
-_LORA_NAMES = {   # settings of LoraConfig that are called otherwise here, or that have nothing to do
+_LORA_NAMES = {   # settings of LoraConfig that are called otherwise here, or have nothing to do; of the others SoKA has no counterpart
     "lora_alpha": f"{_NO_SCALE} (set_scale scales a trained one)", "alpha_pattern": _NO_SCALE, "use_rslora": _NO_SCALE,
     "lora_dropout": "write soka_dropout", "fan_in_fan_out": "leave it out, Conv1D is recognised",
     "init_lora_weights": "write source for what to start from, init_weights=False for a random change",
     "lora_bias": "leave it out, SoKA has no bias of its own", "use_dora": "leave it out, SoKA has no DoRA",
     "loftq_config": "see soka.adapter.residual.quantize_residual", "lora_ga_config": "write source='gradient'",
     "eva_config": "write source='gradient' or 'weight'", "corda_config": "write source='gradient' or 'weight'",
-    "target_parameters": "name linear layers in target_modules, no parameters", "layer_replication": "SoKA repeats no layers",
+    "layer_replication": "SoKA repeats no layers",
     "alora_invocation_tokens": "SoKA is active for every token", "megatron_config": "SoKA knows no Megatron layers"}
 
 def _explain_lora_names(cls:Any)->Any:
-    "A config that says what to write for a name of LoRA's."
-    made = cls.__init__
+    "A config that says what to write for any name of LoRA's, whichever the installed PEFT has."
+    made, theirs = cls.__init__, {f.name for f in fields(LoraConfig)} - {f.name for f in fields(cls)}
     @wraps(made)
     def __init__(self:Any, *args:Any, **kwargs:Any)->None:
-        for k in kwargs:
-            if k in _LORA_NAMES: raise TypeError(f"SoKAConfig.__init__() got an unexpected keyword argument {k!r}: {_LORA_NAMES[k]}")
+        for k in (k for k in kwargs if k in theirs):
+            why = _LORA_NAMES.get(k, "leave it out, SoKA has no counterpart of it")
+            raise TypeError(f"SoKAConfig.__init__() got an unexpected keyword argument {k!r}: {why}")
         made(self, *args, **kwargs)
     cls.__init__ = __init__
     return cls
 
-_RECORD = ("plan", "budget", "base_fingerprint", "base_quant", "soka_version", "folded", "start_saved")
+_RECORD = ("plan", "budget", "weight_shapes", "base_fingerprint", "base_quant", "soka_version", "folded", "start_saved")
 
 def with_record(
     c:Any,   # settings, with the record of an adapter in `vars(c)` where they belong to one
@@ -174,6 +187,7 @@ class SoKAConfig(AdapterSettings, TargetSettings):
     seed: Seed = _own(0, "Seed of the randomized KPSVD and of a zero start.")
     soka_dropout: Part = _own(0.0, "Dropout on the adapter's input, in [0, 1); delta mode only.")
     bias: _Bias = _own("none", "'none', 'all' or 'soka_only'.")
+    target_parameters: Optional[Words] = _own(None, "As in LoraConfig: names of parameters, such as those of experts.")
     trainable_token_indices: Optional[_Tokens] = _own(None, "As in LoraConfig.")
     ensure_weight_tying: bool = _own(False, "As in LoraConfig.")
     rank_pattern: _Counts = field(default_factory=dict, metadata={"help": "Layer name or regex -> number of terms."})
@@ -184,6 +198,7 @@ class SoKAConfig(AdapterSettings, TargetSettings):
         "Set by soka.adapter.residual: how the base was quantized after the start was taken out of its floats.")
     start_saved: bool = _own(False, "True in a saved adapter: the start comes from the file, no SVD is run.")
     folded: bool = _own(False, "True: the file holds U0+dU and V0+dV alone, see soka.share.export_folded.")
+    weight_shapes: Optional[_Sizes] = _own(None, "Set for what is no linear layer: its weight's shape, by name.")
     base_fingerprint: Optional[_Lines] = _own(None, "Name of a weight -> a few entries; another base is refused.")
     check_base: bool = _own(True, "False loads the adapter onto any base with the same layers.")
     soka_version: Optional[Line] = _own(None, "Version that made the adapter.")
@@ -191,6 +206,7 @@ class SoKAConfig(AdapterSettings, TargetSettings):
         metadata={"help": "Layer name -> terms to start from, set by with_gradients and the like; never saved."})
 
     def __post_init__(self)->None:
+        _check_as_peft(self)
         super().__post_init__()
         self.peft_type = _SOKA_TYPE
         self.settle()
@@ -209,10 +225,11 @@ class SoKAConfig(AdapterSettings, TargetSettings):
     @classmethod
     def from_json_file(cls, path_json_file:str|os.PathLike, **kwargs:Any)->dict:
         "The content of adapter_config.json."
-        try: found = super().from_json_file(str(path_json_file), **kwargs)
-        except (ValueError, RecursionError) as e:
-            raise ValueError(f"adapter_config.json must be JSON, got {str(e)[:200]} in {str(path_json_file)!r}") from e
-        if not isinstance(found, dict): raise ValueError(f"adapter_config.json must be an object, got {type(found).__name__}")
+        try: found = read_json(str(path_json_file), "it")
+        except ValueError as e: raise ValueError(f"adapter_config.json must be JSON, got {str(e)[:200]} in {str(path_json_file)!r}") from e
+        if not isinstance(found, dict):
+            raise ValueError(f"adapter_config.json must be an object, got {type(found).__name__} in {str(path_json_file)!r}")
+        found = super().from_json_file(str(path_json_file), **kwargs)
         if isinstance(found.get("plan"), str):
             raise ValueError(f"plan of a saved config must be a table, got a path in {str(path_json_file)!r}")
         return found
@@ -221,9 +238,10 @@ class SoKAConfig(AdapterSettings, TargetSettings):
     def from_pretrained(cls, pretrained_model_name_or_path:str|os.PathLike, subfolder:Optional[str]=None, **kwargs:Any)->SoKAConfig:
         "The config of an adapter, whatever its method; SoKA's weights are checked against it. `check_base=False` allows any base."
         any_base = kwargs.pop("check_base", True) is False
-        config = super().from_pretrained(str(pretrained_model_name_or_path), subfolder=subfolder, **kwargs)
-        if not isinstance(config, SoKAConfig): return config
-        _check_source(config, pretrained_model_name_or_path, subfolder, **kwargs)
+        with naming(name := str(pretrained_model_name_or_path)):
+            config = super().from_pretrained(name, subfolder=subfolder, **kwargs)
+            if not isinstance(config, SoKAConfig): return config
+            _check_source(config, name, subfolder, **kwargs)
         if any_base: config.check_base = False
         return config
 
@@ -243,7 +261,7 @@ def read_config(
 )->SoKAConfig:              # a `ValueError` if the adapter is of another method
     "The config of a SoKA adapter."
     path, config = Path(name)/"adapter_config.json", None
-    kind_of = SoKAConfig.from_json_file(path).get("peft_type") if path.is_file() else "SOKA"
+    kind_of = SoKAConfig.from_json_file(path).get("peft_type") if os.path.isfile(path) else "SOKA"
     if kind_of == "SOKA":
         config = SoKAConfig.from_pretrained(name, **kw)
         if isinstance(config, SoKAConfig): return config

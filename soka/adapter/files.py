@@ -76,7 +76,7 @@ def _task_heads(config:SoKAConfig)->set[str]:
 def _may_hold(config:SoKAConfig, name:str)->bool:
     "Is it what PEFT saves beside factors?"
     module, _, part = name.rpartition(".")
-    layer = re.sub(r"\.(base_layer|original_module|modules_to_save)$", "", module)
+    layer = re.sub(r"\.((token_adapter\.)?base_layer|original_module|modules_to_save)$", "", module)
     if part == "bias" and (config.bias == "all" or config.bias == "soka_only" and layer in map(bare_name, config.plan or {})): return True
     if config.trainable_token_indices is not None and part == "trainable_tokens_delta": return True
     saved = _task_heads(config).union(config.modules_to_save or ())          # ends of names, as PEFT has it
@@ -112,7 +112,9 @@ def read_weights(
     path:str|os.PathLike,   # of either kind, on this machine
 )->dict[str, Tensor]:       # by name, on the CPU
     "The tensors of a file."
-    return _read_pickle(path) if _is_pickle(path) else load_file(path)
+    if _is_pickle(path): return _read_pickle(path)
+    try: return load_file(path)
+    except SafetensorError as e: raise ValueError(f"adapter file must be a whole safetensors file, got {str(path)!r}: {e}") from e
 
 def _check_weights(weights:str|os.PathLike, config:SoKAConfig)->None:
     "Refuse a file that is cut short, incomplete, of other shapes, of other weights, or not of floats."
@@ -135,7 +137,7 @@ def weight_files(
     **kwargs:Any,            # for the hub: revision, token, cache_dir, local_files_only
 )->list[Path]:               # on this machine, what PEFT reads first
     "The files of weights beside a config."
-    if (folder := Path(name)/(subfolder or "")).is_dir():
+    if os.path.isdir(folder := Path(name)/(subfolder or "")):
         here = [folder/n for n in (WEIGHTS, _PICKLE) if (folder/n).exists()]
         for p in here:      # to open a named pipe takes for ever
             if not p.is_file(): raise ValueError(f"adapter weights must be a plain file, got {str(p)!r}")
@@ -190,7 +192,7 @@ def _other_places(model:nn.Module, adapter:str)->set[str]:
     for get in (getattr(model, "get_input_embeddings", None), getattr(model, "get_output_embeddings", None)):
         try: layer = get() if get else None
         except NotImplementedError: continue
-        inside = ("", "base_layer.", "original_module.", f"modules_to_save.{adapter}.")
+        inside = ("", "base_layer.", "token_adapter.base_layer.", "original_module.", f"modules_to_save.{adapter}.")
         found |= {f"{n}.{i}{k}" for n,m in modules if m is layer for i in inside for k in ("weight", "bias")}
     return {bare_name(k) for k in found}
 

@@ -15,10 +15,12 @@ from ..method.change import KronTerms
 from ..method.kpsvd import KPSVD
 from ..method.plan import LayerPlan
 from ..method.start import arm
-from ..weights.backend import base_of, base_weight
+from ..weights.backend import base_of, base_weight, is_away
+from ..weights.stack import layer_weight, ParameterWeight
 
 # %% auto #0
-__all__ = ['SoKALayer', 'SoKAPeftLinear', 'soka_layers', 'plan_of', 'restart']
+__all__ = ['SoKALayer', 'SoKAPeftLinear', 'SoKAPeftParameter', 'SoKAPeftEmbedding', 'SoKAPeftConv', 'layer_class', 'soka_layers',
+           'plan_of', 'restart']
 
 # %% ../../nbs/adapter/09_layer.ipynb #6781eac7
 def _zero_start(plan:LayerPlan)->KPSVD:
@@ -51,7 +53,7 @@ def _first_use(layer:Any, args:Any)->None:
 class SoKALayer(MergingLayer):
     "The adapters of one layer: terms by adapter name."
     adapter_layer_names = ("soka_terms",)
-    other_param_names = ("soka_dropout", "soka_mode", "soka_wanted", "scaling")
+    other_param_names = ("soka_dropout", "soka_mode", "soka_wanted", "scaling", "soka_tied")
     soka_terms:Any        # nn.ModuleDict of KronTerms
 
     def __init__(self, base_layer:nn.Module, **kwargs:Any)->None:
@@ -60,6 +62,7 @@ class SoKALayer(MergingLayer):
         self.soka_mode:dict[str, str] = {}       # how the base is stored now: "delta" or "residual"
         self.soka_wanted:dict[str, str] = {}     # the config's mode
         self.scaling:dict[str, float] = {}
+        self.soka_tied:dict[str, SoKALayer] = {}     # whose terms an adapter has here: those of a layer with the same weight
 
     def update_layer(self, adapter_name:str, plan:LayerPlan, start:Optional[KPSVD], config:SoKAConfig, seed:int=0,
                      inference_mode:bool=False, **kwargs:Any)->None:
@@ -85,6 +88,10 @@ class SoKALayer(MergingLayer):
         terms = self.soka_terms[adapter_name]
         if not any(p.is_meta for p in terms.parameters()): terms.to(device)
 
+    def share(self, name:str, source:SoKALayer)->None:
+        "Use the terms of an adapter in the layer that this one's weight is tied to, and leave merging to that one."
+        self.soka_terms[name], self.soka_tied[name] = source.soka_terms[name], source
+
     def cast(self, name:str)->None:
         "Half precision factors to float32."
         for p in self.soka_terms[name].parameters() if name in self.soka_terms else ():
@@ -101,7 +108,8 @@ class SoKALayer(MergingLayer):
 
     def added(self, name:str)->Tensor:
         "What merging adds: the change, and a residual adapter's start."
-        D = self.change_of(name)
+        D, tied = self.change_of(name), self.soka_tied.get(name)
+        if tied is not None and tied.get_base_layer().weight is self.get_base_layer().weight: return torch.zeros_like(D)
         return D if self.soka_mode[name] == "delta" else D + self.start_weight(name)
 
     def start_weight(self, name:str)->Tensor:
@@ -166,15 +174,19 @@ class SoKALayer(MergingLayer):
         for name in self.scaling.keys() & set(self.active_adapters): self.scaling[name] = 1. if scale is None else self.scaling[name]/scale
 
 # %% ../../nbs/adapter/09_layer.ipynb #5550fd20
-class SoKAPeftLinear(nn.Module, SoKALayer):
-    "SoKA on a linear layer of any kind, under PEFT."
-    def __init__(self, base_layer:nn.Module, adapter_name:str, plan:LayerPlan, start:Optional[KPSVD], config:SoKAConfig,
+class _PeftLayer(nn.Module, SoKALayer):
+    "A layer with its first adapter."
+    def __init__(self, base_layer:Any, adapter_name:str, plan:LayerPlan, start:Optional[KPSVD], config:SoKAConfig,
                  **kwargs:Any)->None:
         super().__init__()
         SoKALayer.__init__(self, base_layer, **kwargs)
         self._active_adapter = adapter_name
         self.update_layer(adapter_name, plan, start, config, **kwargs)
 
+    def __repr__(self)->str: return "soka." + super().__repr__()
+
+class SoKAPeftLinear(_PeftLayer):
+    "SoKA on a linear layer of any kind, under PEFT."
     def add_adapters(self, x:Tensor, y:Tensor, on:Iterable[str])->Tensor:
         "Base output plus what the adapters `on` add, and the starts that resting residual ones took out of the base."
         terms, resting = self.soka_terms, [n for n, m in self.soka_mode.items() if m == "residual"]
@@ -210,7 +222,67 @@ class SoKAPeftLinear(nn.Module, SoKALayer):
         sizes, reader = f"in_features={self.in_features}, out_features={self.out_features}", quantization_extra_repr(self)
         return f"{sizes}, {reader}" if reader else sizes
 
-    def __repr__(self)->str: return "soka." + super().__repr__()
+# %% ../../nbs/adapter/09_layer.ipynb #38b98e97
+class SoKAPeftParameter(_PeftLayer):
+    "SoKA on a parameter with two or three sides, under PEFT: what a call of its module finds in the parameter's place."
+    def forward(self, W:Tensor, adapter_names:Optional[list[str]]=None)->Tensor:
+        "The parameter plus every active adapter's change, in its own dtype."
+        if adapter_names is not None:
+            raise ValueError("adapted parameters do not support mixed adapter batches, which LoRA on parameters does not either, "
+                             f"got adapter_names={adapter_names[:3]}")
+        if self._disable_adapters and self.merged_adapters: self.unmerge()
+        if self._disable_adapters or self.merged_adapters: return W
+        for name in self.active_adapters:
+            if name not in self.soka_terms: continue
+            D = self.soka_terms[name].matrix()
+            if self.scaling[name] != 1: D = self.scaling[name]*D
+            W = W + self.base_layer.laid_out(D).to(W.dtype)
+        return W
+
+    def get_delta_weight(self, adapter:str)->Tensor:
+        "The change in the parameter's shape."
+        return self.base_layer.laid_out(super().get_delta_weight(adapter))
+
+    def extra_repr(self)->str:
+        base = self.base_layer
+        return f"{base.name}, {base.experts} of {base.each}" if base.experts > 1 else f"{base.name}, {base.each}"
+
+# %% ../../nbs/adapter/09_layer.ipynb #592e98c0
+class SoKAPeftEmbedding(SoKAPeftLinear):
+    "SoKA on an embedding, under PEFT."
+    def add_adapters(self, x:Tensor, y:Tensor, on:Iterable[str])->Tensor:
+        "Base output plus the rows that the adapters `on` add to it."
+        size = getattr(self.base_layer, "embed_scale", 1.)            # Gemma's
+        for name in on: y = y + (size*self.scaling[name]*self.soka_terms[name].rows(x)).to(y.dtype)
+        return y
+
+class SoKAPeftConv(SoKAPeftLinear):
+    "SoKA on a convolution, under PEFT."
+    @property
+    def stride(self)->Any: return self.base_layer.stride           # Whisper and others compute lengths from these
+
+    @property
+    def kernel_size(self)->Any: return self.base_layer.kernel_size
+
+    def add_adapters(self, x:Tensor, y:Tensor, on:Iterable[str])->Tensor:
+        "Base output plus what the kernels of the adapters `on` add to it."
+        conv = self.base_layer
+        for name in on:
+            h, t = self.soka_dropout[name](x) if self.training and name in self.soka_dropout else x, self.soka_terms[name]
+            if t.low_rank and t.U0 is None:
+                kernel = t.V.view(t.r, *conv.weight.shape[1:])
+                z = torch.einsum("ro,br...->bo...", t.U.to(x.dtype), conv._conv_forward(h, kernel.to(x.dtype), None))
+            else: z = conv._conv_forward(h, t.matrix().view(conv.weight.shape).to(x.dtype), None)
+            y = y + (self.scaling[name]*z).to(y.dtype)
+        return y
+
+def layer_class(
+    layer:Any,   # of a base, or a parameter
+)->Any:          # a class
+    "What adapts it."
+    if isinstance(layer, ParameterWeight): return SoKAPeftParameter
+    if layer_weight(layer) is None: return SoKAPeftLinear
+    return SoKAPeftEmbedding if isinstance(layer, nn.Embedding) else SoKAPeftConv
 
 # %% ../../nbs/adapter/09_layer.ipynb #2cf62327
 def soka_layers(
@@ -227,7 +299,10 @@ def _own_weight(layer:Any)->Tensor:
     return W
 
 def _weight_to_plan_by(name:str, layer:Any)->Tensor:
-    "The weight that a plan is made from; PEFT's `TypeError` where a backend cannot read it, and what to do."
+    "The weight that a plan is made from; PEFT's `TypeError` where a backend cannot read it, a `ValueError` where it is not there."
+    if is_away(base_of(layer)):
+        raise ValueError(f"a plan from weights needs them in memory, got {name} on the meta device: load the base first, "
+                         "or give r or budget, one shape, and a start that is not the weight")
     try: return _own_weight(layer)
     except TypeError as e:
         raise TypeError(f"{e} A plan for {name} needs r or budget, one shape, and a start that is not the weight.") from e

@@ -11,9 +11,10 @@ import torch
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer, check_adapters_to_merge
 from peft.utils import resolve_quantization_backend, TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 from torch import nn, Tensor
-from ..weights.backend import base_features, base_weight, supported
+from ..weights.backend import base_features, base_of, base_weight, supported
 from ..weights.quant import (dense_weight, keep_cpu_weights, kind, restore_weight, set_dense_weight, warn_of_cost, weight_state,
                                 write_cost, WriteCost)
+from ..weights.stack import ParameterWeight
 
 # %% auto #0
 __all__ = ['MergingLayer', 'MergingModel']
@@ -29,7 +30,7 @@ class MergingLayer(BaseTunerLayer):
     def wrap(self, base_layer:nn.Module, **kwargs:Any)->None:
         "Take in the layer that is adapted."
         self.base_layer = base_layer
-        base = self.get_base_layer()
+        base = base_of(self)
         self.quantization_backend = resolve_quantization_backend(base, get_apply_tensor_subclass=kwargs.get("get_apply_tensor_subclass"))
         self.out_features, self.in_features = base_features(base)
         self.fan_in_fan_out = supported(base) and kind(base) == "conv1d"
@@ -54,17 +55,17 @@ class MergingLayer(BaseTunerLayer):
     @property
     def quantized(self)->bool:
         "Is the base a 4-bit or 8-bit layer?"
-        base = self.get_base_layer()
+        base = base_of(self)
         return supported(base) and kind(base) in ("4bit", "8bit")
 
     def base_state(self)->Any:
         "What puts the base back bit for bit; None for floats."
-        base = self.get_base_layer()
+        base = base_of(self)
         return weight_state(base) if supported(base) else (base, dict(base._parameters))
 
     def restore_base(self, state:Any)->None:
         "Undo whatever was written since `state` was taken."
-        base = self.get_base_layer()
+        base = base_of(self)
         if supported(base): return restore_weight(base, state)
         self.base_layer, params = state                    # a backend may have replaced the layer itself
         self.base_layer._parameters.update(params)
@@ -72,7 +73,7 @@ class MergingLayer(BaseTunerLayer):
     @torch.no_grad()
     def add_to_base(self, D:Tensor)->None:
         "Base weight + D, quantized again where it was."
-        base = self.get_base_layer()
+        base = base_of(self)
         if supported(base): set_dense_weight(base, dense_weight(base) + D)
         else: self.set_base_weight(base_weight(base) + D)
 
@@ -82,7 +83,7 @@ class MergingLayer(BaseTunerLayer):
         names = [n for n in check_adapters_to_merge(self, adapter_names) if self.has(n)]
         if not names: return
         add = torch.stack([self.added(n) for n in names]).sum(0)
-        wanted = base_weight(self.get_base_layer()) + add
+        wanted = base_weight(base_of(self)) + add
         if safe_merge and not torch.isfinite(wanted).all():
             bad = next((n for n in names if not torch.isfinite(self.added(n)).all()), names[-1])
             raise ValueError(f"NaNs detected in the merged weights. The adapter {bad} seems to be broken")
@@ -90,7 +91,7 @@ class MergingLayer(BaseTunerLayer):
         self.add_to_base(add)
         if self._unmerged is not None:
             change = torch.stack([self.change_of(n) for n in names]).sum(0)
-            self.merge_cost = write_cost(wanted, base_weight(self.get_base_layer()), change)
+            self.merge_cost = write_cost(wanted, base_weight(base_of(self)), change)
         self.merged_adapters += names
 
     @torch.no_grad()
@@ -109,8 +110,8 @@ class MergingLayer(BaseTunerLayer):
         return (change.T if self.fan_in_fan_out else change).to(next(stored, change).dtype)
 
     def supports_lora_conversion(self, adapter_name:str="default")->bool:
-        "The change is a matrix added to the weight, so PEFT can turn it into LoRA."
-        return True
+        "The change of a linear layer is a matrix added to its weight, so PEFT can turn it into LoRA."
+        return not isinstance(base_of(self), ParameterWeight)
 
 class MergingModel(BaseTuner):
     "A model of such layers: it says what a merge into a quantized base has cost."

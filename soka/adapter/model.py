@@ -6,14 +6,15 @@
 from __future__ import annotations
 import copy, warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any, Optional
 from zlib import crc32
 import torch
 from peft import PeftConfig
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
-from peft.tuners.tuners_utils import _maybe_include_all_linear_layers
+from peft.tuners.lora import LoraModel
+from peft.tuners.tuners_utils import init_empty_weights
 from peft.utils import AuxiliaryTrainingWrapper, get_quantization_kwargs
 from torch import nn, Tensor
 from .. import __version__
@@ -21,16 +22,18 @@ from .base import _check_same_base, _fingerprints
 from .combine import combination, CombinedRow
 from .config import _RECORD, _SOKA_TYPE, register_method, SoKAConfig, with_record
 from .files import _adapted, _check_not_soka, _check_places, _check_tensors, HEADS, new_tensors
-from .layer import _own_weight, soka_layers, SoKALayer, SoKAPeftLinear, _weight_to_plan_by, _zero_start
+from .layer import (layer_class, _own_weight, soka_layers, SoKALayer, SoKAPeftParameter, _weight_to_plan_by,
+                                _zero_start)
 from .merging import MergingModel
-from .names import bare_name, _layers_of, _part_of_plan
+from .names import bare_name, _layers_of, named_by, _part_of_plan
 from .plan import _find_plan, _fitting_plan, _warn_unmatched
 from .starts import _check_has_start
-from .targets import _check_in_memory, check_targets, find_targets, _follow_names, _settle_budget, _targeted
+from .targets import _check_in_memory, check_targets, find_targets, _follow_names, _settle_budget, settle_names, _targeted
 from ..method.kpsvd import KPSVD, kpsvd
 from ..method.plan import read_plan, write_plan
 from ..weights.backend import supported
 from ..weights.quant import keep_cpu_weights, kind
+from ..weights.stack import ParameterHolder, parameter_weights, ParameterWeight
 
 # %% auto #0
 __all__ = ['SoKAModel']
@@ -118,8 +121,8 @@ class SoKAModel(MergingModel):
         self._named = None if state_dict is None else _layers_of(state_dict)
         if self._named is not None:              # PEFT reads names alone
             state_dict = {f"{n}.soka_terms": torch.empty(0) for n,_ in model.named_modules() if bare_name(n) in self._named}
-        given = dict(plan=None if config.start_saved else config.plan, budget=config.budget, base_fingerprint=None, base_quant=None,
-                     soka_version=None, folded=False, start_saved=False)
+        given = dict(plan=None if config.start_saved else config.plan, budget=config.budget, weight_shapes=None, base_fingerprint=None,
+                     base_quant=None, soka_version=None, folded=False, start_saved=False)
         self._starts:dict[str, KPSVD] = {}
         self._new = adapter_name                 # the one that may yet be cast
         try:
@@ -135,7 +138,7 @@ class SoKAModel(MergingModel):
         c = peft_config
         if c.start_saved: _follow_names(c, model)
         _check_same_base(c, model)
-        _maybe_include_all_linear_layers(c, model)
+        settle_names(c, model)
         _settle_budget(c, model)
         layers = find_targets(c, model, self._named)
         if c.plan is not None and self._named is not None: c.plan = _part_of_plan(c.plan, set(layers))
@@ -146,6 +149,7 @@ class SoKAModel(MergingModel):
         _warn_of_base(c, layers)
         self._settle_plan(c, model, layers)
         if c.start_saved: return
+        c.weight_shapes = {n: list(layers[n].weight.shape) for n in _adapted(c) if isinstance(layers[n], ParameterWeight)} or None
         c.base_fingerprint, c.soka_version = _fingerprints(model, _adapted(c), c), __version__
         c.revision = c.revision or getattr(getattr(model, "config", None), "_commit_hash", None)
 
@@ -155,18 +159,48 @@ class SoKAModel(MergingModel):
         _check_has_start(config, self._starts)
         if config.plan is None:
             modules = {bare_name(n): m for n,m in model.named_modules()}
-            plan, found = _find_plan(config, layers, lambda n: _weight_to_plan_by(n, modules[n]))
+            plan, found = _find_plan(config, layers, lambda n: _weight_to_plan_by(n, modules.get(n, layers[n])))
             if config.source == "weight": self._starts = found
             config.plan = write_plan(plan)
         config.plan = write_plan(_fitting_plan(config.plan, layers))
 
+    def _prepare_adapter_config(self, peft_config:Any, model_config:dict)->Any:
+        "Parameters may be all that is targeted."
+        known = model_config.get("model_type") in self.target_module_mapping
+        return peft_config if peft_config.target_parameters and not known else super()._prepare_adapter_config(peft_config, model_config)
+
+    def _inject_parameters(self, peft_config:Any, model:nn.Module, adapter_name:str, low_cpu_mem_usage:bool)->list[str]:
+        "The parameters of the plan: each gets a layer of its own, which a holder of its module keeps."
+        wanted, found = set(_adapted(peft_config)), parameter_weights(model)
+        names = [n for n in found if bare_name(n) in wanted]
+        for n in names:
+            at, _, last = n.rpartition(".")
+            holder = model.get_submodule(at)
+            if not isinstance(holder, ParameterHolder):
+                model.set_submodule(at, holder := ParameterHolder(holder))
+            target:Any = holder.layers().get(last, found[n])
+            with init_empty_weights() if low_cpu_mem_usage else nullcontext():
+                self._create_and_replace(peft_config, adapter_name, target, last, holder, n, parameter_name=last)
+        return names
+
     @staticmethod
     def _check_target_module_exists(peft_config:Any, key:str)->Any: return _targeted(peft_config, key)
 
-    def _create_and_replace(self, peft_config:Any, adapter_name:str, target:nn.Module, target_name:str, parent:nn.Module,
+    _add_modules_to_save_to_tie = LoraModel._add_modules_to_save_to_tie  # type: ignore[assignment]
+    _add_targets_to_tie = LoraModel._add_targets_to_tie  # type: ignore[assignment]
+
+    def _tied_source(self, config:Any, name:str)->str:
+        "The embedding whose adapter a layer with its weight uses, too; an empty text for all other layers."
+        if not named_by(getattr(config, "target_modules_to_tie", None), name): return ""
+        embedding:Any = self.model.get_input_embeddings()
+        return next(bare_name(n) for n,m in self.model.named_modules() if m is embedding)
+
+    def _create_and_replace(self, peft_config:Any, adapter_name:str, target:Any, target_name:str, parent:nn.Module,
                             current_key:str, **kwargs:Any)->None:
-        c, k = peft_config, bare_name(current_key)
-        plan = read_plan({n: v for n,v in (c.plan or {}).items() if n == k}).get(k)
+        c, k, is_parameter = peft_config, bare_name(current_key), kwargs.get("parameter_name") is not None
+        if isinstance(target, SoKAPeftParameter) and not is_parameter: return
+        source = self._tied_source(c, k)
+        plan = read_plan({n: v for n,v in (c.plan or {}).items() if n == (source or k)}).get(source or k)
         if plan is None or plan.r == 0: return                   # the budget had nothing for this layer
         start = self._starts.pop(k, None)
         if start is None and not c.start_saved:
@@ -175,11 +209,12 @@ class SoKAModel(MergingModel):
         kw = dict(get_quantization_kwargs(self), seed=seed)
         if isinstance(target, SoKALayer): target.update_layer(adapter_name, plan, start, c, **kw)
         else:
-            layer = SoKAPeftLinear(target, adapter_name, plan, start, c, **kw)
+            layer = layer_class(target)(target, adapter_name, plan, start, c, **kw)
             if adapter_name not in self.active_adapters: layer.requires_grad_(False)
             setattr(parent, target_name, layer)     # PEFT's _replace_module would lose the terms of an offloaded base
             target = layer
         if start is not None: target.take_start(adapter_name)
+        if source: target.share(adapter_name, self.model.get_submodule(source))
 
     @contextmanager
     def _enable_peft_forward_hooks(self, *args:Any, **kwargs:Any)->Iterator[None]:
@@ -221,7 +256,9 @@ class SoKAModel(MergingModel):
     @classmethod
     def _get_adapter_state_dict(cls, model:nn.Module, config:Any, adapter_name:str, *args:Any, **kwargs:Any)->dict[str, Tensor]:
         "An adapter's tensors, all of them."
-        found = super()._get_adapter_state_dict(model, config, adapter_name, *args, **kwargs)
+        tied = getattr(config, "target_modules_to_tie", None)
+        found = {k: t for k,t in super()._get_adapter_state_dict(model, config, adapter_name, *args, **kwargs).items()
+                 if not (".soka_terms." in k and named_by(tied, bare_name(k).partition(".soka_")[0]))}
         have = {cls._remove_adapter_name_from_key(k, adapter_name): t.shape for k,t in found.items()}
         if any(".soka_" in k for k in have): _check_tensors(have, with_record(config))
         return found

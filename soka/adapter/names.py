@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from itertools import takewhile
 
 # %% auto #0
-__all__ = ['bare_name']
+__all__ = ['bare_name', 'named_by']
 
 # %% ../../nbs/adapter/02_names.ipynb #d3f9f1a4
 _WRAPPERS = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")   # of torch, around modules
@@ -45,3 +45,11 @@ def _part_of_plan(plan:dict, layers:set[str])->dict:
     more = sorted(layers - plan.keys())
     if more: raise ValueError(f"state_dict must hold layers of the config's plan, got {more[0]}, whose shape is not known")
     return {n: p for n,p in plan.items() if n in layers}
+
+def named_by(
+    ends:Iterable[str]|None,   # as `target_parameters` gives them
+    name:str,                  # without wrappers
+)->bool:
+    "Is a name, or its end, one of these?"
+    return any(name == e or name.endswith(f".{e}") for e in ends or ())
+

@@ -5,7 +5,7 @@
 # %% ../../nbs/adapter/07_starts.ipynb #ace1a0d3
 from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Optional
+from typing import Any, Optional
 import torch
 from torch import nn, Tensor
 from .config import SoKAConfig
@@ -15,18 +15,25 @@ from ..method.change import KronTerms
 from ..method.kpsvd import KPSVD, kpsvd
 from ..method.plan import write_plan
 from ..method.start import average, orthonormal_rows, turn, write
-from ..weights.backend import base_features, base_weight, supported
+from ..weights.backend import base_features, base_weight, is_away, supported
 from ..weights.quant import keep_cpu_weights
+from ..weights.stack import parameter_weights, ParameterWeight
 
 # %% auto #0
 __all__ = ['COLUMNS', 'loss_gradients', 'with_matrices', 'with_gradients', 'check_same_layers', 'changed_layers', 'with_update']
 
 # %% ../../nbs/adapter/07_starts.ipynb #0546d9b1
-def _backward_beside(model:nn.Module, layers:dict[str, nn.Module], terms:dict[str, KronTerms], batches:list)->None:
+def _backward_beside(model:nn.Module, layers:dict[str, Any], terms:dict[str, KronTerms], batches:list)->None:
     "Backward passes in training mode that reach nothing but the terms."
     flags, modes = [(p, p.requires_grad) for p in model.parameters()], {m: m.training for m in model.modules()}
     def add(t): return lambda layer, args, y: t(args[0], y)
-    handles = [layers[n].register_forward_hook(add(t)) for n,t in terms.items()]
+    own:dict[str, Any] = {n: (l.module._parameters, l.name, l.weight) for n,l in layers.items() if isinstance(l, ParameterWeight)}
+    def put(n, t):
+        parameters, name, W = own[n]
+        def before(module, args): parameters[name] = W + layers[n].laid_out(t.matrix()).to(W.dtype)
+        return before
+    def hook(n, t): return layers[n].module.register_forward_pre_hook(put(n, t)) if n in own else layers[n].register_forward_hook(add(t))
+    handles = [hook(n, t) for n,t in terms.items()]
     try:
         for p, _ in flags: p.requires_grad_(False)
         model.train()
@@ -34,6 +41,7 @@ def _backward_beside(model:nn.Module, layers:dict[str, nn.Module], terms:dict[st
             with torch.enable_grad(): model(**b).loss.backward()
     finally:
         for h in handles: h.remove()
+        for parameters, name, W in own.values(): parameters[name] = W
         for p, needs in flags: p.requires_grad_(needs)
         for m, training in modes.items(): m.training = training
 
@@ -61,6 +69,8 @@ def loss_gradients(
     "Gradient of the loss by each layer's weight: its leading part, or all if the columns reach a side (Halko, Martinsson & Tropp 2011)."
     batches = list(batches)
     if not batches: raise ValueError("batches must hold at least one batch for the model, got none")
+    if away := [n for n,l in layers.items() if is_away(l)]:
+        raise ValueError(f"gradients need a base that is in memory, got {away[0]} on the meta device: load it first")
     keep_cpu_weights(model)
     terms = _sketch_terms(layers, columns)
     _backward_beside(model, layers, terms, batches)
@@ -137,6 +147,7 @@ def with_update(
     "Decompose `W_ft - W` of every targeted layer and keep what `get_peft_model` needs."
     config, layers = targets_for(config, model, "update")
     others = {n: m for n,m in tuned.named_modules() if n in layers and supported(m)}
+    others |= {n: w for n,w in parameter_weights(tuned).items() if n in layers}
     check_same_layers("tuned", {n: base_features(l) for n,l in layers.items()}, {n: base_features(m) for n,m in others.items()})
     def update(n): return base_weight(others[n]).to(base_weight(layers[n])) - base_weight(layers[n])
     return with_matrices(config, changed_layers(layers, update), "update", lambda some: ((n, update(n)) for n in some))

@@ -4,21 +4,23 @@
 
 # %% ../../nbs/adapter/04_targets.ipynb #427ffe08
 from __future__ import annotations
-import copy, json, re, subprocess, sys
+import copy, json, re, subprocess, sys, warnings
 from collections.abc import Iterable
 from typing import Any, Optional
 from peft.tuners.tuners_utils import _ExcludedModule, _maybe_include_all_linear_layers, BaseTunerLayer, check_target_module_exists
 from peft.utils import AuxiliaryTrainingWrapper, TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 from peft.utils.error import NoMatchingPeftModuleError
+from peft.utils.transformers_weight_conversion import _convert_peft_config_moe
 from torch import nn
 from .config import SoKAConfig
-from .names import bare_name, _renamed
+from .names import bare_name, named_by, _renamed
 from ..method.settings import parse_budget
 from ..settings import shown
-from ..weights.backend import base_features, base_of, supported
+from ..weights.backend import base_features, base_of, is_away, is_offloaded, supported
+from ..weights.stack import is_experts, parameter_weights, ParameterWeight
 
 # %% auto #0
-__all__ = ['check_regexes', 'find_targets', 'check_targets', 'base_parameters', 'settle_targets', 'targets_for']
+__all__ = ['check_regexes', 'find_targets', 'check_targets', 'base_parameters', 'settle_names', 'settle_targets', 'targets_for']
 
 # %% ../../nbs/adapter/04_targets.ipynb #2fb19d7f
 _REPEATS = re.compile(r"\)\s*[*+{]|(?:[*+].*){4}|(?:,\}.*){4}", re.S)
@@ -68,26 +70,37 @@ def _check_found(config:SoKAConfig, names:Iterable[str], linear:Iterable[str])->
     elif config.target_modules:
         text = f"Target modules {config.target_modules} not found in the base model. Please check the target modules and try again."
     else: text = "No `target_modules` passed but also no `target_parameters` found. Please check the values for these arguments."
+    if parameters := getattr(config, "target_parameters", None):
+        text += f" No parameter is called {sorted(parameters)}; linear layers are named in target_modules, without `.weight`."
     if config.layers_to_transform is not None: text += f" Note: You specified 'layers_to_transform': {config.layers_to_transform}."
     if config.layers_pattern is not None: text += f" You also specified 'layers_pattern': {config.layers_pattern}."
     known = ", ".join(sorted({n.rsplit(".", 1)[-1] for n in linear})) or "nothing: there are none"
     raise NoMatchingPeftModuleError(f"{text} Linear layers here are named {known}")
 
+def _find_parameters(config:Any, model:nn.Module)->dict[str, ParameterWeight]:
+    "The parameters that `target_parameters` names, by the rules for layers."
+    if not getattr(config, "target_parameters", None): return {}
+    as_layers = copy.copy(config)
+    as_layers.target_modules = set(config.target_parameters)
+    return {bare_name(n): w for n,w in parameter_weights(model).items() if _targeted(as_layers, bare_name(n)) is True}
+
 def find_targets(
     config:SoKAConfig,     # with target_modules
     model:nn.Module,       # with or without adapters
     given:Optional[set[str]]=None,   # names of layers that count instead, as those of a state dict
-)->dict[str, nn.Module]:   # layer name -> base layer
-    "The layers that `target_modules` names, in the order of the model."
+)->dict[str, Any]:         # layer name -> base layer, or a parameter as one
+    "The layers that `target_modules` names, in the order of the model, and the parameters of `target_parameters`."
     _check_patterns(config, [bare_name(n) for n,_ in model.named_modules()])
     free:dict[str, nn.Module] = {}
     inside:tuple[str, ...] = ()          # adapters' own modules are no targets
     for name, m in model.named_modules():
         if not name or (inside and name.startswith(inside)): continue
         if isinstance(m, BaseTunerLayer): inside += (name + ".",)
-        free[name] = m
+        if not isinstance(getattr(m, "base_layer", None), ParameterWeight): free[name] = m
     def wanted(n): return _targeted(config, n) if given is None else bare_name(n) in given
-    found = {bare_name(n): base_of(m) for n,m in free.items() if wanted(n)}
+    parameters = _find_parameters(config, model)
+    holders = {n.rpartition(".")[0] for n in parameters}        # a router's name may stand for its only weight
+    found = {bare_name(n): base_of(m) for n,m in free.items() if bare_name(n) not in holders and wanted(n)} | parameters
     if not found: _check_found(config, free, (n for n,m in free.items() if supported(m)))
     return found
 
@@ -99,11 +112,27 @@ def _shared_with(layer:nn.Module, model:nn.Module)->Optional[str]:
     return None if w is None else next(same, None)
 
 def _check_in_memory(layers:dict[str, nn.Module], config:SoKAConfig)->None:
-    "Refuse to take a start out of a weight that is not there."
-    away = [n for n, l in layers.items() if getattr(getattr(l, "weight", None), "is_meta", False)]
-    if away and config.mode == "residual" and not config.start_saved:
-        raise ValueError(f"mode='residual' needs a weight that is in memory, got {away[0]}, which is on the meta device "
-                         "(offloaded, or not yet loaded)")
+    "Refuse to start from a weight that is not there, and to take a start out of one that is brought in for a call alone."
+    residual = config.mode == "residual"
+    away = [n for n, l in layers.items() if is_away(l) or residual and is_offloaded(l) and l.weight.is_meta]
+    if not away or config.source != "weight" or config.start_saved: return
+    raise ValueError(f"{'mode' if residual else 'source'}={config.mode if residual else config.source!r} needs a weight that is in memory, "
+                     f"got {away[0]}, which is on the meta device (offloaded, or not yet loaded): load the base first, "
+                     "or take another source")
+
+def _hint(name:str, m:nn.Module)->str:
+    "What to write for a module whose weights are parameters of its own, or why it is not like others of its kind."
+    if isinstance(m, nn.Embedding): return ", which must have neither max_norm nor sparse gradients"
+    if getattr(m, "groups", 1) != 1: return f", which must have groups=1, got groups={m.groups}"
+    own = [f"{name.rpartition('.')[2]}.{k}" for k,p in m.named_parameters(recurse=False) if p.ndim in (2, 3)]
+    return f", whose weights are parameters: target_parameters={own} names them" if own else ""
+
+def _check_parameter(name:str, w:ParameterWeight, config:SoKAConfig)->None:
+    "Refuse for a parameter what only a layer of its own can do."
+    if config.mode == "residual": raise ValueError(f"mode='residual' needs linear layers, got {name}")
+    if w.is_layer: return
+    if config.soka_dropout: raise ValueError(f"soka_dropout needs the input of a layer, which a parameter has not, got {name}")
+    if is_offloaded(w.module): raise ValueError(f"parameters to adapt must stay in memory, got {name}, which is offloaded between calls")
 
 def check_targets(
     layers:dict[str, nn.Module],  # layer name -> base layer
@@ -112,9 +141,15 @@ def check_targets(
 )->None:                          # an error says which layer cannot be adapted
     "Refuse what cannot carry the adapter, before anything is replaced."
     for n, l in layers.items():
-        try: base_features(l)
-        except NotImplementedError as e: raise NotImplementedError(f"{e}; target {n}") from e
-        if config.mode == "residual" and (other := _shared_with(l, model)):
+        own = l.module if isinstance(l, ParameterWeight) and not hasattr(config, "target_parameters") else l   # other methods: linear alone
+        try: base_features(own)
+        except NotImplementedError as e:
+            raise ValueError(f"Target module {' '.join(repr(own).split())[:200]} is not supported. Currently, only the following "
+                             "modules are supported: `torch.nn.Linear`, `torch.nn.Embedding`, `torch.nn.Conv1d`, `torch.nn.Conv2d`, "
+                             "`torch.nn.Conv3d`, `transformers.pytorch_utils.Conv1D` and quantized linear layers; "
+                             f"target {n}{_hint(n, own)}") from e
+        if isinstance(l, ParameterWeight): _check_parameter(n, l, config)
+        elif config.mode == "residual" and (other := _shared_with(l, model)):
             raise ValueError(f"mode='residual' needs a weight of the layer's own, got {n}, which shares it with {other}")
     merged = [n for n,m in model.named_modules() if isinstance(m, BaseTunerLayer) and m.merged and base_of(m) in layers.values()]
     if merged: raise ValueError(f"adapters must be unmerged before another is added, got merged ones in {merged[0]}")
@@ -134,12 +169,46 @@ def _settle_budget(config:SoKAConfig, model:nn.Module)->None:
 def _follow_names(config:SoKAConfig, model:nn.Module)->None:
     "Call layers as the model does; their tensors follow by PEFT's `key_mapping`."
     plan = {bare_name(n): p for n,p in (config.plan or {}).items()}
-    new = _renamed(plan, [bare_name(n) for n,m in model.named_modules() if isinstance(m, BaseTunerLayer) or supported(m)])
+    layers = [n for n,m in model.named_modules() if isinstance(m, BaseTunerLayer) or supported(m)]
+    new = _renamed(plan, map(bare_name, [*layers, *parameter_weights(model)]))
     if not new: return
     config.plan = {new.get(n, n): p for n,p in plan.items()}
     if config.base_fingerprint: config.base_fingerprint = {new.get(bare_name(n), n): f for n,f in config.base_fingerprint.items()}
 
 # %% ../../nbs/adapter/04_targets.ipynb #b0ba522d
+def _parts_left(config:Any, model:nn.Module)->str:
+    "Why the settings allow no change of parameters."
+    if getattr(config, "mode", None) == "residual": return "mode='residual'"
+    return "soka_dropout" if getattr(config, "soka_dropout", 0) else ""
+
+def _add_renamed_experts(config:Any, model:nn.Module)->None:
+    "The parameters that were layers before transformers 5 by the names in `target_modules`, as PEFT knows them."
+    if config.start_saved or not config.target_modules or not hasattr(getattr(model, "config", None), "model_type"): return
+    asked, before = copy.copy(config), set(config.target_parameters or ())
+    asked.r, asked.lora_alpha, asked.rank_pattern = 1, 1, {}      # PEFT doubles them for fused names
+    _convert_peft_config_moe(asked, model)
+    if more := set(asked.target_parameters or ()) - before: config.target_parameters = sorted(before | more)
+
+def settle_names(
+    config:Any,           # changed
+    model:nn.Module,      # with or without adapters
+)->None:
+    "What `all-linear` means as PEFT finds it, and the weights of experts, which are linear layers in all but name."
+    whole = isinstance(config.target_modules, str) and config.target_modules.lower() == "all-linear"
+    _maybe_include_all_linear_layers(config, model)
+    if not hasattr(config, "target_parameters"): return                     # another method
+    if not whole: return _add_renamed_experts(config, model)
+    routers = [n for n,m in model.named_modules() if isinstance(m, nn.Linear) and "Router" in type(m).__name__]   # Llama 4's returns a pair
+    config.target_modules = {t for t in config.target_modules if not any(named_by([t], n) for n in routers)}
+    found = {n: w for n,w in parameter_weights(model).items() if is_experts(w)}
+    if not found: return
+    names, why = sorted({".".join(n.split(".")[-2:]) for n in found}), _parts_left(config, model)
+    if not why: config.target_parameters = sorted({*names, *(config.target_parameters or ())})
+    else:
+        share = sum(w.weight.numel() for w in found.values())/base_parameters(model)
+        warnings.warn(f"all-linear leaves {share:.0%} of the base as it is, the weights of experts ({', '.join(names)}), "
+                      f"which cannot be adapted with {why}", stacklevel=3)
+
 def settle_targets(
     config:SoKAConfig,    # left as it is
     model:nn.Module,      # without adapters; may be on the meta device
@@ -148,10 +217,11 @@ def settle_targets(
     config = copy.deepcopy(config)
     if config.target_modules is None:
         kind_of_model = getattr(getattr(model, "config", None), "model_type", None)
-        if kind_of_model not in TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING:
+        known = kind_of_model in TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
+        if not known and not config.target_parameters:
             raise ValueError(f"target_modules must be given for a model that PEFT has no default for, got None for {kind_of_model!r}")
-        config.target_modules = list(TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING[kind_of_model])
-    _maybe_include_all_linear_layers(config, model)
+        if known: config.target_modules = list(TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING[kind_of_model])
+    settle_names(config, model)
     _settle_budget(config, model)
     layers = find_targets(config, model)
     check_targets(layers, config, model)

@@ -9,7 +9,7 @@ import torch
 from ..adapter.targets import base_parameters
 from .parsers import PlanRequest
 from ..method.plan import read_plan
-from ..share.inspect import make_folder
+from ..share.folder import make_folder
 from ..share.memory import largest_batch, memory, memory_table
 from ..share.plan import plan_map, plan_rows, plan_table, plot_plan, train_plan
 from ..weights.checkpoint import open_checkpoint

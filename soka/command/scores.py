@@ -4,16 +4,17 @@
 
 # %% ../../nbs/command/04_scores.ipynb #b901136b
 from __future__ import annotations
-import argparse, json
+import argparse, json, os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 import torch
-from peft import load_peft_weights
 from transformers import PreTrainedTokenizerBase
 from .train import _without_folder, _write_json
+from ..data.bases import model_path
 from ..data.encode import encode_rows
 from ..data.orders import generated
 from ..data.problems import exact_match, final_answer
@@ -22,8 +23,8 @@ from ..evaluate.score import answer_nll, generate_answers
 from ..evaluate.tasks import load_docs, read_sources, TASKS
 from ..settings import to_json
 from ..share.inspect import check_adapter
-from ..share.merge import attach_adapter
-from ..train.build import load_frozen, load_splits
+from ..share.merge import load_with_base
+from ..train.build import frozen_base, load_splits, load_tokenizer
 from ..train.config import TrainConfig
 from ..train.output import read_record, run_config
 from ..train.run import load_run
@@ -83,14 +84,15 @@ def _load_subject(name:str, config:TrainConfig, base:str|None=None)->_Subject:
     if own := _run_settings(name):
         run = load_run(name)
         return _Subject(run.model, run.tokenizer, {"model": own.model, "adapter": name, "quantize": own.quantize})
-    adapter = check_adapter(name) if (Path(name)/"adapter_config.json").is_file() else {}
+    adapter = check_adapter(name) if os.path.isfile(Path(name)/"adapter_config.json") else {}
     task, model = adapter.get("task_type"), base or adapter.get("base_model_name_or_path") or name
+    revision = config.revision or (None if base else adapter.get("revision"))
     if task not in (None, "CAUSAL_LM"):
         raise ValueError(f"adapter must be of a language model, with task_type CAUSAL_LM or none, got {task!r} in {name!r}")
-    frozen, tokenizer = load_frozen(replace(config, model=model))
-    names = {"model": model, "adapter": name if adapter else None, "quantize": config.quantize}
-    if adapter: frozen = attach_adapter(frozen, name, load_peft_weights(name, device="cpu")).eval()
-    return _Subject(frozen, tokenizer, names)
+    config = replace(config, model=model, revision=revision)
+    tokenizer, load = load_tokenizer(config, name if adapter else None), partial(frozen_base, config)
+    found = load_with_base(name, model_path(model), load, revision, "CAUSAL_LM").eval() if adapter else load()
+    return _Subject(found, tokenizer, {"model": model, "adapter": name if adapter else None, "quantize": config.quantize})
 
 # %% ../../nbs/command/04_scores.ipynb #ca26f89f
 def _evaluate_command(args:argparse.Namespace, _:None)->None:

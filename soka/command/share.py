@@ -17,7 +17,8 @@ from ..share.extract import extract, update_table
 from ..share.forms import export_delta, export_residual, form_text
 from ..share.gguf import export_gguf
 from ..adapter.fit import overall_error
-from ..share.inspect import check_new_folder, inspect_adapter, inspect_text
+from ..share.folder import check_new_folder
+from ..share.inspect import inspect_adapter, inspect_text
 from ..share.lora import export_lora, lora_table
 from ..share.merge import merge
 from ..share.serve import serve_report, serve_text
@@ -32,12 +33,12 @@ __all__ = []
 def _extract_command(args:argparse.Namespace, config:TrainConfig)->None:
     "Turn a full fine-tune into an adapter on its base."
     if config.threads: torch.set_num_threads(config.threads)
-    out = check_new_folder(args.out)
+    check_new_folder(args.out)
     total = base_parameters(open_checkpoint(args.base).model)
-    rows = extract(args.base, args.tuned, soka_config(config, total), out)
+    rows = extract(args.base, args.tuned, soka_config(config, total), args.out)
     print(update_table(rows))
     names = {"base": _without_folder(args.base), "tuned": _without_folder(args.tuned)}
-    record = _write_json({**names, "error": overall_error(rows), "layers": [r._asdict() for r in rows]}, out/"update.json")
+    record = _write_json({**names, "error": overall_error(rows), "layers": [r._asdict() for r in rows]}, Path(args.out)/"update.json")
     print(f"adapter in {args.out}, errors in {record}")
 
 def _merge_command(args:argparse.Namespace, _:None)->None:
@@ -61,7 +62,7 @@ def _inspect_command(args:argparse.Namespace, _:None)->None:
     if not args.serve: return print(inspect_text(inspect_adapter(args.adapter)))
     print(serve_text(report := serve_report(args.adapter)))
     unmet = [r.name for r in report if not r.met]
-    if unmet: raise ValueError(f"a folder to serve must meet every requirement, got {len(unmet)} that it does not: {', '.join(unmet)}")
+    if unmet: raise ValueError(f"a folder to serve must meet every requirement, got {', '.join(unmet)} unmet in {args.adapter!r}")
 
 def _share_command(args:argparse.Namespace, _:None)->None:
     "Add, scale or subtract adapters, or take over a LoRA."

@@ -5,13 +5,13 @@
 # %% ../../nbs/compare/06_plots.ipynb #7dcbe0f0
 from __future__ import annotations
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from matplotlib.figure import Figure
 from .statistics import _ArmSummary, _Interval, summaries
 
 # %% auto #0
-__all__ = ['compare_table', 'plot_differences']
+__all__ = ['compare_table', 'plot_differences', 'plot_sizes']
 
 # %% ../../nbs/compare/06_plots.ipynb #e8dc521e
 def _plus_minus(v:_Interval|None, digits:int=4, sign:str="")->str:
@@ -55,4 +55,42 @@ def plot_differences(
     ax.set_yticks(range(len(names)), names)
     ax.set(xlabel=xlabel, ylim=(len(names) - 0.5, -0.5))
     if len(rows) > 1: ax.legend(fontsize=7)
+    return fig
+
+# %% ../../nbs/compare/06_plots.ipynb #51c0be2a
+def _spread(values:Sequence[float], gap:float)->list[float]:
+    "Places for labels, in the order of the values and at least a gap apart."
+    order, placed = sorted(range(len(values)), key=lambda i: values[i]), [0.]*len(values)
+    for before, i in zip([None, *order], order): placed[i] = values[i] if before is None else max(values[i], placed[before] + gap)
+    down = max(0., max(placed, default=0.) - max(values, default=0.))/2     # half of what they were pushed up
+    return [p - down for p in placed]
+
+def _alike(record:Mapping[str, Any])->dict[str, list[tuple[str, int, _Interval]]]:
+    "By method, arm, parameters and loss, the smallest first: arms of the first one's schedule, optimizer and base."
+    arms = record["arms"]
+    found:dict[str, list[tuple[str, int, _Interval]]] = {}
+    usual = next(iter(arms.values()))
+    same = {n for n, a in arms.items() if all(a.get(k) == usual.get(k) for k in ("steps", "warmup", "betas", "quantize", "dtype"))}
+    for s in sorted(summaries(record), key=lambda s: s.trained):
+        if s.arm in same and s.nll: found.setdefault(arms[s.arm]["method"], []).append((s.arm, s.trained, s.nll))
+    return found
+
+def plot_sizes(record:Mapping[str, Any])->Figure:   # from `read_compare`
+    "Test loss over trained parameters: a line for a method with several sizes, a name for each of the others."
+    by_method = _alike(record)
+    fig = Figure(figsize=(5.6, 4.2), dpi=110, layout="constrained")
+    ax = fig.subplots()
+    singles = [found[0] for found in by_method.values() if len(found) == 1]
+    for method, found in by_method.items():
+        if len(found) == 1: continue
+        sizes, means, halves = zip(*((n, nll.mean, nll.half) for _, n, nll in found))
+        ax.errorbar(sizes, means, yerr=halves, fmt="o-", ms=4, lw=1.3, capsize=2, label=method)
+    ax.plot([n for _, n, _ in singles], [nll.mean for _, _, nll in singles], "x", color="gray", ms=5)
+    low, high = ax.get_ylim()
+    for (arm, n, nll), y in zip(singles, _spread([nll.mean for _, _, nll in singles], (high - low)/26)):
+        line = dict(arrowstyle="-", lw=0.4, color="gray")
+        ax.annotate(arm, (n, nll.mean), (1.6*n, y), fontsize=8, va="center", color="dimgray", arrowprops=line)
+    most = max(n for found in by_method.values() for _, n, _ in found)
+    ax.set(xscale="log", xlim=(None, 6*most), xlabel="trained parameters", ylabel="test loss, nats per answer token")
+    ax.legend(fontsize=9)
     return fig

@@ -18,6 +18,7 @@ from .statistics import _best_rate, _next_rate
 from ..data.problems import exact_match
 from ..data.registry import find_entry, registered
 from ..evaluate.score import generate_answers
+from ..settings import check_value, naming, read_json, shown
 from ..train.build import check_base
 from ..train.config import check_files
 from ..evaluate.harness import versions
@@ -83,6 +84,15 @@ def _run_once(cell:Cell, name:str, rate:float, seed:int, part:str, trained:_Time
     return {**out, "losses": [round(v, 4) for v in done.losses], "norms": [round(v, 4) for v in done.norms]}
 
 # %% ../../nbs/compare/04_run.ipynb #baca4042
+def _read_file(path:str|Path)->dict[str, Any]:
+    "What a record holds; every run of it can be found."
+    with naming(path):
+        found = check_value("a comparison's record", read_json(path, "a comparison's record"), dict[str, Any])
+        for r in check_value("runs", found.get("runs"), list[dict[str, Any]]):
+            lacks = {"id", "rate", "seed", "part", "seconds"} - set(r)
+            if lacks: raise ValueError(f"a run must have id, rate, seed, part and seconds, got {shown(r)} without {min(lacks)}")
+    return found
+
 class _CompareRecord:
     "The JSON file of a base and a task; several processes may add to it."
     def __init__(self, c:Comparison, base:str, task:str):
@@ -90,7 +100,7 @@ class _CompareRecord:
         self.ids = {n: _arm_id(c, task, n) for n in cell_arms(c, base, task)}
         self.runs = self._read()
 
-    def _read(self)->list[dict]: return json.loads(self.path.read_text(encoding="utf-8"))["runs"] if self.path.is_file() else []
+    def _read(self)->list[dict]: return _read_file(self.path)["runs"] if os.path.lexists(self.path) else []
 
     def find(self, name:str, part:str, seed:int|None=None, rate:float|None=None)->list[dict[str, Any]]:
         "Runs of an arm as it is set now."
@@ -130,7 +140,7 @@ def read_compare(
     path:str|Path,   # JSON file of a base and a task
 )->dict[str, Any]:   # its head, and `runs` by arm: those that count
     "A comparison's record."
-    found = json.loads(Path(path).read_text(encoding="utf-8"))
+    found = _read_file(path)
     return {**found, "runs": {n: [r for r in found["runs"] if r["id"] == a["id"]] for n, a in found["arms"].items()}}
 
 # %% ../../nbs/compare/04_run.ipynb #db71cf48
@@ -223,6 +233,8 @@ def compare_methods(
 )->dict[_Work, str]:                  # errors of arms that could not run
     "Run what is left, cell by cell."
     errors: dict[_Work, str] = {}
+    try: Path(c.records).mkdir(parents=True, exist_ok=True)
+    except OSError as e: raise ValueError(f"records must be a folder that can be written, got {shown(c.records)}: {e.strerror}") from e
     for pair in dict.fromkeys(w[:2] for w in work):
         cell, record = Cell(c, *pair), _CompareRecord(c, *pair)
         for w in (w for w in work if w[:2] == pair):

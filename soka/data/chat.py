@@ -25,6 +25,8 @@ def chat_column(
     "The column that holds conversations."
     return next((c for c in _CHAT_COLUMNS if c in names), None)
 
+_MOST_MESSAGES = 1000   # each answer is found by writing all that stands before it
+
 def _read_message(m:Any, row:int, check:Callable)->dict[str, str]:
     "One message as role and content."
     keys = next((k for k in (("role", "content"), ("from", "value")) if isinstance(m, Mapping) and set(k) <= set(m)), None)
@@ -46,7 +48,10 @@ def read_messages(
     "A conversation whose roles are in order."
     if not isinstance(turns, (list, tuple)) or not turns:
         raise TypeError(f"a conversation must be a list of messages, got {shown(turns)} in row {row}")
+    if len(turns) > _MOST_MESSAGES:
+        raise ValueError(f"a conversation must have at most {_MOST_MESSAGES:,} messages, got {len(turns):,} in row {row}")
     made = [_read_message(m, row, check) for m in turns]
+    check("".join(m["content"] for m in made), "a conversation", row)
     roles = [m["role"] for m in made]
     said = roles[roles[:1] == ["system"]:]
     if not said or len(said) % 2 or said != ["user", "assistant"]*(len(said)//2):
@@ -68,7 +73,8 @@ def _special_tokens(tokenizer:PreTrainedTokenizerBase)->dict[str, int]:
 def _write(tokenizer:PreTrainedTokenizerBase, messages:list[dict[str, str]], row:int, prompt:bool=False, **kw:Any)->Any:
     "A conversation by the tokenizer's template: input_ids, and more if asked."
     try: return tokenizer.apply_chat_template(messages, add_generation_prompt=prompt, tokenize=True, return_dict=True, **kw)
-    except TemplateError as e: raise ValueError(f"the tokenizer's chat template must take every row, got {e} in row {row}") from e
+    except (TemplateError, TypeError, ValueError, LookupError, ArithmeticError, AttributeError, RecursionError) as e:
+        raise ValueError(f"the tokenizer's chat template must take every row, got {' '.join(str(e).split())[:200]} in row {row}") from e
 
 def _check_prefix(tokenizer:PreTrainedTokenizerBase, ids:list[int], front:list[int], row:int)->None:
     "Raise unless a conversation begins with the tokens of its beginning."

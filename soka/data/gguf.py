@@ -13,6 +13,7 @@ from filelock import FileLock
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.modeling_gguf_pytorch_utils import GGUF_SUPPORTED_ARCHITECTURES
+from ..settings import cause, shown
 
 # %% auto #0
 __all__ = ['gguf_head', 'by_neighbours']
@@ -49,18 +50,27 @@ def gguf_head(
     return dict(architecture=arch, tensors=len(found.tensors), vocabulary=len(found.fields["tokenizer.ggml.tokens"].data))
 
 # %% ../../nbs/data/07_gguf.ipynb #10583d60
+def _load_gguf(kind:Any, path:Path, **kw:Any)->Any:
+    "What transformers makes of a GGUF file: a model, or a tokenizer."
+    try: return kind.from_pretrained(path.parent, gguf_file=path.name, **kw)
+    except Exception as e:
+        if isinstance(e, (ImportError, MemoryError)): raise
+        raise ValueError(f"a GGUF base must be a model that transformers can load, got {cause(e, 200)} in {str(path)!r}") from e
+
 def _convert_gguf(path:str|Path, out:str|Path, dtype:torch.dtype=torch.bfloat16)->Path:
     "A GGUF file as a checkpoint folder: safetensors, tokenizer, chat template."
     path, out = Path(path).resolve(), Path(out)
     gguf_head(path)
-    read = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
+    read, info = _load_gguf(AutoModelForCausalLM, path, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True)
+    if bad := sorted(info["missing_keys"]) + sorted(k[0] for k in info["mismatched_keys"]):
+        raise ValueError(f"a GGUF base must hold every weight of its model in its size, got none of {shown(bad)} in {str(path)!r}")
     settings = {k: v for k, v in read.config.to_dict().items() if k not in ("quantization_config", "_name_or_path", "_model_name_or_path")}
     with torch.device("meta"): model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**settings))
     model.load_state_dict(read.state_dict(), assign=True)
     model.tie_weights()
     model.generation_config = read.generation_config
     model.to(dtype).save_pretrained(out)
-    AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name).save_pretrained(out)
+    _load_gguf(AutoTokenizer, path).save_pretrained(out)
     return out
 
 @lru_cache(maxsize=None)

@@ -58,10 +58,18 @@ def _parse(path: Path, line: int, text: str) -> Any:
 
 _MOST_CHARACTERS = 1_000_000  # of a text; a token has about four
 
+def _unzipped(path: Path) -> bytes:
+    "What a compressed file holds, if it is no bomb: gzip makes up to a thousand bytes of one, text and code ten."
+    most, made = max(10**7, 100*path.stat().st_size), io.BytesIO()
+    with gzip.open(path) as f:
+        while piece := f.read(2**20):
+            made.write(piece)
+            if made.tell() > most: raise ValueError(f"{path} must unpack to at most {most:,} bytes, 100 times its own, got more")
+    return made.getvalue()
 
 def _unpack(path: Path) -> str:
     "The text of a compressed file."
-    try: return gzip.decompress(path.read_bytes()).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    try: return _unzipped(path).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as e:
         raise ValueError(f"{path} must be UTF-8 compressed by gzip, got {e}") from e
 

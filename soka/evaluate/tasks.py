@@ -4,6 +4,7 @@
 
 # %% ../../nbs/evaluate/06_tasks.ipynb #f247d67c
 from __future__ import annotations
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -84,7 +85,7 @@ def load_docs(
     "The problems of a task."
     hub, config, split, _ = TASKS[check_tasks([task])[0]]
     if limit is not None and limit < 1: raise ValueError(f"limit must be at least 1, got {limit}")
-    if not registered(source) and isinstance(source, (str, Path)) and Path(source).is_dir(): source = _task_file(task, source)
+    if not registered(source) and isinstance(source, (str, Path)) and os.path.isdir(source): source = _task_file(task, source)
     of = f" of {str(source)!r}" if isinstance(source, (str, Path)) else ""
     try: rows = list(enumerate(check_rows(read_source(hub if source is None else source, split, config))))
     except TypeError as e: raise TypeError(f"{e}{of}") from e

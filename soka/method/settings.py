@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Annotated, Any, Literal, Optional, Union
 from pydantic import AfterValidator, Field
-from ..settings import check_value, Count, Positive, setting, Shape, Share
+from ..settings import Bounded, check_value, Count, Positive, setting, Shape, Share
 
 # %% ../../nbs/method/11_settings.ipynb #65fe5b50
 # every number of digits is bounded: 1e999999999% has a billion
@@ -92,8 +92,7 @@ class AdapterSettings:
             raise ValueError(f"give r or budget, not both, got r={self.r}, budget={self.budget}")
 
 # %% ../../nbs/method/11_settings.ipynb #5e770002
-_Weights = Annotated[list[Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False)]],
-                     Field(description="a list of finite numbers of at most 10**9")]
+_Weights = Annotated[list[Bounded], Field(description="a list of finite numbers of at most 10**9")]
 
 def check_weights(
     adapters:Sequence[str],    # names or folders
@@ -101,6 +100,6 @@ def check_weights(
 )->None:
     "Refuse adapters and weights that do not belong together."
     check_value("adapters", list(adapters), list[str])
-    check_value("weights", [float(w) if isinstance(w, int) else w for w in weights], _Weights)
+    check_value("weights", list(weights), _Weights)
     if len(adapters) != len(weights) or not adapters:
         raise ValueError(f"weights must be one for each adapter, got {len(weights)} for {len(adapters)} adapters")

@@ -20,8 +20,9 @@ from ..adapter.names import bare_name
 from ..adapter.targets import check_regexes
 from ..method.recompress import weighted_sum
 from ..method.settings import check_weights
-from ..settings import check_regex, check_value, Count, shown
-from .inspect import (_AdapterFiles, check_adapter, check_new_folder, _extra_tensors, _layer_factors, _layer_table,
+from ..settings import Bounded, check_regex, check_value, Count, naming, shown
+from .folder import check_new_folder
+from .inspect import (_AdapterFiles, check_adapter, _extra_tensors, _layer_factors, _layer_table,
                                 _open_adapter, _term_tensors, _write_adapter)
 from .lora import _is_plain_start
 
@@ -53,6 +54,7 @@ def combine(
     "Write the weighted sum of adapters as one; the base is not needed."
     check_weights([str(a) for a in adapters], weights)
     if rank is not None: check_value("rank", rank, Count)
+    check_new_folder(out)
     opened = [_open_adapter(a) for a in adapters]
     _check_summands(opened)
     parts: dict[str, list[tuple[float, Tensor, Tensor]]] = {}
@@ -64,8 +66,8 @@ def combine(
         k = sums[r.name].k
         tensors |= _term_tensors(r.name, U=(k.U*k.S[:, None, None]).to(dtype), V=k.V.to(dtype))
     marks = {n: f for a in reversed(opened) for n, f in (a.config.base_fingerprint or {}).items()}
-    config = summed_config(opened[0].config, rows, start_saved=True, base_fingerprint=marks or None, soka_version=__version__)
-    _write_adapter(tensors, config, check_new_folder(out))
+    config = summed_config([a.config for a in opened], rows, start_saved=True, base_fingerprint=marks or None, soka_version=__version__)
+    _write_adapter(tensors, config, out)
     return rows
 
 def combined_table(
@@ -77,9 +79,8 @@ def combined_table(
     return "\n".join([*lines, f"{len(rows)} layers, {size:,} parameters, error {overall_error(rows):.2%} of the sum"])
 
 # %% ../../nbs/share/09_combine.ipynb #2dac2297
-_Number = Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False, description="a finite number of at most 10**9")]
 _Pattern = Annotated[str, Field(max_length=20_000, description="a regex"), AfterValidator(check_regex)]
-_LORA_RULES: dict[str, Any] = {"lora_alpha": _Number | int, "alpha_pattern": dict[str, _Number | int] | None, "use_rslora": bool | None}
+_LORA_RULES: dict[str, Any] = {"lora_alpha": Bounded, "alpha_pattern": dict[str, Bounded] | None, "use_rslora": bool | None}
 
 def _check_lora(c:Mapping[str, Any], where:str)->None:
     "Refuse what is no plain LoRA on the base that it names."
@@ -117,11 +118,8 @@ def _scale(c:Mapping[str, Any], name:str, rank:int)->float:
     alpha = patterns.get(get_pattern_key(patterns.keys(), name), c.get("lora_alpha", 8))
     return alpha/(rank**0.5 if c.get("use_rslora") else rank)
 
-def import_lora(
-    lora:str|Path,    # folder of a LoRA as PEFT saves it
-    out:str|Path,     # new or empty folder
-)->dict[str, list[int]]:   # the plan, layer name -> [m1, n1, m2, n2, r]
-    "Write a LoRA as a SoKA adapter that makes the same change; the base is not needed."
+def _imported(lora:str|Path)->tuple[dict[str, Tensor], SoKAConfig]:
+    "Tensors and config of the SoKA adapter that makes the same change."
     c, where = check_adapter(lora), repr(str(lora))
     _check_lora(c, where)
     file, plan, tensors = weight_files(lora)[0], dict[str, list[int]](), dict[str, Tensor]()
@@ -135,7 +133,16 @@ def import_lora(
         plan[n] = [len(B), 1, 1, A.shape[1], len(A)]
         tensors |= _term_tensors(n, U=_scale(c, n, len(A))*B.T, V=A)
     same: dict[str, Any] = {k: c.get(k) for k in ("base_model_name_or_path", "revision", "task_type", "auto_mapping")}
-    config = SoKAConfig(target_modules=set(plan), plan=plan, source="update", start_saved=True, inference_mode=True,
-                        soka_version=__version__, **same)
-    _write_adapter(tensors, config, check_new_folder(out))
-    return plan
+    return tensors, SoKAConfig(target_modules=set(plan), plan=plan, source="update", start_saved=True, inference_mode=True,
+                               soka_version=__version__, **same)
+
+def import_lora(
+    lora:str|Path,    # folder of a LoRA as PEFT saves it
+    out:str|Path,     # new or empty folder
+)->dict[str, list[int]]:   # the plan, layer name -> [m1, n1, m2, n2, r]
+    "Write a LoRA as a SoKA adapter that makes the same change; the base is not needed."
+    check_new_folder(out)
+    with naming(lora):
+        tensors, config = _imported(lora)
+        _write_adapter(tensors, config, out)
+    return dict(config.plan or {})

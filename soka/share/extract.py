@@ -20,9 +20,12 @@ from ..method.kpsvd import KPSVD
 from ..method.plan import write_plan
 from ..method.shape import KronShape
 from ..adapter.fit import overall_error
-from .inspect import _layer_table, make_folder, _term_tensors, _write_adapter
+from ..settings import naming
+from .folder import check_new_folder
+from .inspect import _layer_table, _term_tensors, _write_adapter
 from ..weights.backend import base_features
 from ..weights.checkpoint import Checkpoint, open_checkpoint, read_weight
+from ..weights.stack import parameter_weights
 
 # %% auto #0
 __all__ = ['extract', 'update_table']
@@ -31,12 +34,14 @@ __all__ = ['extract', 'update_table']
 def _update_of(base:Checkpoint, tuned:Checkpoint, layer:str)->Tensor:
     "What a fine-tune added to one weight, shape (out_features, in_features), float32 or better."
     W, W_ft = read_weight(base, layer), read_weight(tuned, layer)
+    for c, t in ((base, W), (tuned, W_ft)):
+        if not bool(t.isfinite().all()): raise ValueError(f"weights must be finite, got NaN or infinity in {layer} of {str(c.folder)!r}")
     kind = torch.promote_types(torch.promote_types(W.dtype, W_ft.dtype), torch.float32)
     return W_ft.to(kind) - W.to(kind)
 
 def _check_tuned(tuned:Checkpoint, layers:Mapping[str, nn.Module])->None:
     "Refuse a fine-tune of another architecture."
-    modules = dict(tuned.model.named_modules())
+    modules:dict[str, Any] = dict(tuned.model.named_modules()) | parameter_weights(tuned.model)
     found: dict[str, Any] = {n: base_features(modules[n]) for n in layers if n in modules}
     check_same_layers("tuned", {n: base_features(l) for n,l in layers.items()}, found)
 
@@ -64,21 +69,23 @@ def extract(
     base:str,            # hub id, local folder or "base"
     tuned:str,           # the same of the fine-tune
     config:SoKAConfig,   # with source="update"
-    out:str|Path,        # folder of the adapter
+    out:str|Path,        # new or empty folder
 )->list[_UpdateRow]:     # a row per layer that the fine-tune changed
     "Write the adapter whose change is the best Kronecker approximation of a fine-tune's update."
     if config.source != "update" or config.rank_source not in (None, "update"):
         raise ValueError(f"source and rank_source must be 'update' to extract one, got {config.source!r} and {config.rank_source!r}")
     if config.plan is not None: raise ValueError(f"plan must be left to the update, got one of {len(config.plan)} layers")
+    check_new_folder(out)
     a, b = open_checkpoint(base), open_checkpoint(tuned)
     config, layers = settle_targets(config, a.model)
-    _check_tuned(b, layers)
-    changed = changed_layers(layers, lambda n: _update_of(a, b, n))
+    with naming(tuned):
+        _check_tuned(b, layers)
+        changed = changed_layers(layers, lambda n: _update_of(a, b, n))
     plan, starts = plan_layers(changed, config, ((n, _update_of(a, b, n)) for n in changed))
     config.plan, config.base_model_name_or_path, config.soka_version = write_plan(plan), base, __version__
     config.base_fingerprint = checkpoint_fingerprints(a, [n for n,p in plan.items() if p.r])
     config.start_saved = config.inference_mode = True
-    _write_adapter(_adapter_tensors(starts), config, make_folder(out))
+    _write_adapter(_adapter_tensors(starts), config, out)
     return [_update_row(n, k) for n,k in starts.items()]
 
 def update_table(

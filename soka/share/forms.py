@@ -4,7 +4,7 @@
 
 # %% ../../nbs/share/03_forms.ipynb #c334ef23
 from __future__ import annotations
-import copy, shutil
+import copy, os, shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,8 +15,9 @@ from ..adapter.base import stored_weights
 from ..adapter.files import new_tensors, read_weights
 from ..method.shape import kron_sum
 from ..adapter.fit import overall_error
-from .inspect import (_AdapterFiles, check_new_folder, _extra_tensors, _Factors, _kron_gap, _kron_norm, _layer_factors,
-                                 _open_adapter, _term_tensors, _write_adapter)
+from .folder import check_new_folder, whole_folder, writing
+from .inspect import (_AdapterFiles, _extra_tensors, _Factors, _kron_gap, _kron_norm, _layer_factors, _open_adapter,
+                                _term_tensors, _write_adapter)
 from ..weights.checkpoint import Checkpoint, open_checkpoint, read_weight, tensor_name
 from ..weights.fingerprint import compare_weight, parse_fingerprint, weight_fingerprint
 
@@ -37,7 +38,7 @@ def form_text(
     worst = max(rows, key=lambda r: round(r.error, 6))     # a rounding is no worst layer
     return f"{len(rows)} layers, error {overall_error(rows):.2%} of the change, at most {worst.error:.2%} in {worst.name}"
 
-def _save_form(a:_AdapterFiles, tensors:dict[str, Tensor], out:Path, **changes:Any)->None:
+def _save_form(a:_AdapterFiles, tensors:dict[str, Tensor], out:str|Path, **changes:Any)->None:
     "Write an adapter under its own settings but for some."
     config = copy.deepcopy(a.config)
     for k, v in changes.items(): setattr(config, k, v)
@@ -57,7 +58,7 @@ def export_delta(
     a = _open_adapter(adapter)
     rows = [_form_row(n, f, _kron_gap(f.terms, f.to(dtype).to(torch.float64).terms)) for n,f in _layer_factors(a)]
     tensors = {k: t.to(dtype) if ".soka_" in k else t for k,t in new_tensors(read_weights(a.weights)).items()}
-    _save_form(a, tensors, check_new_folder(out))
+    _save_form(a, tensors, out)
     return rows
 
 # %% ../../nbs/share/03_forms.ipynb #3c054341
@@ -66,7 +67,7 @@ def _start_dense(f:_Factors)->Tensor:
     start:Any = f
     return kron_sum(start.U0, None, start.V0)
 
-def _write_residual_base(a:_AdapterFiles, base:Checkpoint, out:Path)->None:
+def _write_residual_base(a:_AdapterFiles, base:Checkpoint, part:Path, out:Path)->None:
     "Write a checkpoint without the start of an adapter."
     starts = {tensor_name(base, n): (n, f) for n,f in _layer_factors(a)}
     for file in sorted(set(base.files.values())):
@@ -75,9 +76,10 @@ def _write_residual_base(a:_AdapterFiles, base:Checkpoint, out:Path)->None:
             n, f = starts[k]
             W = read_weight(base, n).double() - _start_dense(f)
             tensors[k] = (W if W.shape == tensors[k].shape else W.T).to(tensors[k].dtype).contiguous()
-        save_file(tensors, out/file, metadata={"format": "pt"})
+        with writing(out): save_file(tensors, part/file, metadata={"format": "pt"})
     for p in base.folder.iterdir():
-        if p.is_file() and p.suffix in (".json", ".model", ".txt", ".jinja"): shutil.copy(p, out/p.name)
+        if p.is_file() and p.suffix in (".json", ".model", ".txt", ".jinja"):
+            with writing(out): shutil.copy(p, part/p.name)
 
 def _folded_rows(a:_AdapterFiles, dtype:torch.dtype, pair:tuple[Checkpoint, Checkpoint]|None)->tuple[list[_FormRow], dict[str, Tensor]]:
     "The residual form layer by layer, with the error of the whole weight on original and residual base, or of the sums alone."
@@ -115,7 +117,8 @@ def _residual_pair(a:_AdapterFiles, residual_base:str|Path|None, base:str|None)-
     if not (name := base or a.config.base_model_name_or_path): raise ValueError("base must be given where the adapter names none, got None")
     original, folder = open_checkpoint(name, None if base else a.config.revision), Path(residual_base)
     _check_base(a, original, name)
-    if not (folder/"config.json").is_file(): _write_residual_base(a, original, check_new_folder(folder))
+    if not os.path.isfile(folder/"config.json"):
+        with whole_folder(folder) as part: _write_residual_base(a, original, part, folder)
     residual = open_checkpoint(str(folder))
     _check_residual(a, original, residual)
     return original, residual
@@ -138,9 +141,9 @@ def export_residual(
     from_weight = a.config.source == "weight"
     if a.config.folded and from_weight:
         raise ValueError(f"adapter must be in delta form to become residual, got one in residual form in {str(adapter)!r}")
-    path = check_new_folder(out)
+    check_new_folder(out)
     pair = _residual_pair(a, residual_base, base) if from_weight else None
     rows, tensors = _folded_rows(a, dtype, pair)
     settings = _residual_settings(a, pair[1], str(residual_base)) if pair else {}
-    _save_form(a, _extra_tensors(a) | tensors, path, folded=from_weight, mode="delta", **settings)
+    _save_form(a, _extra_tensors(a) | tensors, out, folded=from_weight, mode="delta", **settings)
     return rows

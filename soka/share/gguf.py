@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from ..data.gguf import by_neighbours
+from .folder import whole_file, writing
 from .inspect import _AdapterFiles, _extra_tensors, _Factors, _kron_norm, _layer_factors, _open_adapter
 from .lora import _check_rank, _layer_lora, _lora_error, _LoRARow
 from ..weights.checkpoint import open_checkpoint
@@ -75,8 +76,8 @@ _KINDS = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 def _check_gguf(a:_AdapterFiles, out:Path, dtype:torch.dtype)->None:
     "Refuse what the format cannot hold."
     _gguf_package()
-    if out.suffix != ".gguf" or out.exists(): raise ValueError(f"out must be a new file whose name ends in .gguf, got {str(out)!r}")
-    if not out.parent.is_dir(): raise FileNotFoundError(f"out must be in a folder that exists, got {str(out)!r}")
+    if out.suffix != ".gguf" or os.path.lexists(out): raise ValueError(f"out must be a new file whose name ends in .gguf, got {str(out)!r}")
+    if not os.path.isdir(out.parent): raise FileNotFoundError(f"out must be in a folder that exists, got {str(out)!r}")
     if dtype not in _KINDS: raise ValueError(f"dtype must be one of {', '.join(map(str, _KINDS))}, got {dtype}")
     if extra := _extra_tensors(a):
         raise ValueError(f"an adapter for llama.cpp must hold factors alone, got {min(extra)} in {str(a.folder)!r}")
@@ -92,19 +93,17 @@ def _open_base(a:_AdapterFiles, base:str|None)->Any:
 
 def _write_adapter_file(arch:str, tensors:dict[str, Tensor], out:Path)->None:
     "Write a GGUF file of the kind adapter."
-    gguf, part = _gguf_package(), f"{out}.part"
-    w = gguf.GGUFWriter(part, arch)
+    gguf = _gguf_package()
+    w = gguf.GGUFWriter(out, arch)
     w.add_type(gguf.GGUFType.ADAPTER)
     w.add_string(gguf.Keys.Adapter.TYPE, "lora")
     w.add_float32(gguf.Keys.Adapter.LORA_ALPHA, 1.)
     for name, t in tensors.items():
         kind = gguf.GGMLQuantizationType[_KINDS[t.dtype]]
         w.add_tensor(name, gguf.quantize(t.float().contiguous().numpy(), kind), raw_dtype=kind)
-    w.write_header_to_file()
-    w.write_kv_data_to_file()
-    w.write_tensors_to_file()
-    w.close()
-    os.replace(part, out)
+    for step in (w.write_header_to_file, w.write_kv_data_to_file, w.write_tensors_to_file, w.close): step()
+    try: gguf.GGUFReader(out)                             # numpy, which writes the tensors, is silent about a full disk
+    except ValueError as e: raise OSError(f"a file that ends too early: {e}") from e
 
 def export_gguf(
     adapter:str|Path,                    # folder of a SoKA adapter
@@ -125,5 +124,5 @@ def export_gguf(
         rows.append(_LoRARow(n, a.plan[n].shape, a.plan[n].r, len(A), A.numel() + B.numel(), _kron_norm(*f.terms), error))
         if len(A): tensors |= {f"{names[n]}.lora_a": A, f"{names[n]}.lora_b": B}
     if not tensors: raise ValueError(f"adapter must change a layer to be exported, got no change in {len(rows)} layers of {str(adapter)!r}")
-    _write_adapter_file(_ARCHITECTURES[model.config.model_type], tensors, path)
+    with whole_file(path) as part, writing(path): _write_adapter_file(_ARCHITECTURES[model.config.model_type], tensors, part)
     return rows

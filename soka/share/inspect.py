@@ -4,6 +4,7 @@
 
 # %% ../../nbs/share/01_inspect.ipynb #da65358e
 from __future__ import annotations
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import isfinite, prod
 from pathlib import Path
@@ -18,17 +19,19 @@ from ..adapter.names import bare_name
 from ..method.plan import LayerPlan, read_plan
 from ..method.recompress import change_terms
 from ..method.shape import KronShape
-from ..settings import check_value, read_json, shown
+from ..settings import check_value, naming, read_json, shown
+from .folder import whole_folder, writing
 from ..train.output import read_record
 
 # %% auto #0
-__all__ = ['check_adapter', 'inspect_adapter', 'inspect_text', 'make_folder', 'check_new_folder']
+__all__ = ['check_adapter', 'inspect_adapter', 'inspect_text']
 
 # %% ../../nbs/share/01_inspect.ipynb #3dbd3885
 def _adapter_folder(folder:str|Path)->Path:
     "A folder that holds an adapter's config; an error says what it is instead."
     path = Path(folder)
-    if not path.is_dir(): raise FileNotFoundError(f"adapter must be a folder that exists, got {str(folder)!r}")
+    if not os.path.isdir(path):   # Path's own raises for a name that is too long
+        raise FileNotFoundError(f"adapter must be a folder that exists, got {str(folder)!r}")
     if not (path/"adapter_config.json").is_file():
         raise FileNotFoundError(f"adapter folder must hold adapter_config.json, got none in {str(folder)!r}")
     return path
@@ -39,7 +42,8 @@ def check_adapter(
     "The adapter's configuration, if the folder is complete."
     path = _adapter_folder(folder)
     if not weight_files(path): raise FileNotFoundError(f"adapter folder must hold {WEIGHTS}, got none in {str(folder)!r}")
-    return check_value("adapter_config.json", read_json(path/"adapter_config.json", "adapter_config.json"), dict[str, Any])
+    config = read_json(path/"adapter_config.json", "adapter_config.json")
+    with naming(path): return check_value("adapter_config.json", config, dict[str, Any])
 
 class _AdapterFiles(NamedTuple):
     "A SoKA adapter on disk, checked, no weight read."
@@ -155,9 +159,11 @@ def inspect_adapter(
 
 _TRAINED = ("data", "method", "budget", "r", "learning_rate", "batch_size", "gradient_accumulation", "quantize", "seed")
 
+def _brief(value:Any)->str: return str(value) if isinstance(value, (int, float)) or len(str(value)) < 100 else shown(value)
+
 def _run_lines(run:Mapping[str, Any])->list[str]:
     "How an adapter was trained."
-    used = ", ".join(f"{k} {run['settings'][k]}" for k in _TRAINED if run["settings"].get(k) is not None)
+    used = ", ".join(f"{k} {_brief(run['settings'][k])}" for k in _TRAINED if run["settings"].get(k) is not None)
     nll = [e["eval_nll"] for e in run.get("eval") or [] if isinstance(e, dict) and isinstance(e.get("eval_nll"), float)]
     lines = [f"trained   {used}; {run.get('steps', 'unknown')} steps"]
     return [*lines, f"held out  {nll[0]:.4f} nats per answer token before, {nll[-1]:.4f} after"] if nll else lines
@@ -191,30 +197,20 @@ def inspect_text(
     return "\n".join([*_origin_lines(info.config), *run, "", *table, "", f"bytes     {parts}; {', '.join(info.dtypes)}", last])
 
 # %% ../../nbs/share/01_inspect.ipynb #0f3297f8
-def make_folder(
-    out:str|Path,   # new, or there already
-)->Path:
-    "A folder to write into."
-    try: Path(out).mkdir(parents=True, exist_ok=True)
-    except OSError as e: raise ValueError(f"out must be a folder that can be written, got {str(out)!r}: {e.strerror}") from e
-    return Path(out)
-
-def check_new_folder(
-    out:str|Path,
-)->Path:
-    "A folder that is new or empty; a `ValueError` if it is not."
-    path = make_folder(out)
-    if any(path.iterdir()): raise ValueError(f"out must be a new or empty folder, got {str(out)!r}")
-    return path
-
 def _term_tensors(name:str, **factors:Tensor)->dict[str, Tensor]:
     "A layer's factors as a file has them, each a term a row."
     return {f"base_model.model.{name}.soka_terms.{k}": t.flatten(1).contiguous() for k, t in factors.items()}
 
-def _write_adapter(tensors:dict[str, Tensor], config:PeftConfig, out:Path)->None:
-    "Write the two files of an adapter; none where a number is not finite, or became so in its dtype."
+def _write_adapter(
+    tensors:dict[str, Tensor],
+    config:PeftConfig,
+    out:str|Path,               # new or empty folder
+    texts:Mapping[str, str]={}, # more files, by name
+)->None:
+    "Write an adapter's folder; none where a number is not finite, or became so in its dtype."
     for k, t in tensors.items():
         if not bool(torch.isfinite(t).all()): raise ValueError(f"an adapter to write must be finite, got NaN or infinity in {shown(k)}")
-    out.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, out/WEIGHTS, metadata={"format": "pt"})
-    config.save_pretrained(str(out))
+    with whole_folder(out) as part, writing(out):
+        save_file(tensors, part/WEIGHTS, metadata={"format": "pt"})
+        config.save_pretrained(str(part))
+        for name, text in texts.items(): (part/name).write_text(text, encoding="utf-8")

@@ -15,8 +15,10 @@ from torch.nn.functional import pad
 from ..method.apply import kron_linear
 from ..method.shape import kron_sum, KronShape
 from ..adapter.fit import overall_error
-from .inspect import (_AdapterFiles, check_new_folder, _extra_tensors, _Factors, _kron_norm, _layer_factors,
-                                 _layer_table, _open_adapter, _write_adapter)
+from ..adapter.names import named_by
+from .folder import check_new_folder
+from .inspect import (_AdapterFiles, _extra_tensors, _Factors, _kron_norm, _layer_factors, _layer_table, _open_adapter,
+                                _write_adapter)
 
 # %% auto #0
 __all__ = ['lora_table', 'export_lora']
@@ -93,8 +95,24 @@ def _layer_lora(f:_Factors, rank:int|None, dtype:torch.dtype)->tuple[Tensor, Ten
     B, A = (U[:, :k]*S[:k].sqrt()).to(dtype), (S[:k, None].sqrt()*Vh[:k]).to(dtype)
     return A.contiguous(), B.contiguous(), _lora_error(P, Q, A.double(), B.double())/norm
 
+def _weight_kind(a:_AdapterFiles, name:str)->str:
+    "What a layer is: linear, embedding, conv or parameter, of a module that PEFT's LoRA would have to replace."
+    shape = (a.config.weight_shapes or {}).get(name)
+    if shape is None: return "linear"
+    if named_by(a.config.target_parameters, name): return "parameter"
+    return "embedding" if len(shape) == 2 else "conv"
+
+def _lora_tensors(a:_AdapterFiles, name:str, A:Tensor, B:Tensor)->dict[str, Tensor]:
+    "A (rank, in) and B (out, rank) as PEFT's layer of the kind calls and lays them out."
+    at, kind, shape = f"base_model.model.{name}.lora_", _weight_kind(a, name), (a.config.weight_shapes or {}).get(name, [])
+    if kind == "embedding": return {f"{at}embedding_A": B.T.contiguous(), f"{at}embedding_B": A.T.contiguous()}
+    if kind == "conv": A, B = A.view(-1, *shape[1:]), B.view(*B.shape, *[1]*(len(shape) - 2))
+    return {f"{at}A.weight": A, f"{at}B.weight": B}
+
 def _check_rank(a:_AdapterFiles, rank:int|None)->None:
     "Refuse a rank below 1, and a search for the exact LoRA where it would be as large as the weight."
+    if own := [n for n in a.plan if _weight_kind(a, n) == "parameter"]:
+        raise NotImplementedError(f"a LoRA of linear layers holds no change of parameters, got one of {own[0]}; soka merge writes it")
     if rank is not None and rank < 1: raise ValueError(f"rank must be at least 1, got {rank}")
     for n, (s, r) in a.plan.items() if rank is None else ():
         top, sides = _inner_rank(s, 2*r), (s.out_features, s.in_features)
@@ -114,7 +132,8 @@ def _lora_config(a:_AdapterFiles, rows:Sequence[_LoRARow])->LoraConfig:
     if not ranks: raise ValueError(f"adapter must change a layer to become LoRA, got no change in {len(rows)} layers of {str(a.folder)!r}")
     usual = Counter(ranks.values()).most_common(1)[0][0]
     other = {n: k for n,k in ranks.items() if k != usual}
-    same = {k: getattr(c, k) for k in ("base_model_name_or_path", "revision", "task_type", "auto_mapping", "modules_to_save")}
+    kept = ("base_model_name_or_path", "revision", "task_type", "auto_mapping", "modules_to_save", "ensure_weight_tying")
+    same = {k: getattr(c, k) for k in kept}
     bias = "lora_only" if c.bias == "soka_only" else c.bias
     return LoraConfig(r=usual, lora_alpha=usual, rank_pattern=other, alpha_pattern=dict(other), target_modules=list(ranks),
                       inference_mode=True, bias=bias, **same)   # type: ignore[arg-type]
@@ -160,15 +179,18 @@ def export_lora(
     "Write an adapter as a LoRA that plain PEFT loads; the base is not needed."
     a = _open_adapter(adapter)
     _check_rank(a, rank)
+    check_new_folder(out)
     rows, tensors = list[_LoRARow](), _extra_tensors(a)
     for n, f in _layer_factors(a):
         A, B, error = _layer_lora(f, rank, dtype)
         rows.append(_LoRARow(n, a.plan[n].shape, a.plan[n].r, len(A), A.numel() + B.numel(), _kron_norm(*f.terms), error))
         if len(A): tensors |= {f"base_model.model.{n}.lora_A.weight": A, f"base_model.model.{n}.lora_B.weight": B}
     if one_rank: rows, tensors = _one_rank(rows, tensors)
-    config, path = _lora_config(a, rows), check_new_folder(out)
-    _write_adapter(tensors, config, path)
+    for n in a.config.weight_shapes or ():
+        keys = [f"base_model.model.{n}.lora_{k}.weight" for k in "AB"]
+        if keys[0] in tensors: tensors |= _lora_tensors(a, n, *map(tensors.pop, keys))
+    config = _lora_config(a, rows)
     card = _LORA_CARD.format(sizes=lora_table(rows).splitlines()[-1], error=overall_error(rows), worst=max(r.error for r in rows),
                              base=config.base_model_name_or_path)
-    (path/"README.md").write_text(card, encoding="utf-8")
+    _write_adapter(tensors, config, out, {"README.md": card})
     return rows

@@ -97,7 +97,7 @@ def memory(
     w, tokens, half = _widths(model), config.batch_size*config.max_length, compute_dtype(config.dtype).itemsize
     quantized, again = config.quantize != "none", config.gradient_checkpointing
     wide = 4 if quantized else half                 # of the vectors between layers
-    sizes = [base_features(model.get_submodule(n)) for n,p in plan.items() if p.r]
+    sizes = [(p.shape.out_features, p.shape.in_features) for p in plan.values() if p.r]
     trained, each = 4*sum(p.params for p in plan.values()), _layer_bytes(w, config)
     kept = tokens*w.layers*(wide*w.hidden if again else each)
     layer = tokens*2*w.mlp*wide                     # two of the MLP's vectors, and what is computed again

@@ -5,30 +5,34 @@
 # %% ../../nbs/share/04_merge.ipynb #49efacc9
 from __future__ import annotations
 import json
-import os
 import re
 import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 import torch
 import transformers
 from huggingface_hub import split_torch_state_dict_into_shards
-from peft import load_peft_weights, PeftModel
+from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import save_file
 from torch import Tensor
 from tqdm.auto import tqdm
-from ..adapter.files import HEADS
+from ..adapter.files import HEADS, read_header, read_weights, weight_files
+from ..adapter.targets import check_regexes
 from ..data.bases import model_path
-from ..settings import check_shard_size
-from .inspect import check_adapter, check_new_folder
+from ..settings import cause, check_shard_size, check_value, naming, shown
+from .folder import whole_folder, writing
+from .inspect import check_adapter
 from ..train.config import DTYPES
 from ..weights.backend import supported
-from ..weights.loading import compute_dtype, load_whole, read_tokenizer
+from ..weights.loading import compute_dtype, load_whole, no_memory, read_structure, read_tokenizer
 from ..weights.quant import kind
 
 # %% auto #0
-__all__ = ['attach_adapter', 'merge']
+__all__ = ['load_with_base', 'merge']
 
 # %% ../../nbs/share/04_merge.ipynb #295a392f
 _TASK_CLASSES = {
@@ -37,7 +41,7 @@ _TASK_CLASSES = {
 
 def _class_of(task:str|None, architectures:list[str]|None)->Any:
     "What a base is loaded as: by the adapter's task, else by what its checkpoint says."
-    if task not in (None, *_TASK_CLASSES): raise ValueError(f"task_type must be one of {', '.join(_TASK_CLASSES)}, got {task!r}")
+    if task not in (None, *_TASK_CLASSES): raise ValueError(f"task_type must be one of {', '.join(_TASK_CLASSES)}, got {shown(task)}")
     if task is not None: return getattr(transformers, _TASK_CLASSES[task])
     return getattr(transformers, (architectures or [""])[0], transformers.AutoModelForCausalLM)
 
@@ -51,17 +55,42 @@ def _make_room(model:Any, tensors:dict[str, Tensor])->None:
     "As many embeddings as an adapter was trained with, if it holds them."
     inside = model.get_input_embeddings()
     name = next(n for n,m in model.named_modules() if m is inside)
-    rows = len(tensors.get(f"base_model.model.{name}.weight", inside.weight))
+    saved = (tensors.get(f"base_model.model.{name}.{i}weight") for i in ("", "base_layer.", "token_adapter.base_layer."))
+    rows = next((len(t) for t in saved if t is not None), len(inside.weight))
     if rows != len(inside.weight): model.resize_token_embeddings(rows, mean_resizing=False)
 
-def attach_adapter(
-    model:Any,                   # base
-    adapter:str|Path,            # folder
-    tensors:dict[str, Tensor],   # in it
-)->Any:                          # an error if the adapter trained a module that the model lacks
-    "A model with an adapter."
-    made:Any = PeftModel.from_pretrained(model, str(adapter))
-    homeless = made.load_adapter(str(adapter), "default").unexpected_keys            # again, for what PEFT says then
+def _is_own(config:Mapping[str, Any])->bool: return config.get("peft_type") == "SOKA"
+
+@contextmanager
+def _peft_works(adapter:str|Path, own:bool)->Iterator[None]:
+    "What keeps PEFT from working with an adapter becomes an error that names it; `own` methods say what is wrong themselves."
+    with naming(adapter):
+        try: yield
+        except Exception as e:
+            if own or isinstance(e, OSError) or no_memory(e): raise
+            raise ValueError(f"an adapter must be one that PEFT can load and merge, {str(adapter)!r} has: {cause(e)}") from e
+
+_REGEXES = ("target_modules", "exclude_modules", "layers_pattern", "rank_pattern", "alpha_pattern")
+
+def _check_foreign(c:Mapping[str, Any], tensors:Mapping[str, Tensor], names:list[str])->None:
+    "Refuse settings of PEFT's own methods that take all memory or for ever: ranks that no tensor has, regexes without end."
+    sides = {"lora_A": 0, "lora_B": 1, "lora_embedding_A": 0, "lora_embedding_B": 1}
+    ranks = [t.shape[i] for k, t in tensors.items() for part, i in sides.items() if f".{part}" in k and t.ndim == 2]
+    most = max(ranks or [n for t in tensors.values() for n in t.shape], default=0)
+    patterns = c.get("rank_pattern")
+    for r in (c.get("r"), c.get("init_r"), c.get("target_r"), *(patterns.values() if isinstance(patterns, dict) else ())):
+        if isinstance(r, int) and r > most:
+            raise ValueError(f"a rank must be one that the adapter's tensors have, at most {most}, got {shown(r)}")
+    given = [c.get(k) for k in _REGEXES]
+    check_regexes([p for g in given for p in ([g] if isinstance(g, str) else g if isinstance(g, dict) else ())], names)
+
+def _attach(model:Any, adapter:str|Path, config:Mapping[str, Any], tensors:dict[str, Tensor])->Any:
+    "A model with an adapter; an error if that trained a module which the model lacks."
+    if not (own := _is_own(config)):
+        with naming(adapter): _check_foreign(config, tensors, [n for n, _ in model.named_modules()])
+    with _peft_works(adapter, own):
+        made:Any = PeftModel.from_pretrained(model, str(adapter))
+        homeless = made.load_adapter(str(adapter), "default").unexpected_keys        # again, for what PEFT says then
     plain = {k: re.sub(r"\.(modules_to_save|original_module)(?=\.)", "", k) for k in homeless}
     lost = [k for k in homeless if plain[k] == k or plain[k] not in tensors]         # PEFT saves a resized head under two names
     if lost:
@@ -69,17 +98,31 @@ def attach_adapter(
                          f"of {str(adapter)!r}")
     return made
 
-def _load_adapted(adapter:str|Path, base:str|Path, revision:str|None=None, dtype:torch.dtype|str="auto")->Any:
-    "Base and adapter as the adapter's task needs them, with every module that it trained."
-    config, tensors = check_adapter(adapter), load_peft_weights(str(adapter), device="cpu")
-    own, task = transformers.AutoConfig.from_pretrained(str(base), revision=revision), config.get("task_type")
+def load_with_base(
+    adapter:str|Path,           # folder
+    base:str|Path,              # folder or hub id
+    load:Callable[..., Any],    # from a class, names of heads that the base may lack, and settings of `from_pretrained` to the base
+    revision:str|None=None,     # of the base
+    task:str|None=None,         # for an adapter that names none
+)->Any:                         # an error if it trained a module that the base lacks
+    "An adapter on its base: in the class that its task needs, with its labels and tokens, and every module that it trained."
+    config, tensors = check_adapter(adapter), read_weights(weight_files(adapter)[0])
+    own, task = read_structure(base, revision), config.get("task_type") or task
+    with naming(adapter):
+        cls, saved = _class_of(task, own.architectures), check_value("modules_to_save", config.get("modules_to_save"), list[str] | None)
     labels = _labels_of(tensors) if task in ("SEQ_CLS", "TOKEN_CLS") else None
     more = {} if labels in (None, own.num_labels) else {"num_labels": labels}
-    heads = HEADS.union(config.get("modules_to_save") or ())
-    model = load_whole(base, _class_of(task, own.architectures), heads, revision=revision, dtype=dtype, **more)
-    if getattr(model, "is_quantized", False): raise ValueError(f"base must be a float checkpoint, got {str(base)!r}, which is quantized")
+    model = load(cls, HEADS.union(saved or ()), **more)
     _make_room(model, tensors)
-    return attach_adapter(model, adapter, tensors)
+    return _attach(model, adapter, config, tensors)
+
+def _load_adapted(adapter:str|Path, base:str|Path, revision:str|None=None, dtype:torch.dtype|str="auto")->Any:
+    "The same on a base that is stored as floats."
+    def load(*args:Any, **kw:Any)->Any:
+        model = load_whole(base, *args, revision=revision, dtype=dtype, **kw)
+        if not getattr(model, "is_quantized", False): return model
+        raise ValueError(f"base must be a float checkpoint, got {str(base)!r}, which is quantized")
+    return load_with_base(adapter, base, load, revision)
 
 # %% ../../nbs/share/04_merge.ipynb #f8778555
 _FACTORS = re.compile(r"\.(lora_[AB]\.weight|soka_terms\.[UV])$")   # these compute in float32, however the base is stored
@@ -129,62 +172,60 @@ def _dtypes(model:Any, source:str, revision:str|None, dtype:torch.dtype)->dict[s
     return {n: t.dtype for n,t in as_loaded.state_dict().items()}
 
 # %% ../../nbs/share/04_merge.ipynb #d688d060
-_PART = "merge.part"       # in the folder of the result, until that is whole
-_MARK = ".soka-merge"      # in it: nobody else's folder of the name is removed
-
-def _check_size(out:Path, size:int)->None:
+def _check_size(part:Path, size:int)->None:
     "Refuse a disk without room for a checkpoint of so many bytes."
-    need, free = size + 2**24, shutil.disk_usage(out).free       # and 16 MiB for its tokenizer
+    need, free = size + 2**24, shutil.disk_usage(part).free       # and 16 MiB for its tokenizer
     if free >= need: return
-    raise OSError(f"out must have room for the merged checkpoint, {need/1e9:,.2f} GB, got {free/1e9:,.2f} GB free in {str(out)!r}")
+    raise OSError(f"out must have room for the merged checkpoint, {need/1e9:,.2f} GB, got {free/1e9:,.2f} GB free in {str(part.parent)!r}")
 
-def _write_shards(u:_Unmerged, out:Path, max_shard_size:str)->None:
-    "Weights in files of at most a size, and an index if they are several."
+def _split(u:_Unmerged, max_shard_size:str)->Any:
+    "Which weights go into which file."
     shapes = {n: torch.empty_like(t, dtype=u.dtypes[t], device="meta") for n,t in u.tensors.items()}
-    split, count = split_torch_state_dict_into_shards(shapes, max_shard_size=max_shard_size), u.model.num_parameters()
-    _check_size(out, size := split.metadata["total_size"])
+    return split_torch_state_dict_into_shards(shapes, max_shard_size=max_shard_size)
+
+def _write_shards(u:_Unmerged, split:Any, part:Path)->None:
+    "Weights in their files, and an index if they are several."
+    size, count = split.metadata["total_size"], u.model.num_parameters()
     with tqdm(total=size, desc="merge", unit="B", unit_scale=True, disable=None, leave=False) as bar:       # None: on a terminal only
         for file, names in split.filename_to_tensors.items():
             shard = {}
             for n in names:
                 shard[n] = u.take(n)
                 bar.update(shard[n].nbytes)
-            save_file(shard, out/file, metadata={"format": "pt"})
+            save_file(shard, part/file, metadata={"format": "pt"})
             for n in names: u.tensors[n].data = torch.empty(0)
     if not split.is_sharded: return
     index = {"metadata": {"total_parameters": count, **split.metadata}, "weight_map": split.tensor_to_filename}
-    (out/"model.safetensors.index.json").write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    (part/"model.safetensors.index.json").write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
-def _write_config(u:_Unmerged, out:Path)->None:
+def _write_config(u:_Unmerged, part:Path)->None:
     "The two files that say what the model is and how it generates."
     c = u.model.config
     c.dtype = str(next(u.dtypes[p] for p in u.model.parameters() if p.is_floating_point())).removeprefix("torch.")
     c.architectures = [type(u.model).__name__]
-    c.save_pretrained(str(out))
-    if u.model.can_generate(): u.model.generation_config.save_pretrained(str(out))
+    c.save_pretrained(str(part))
+    if u.model.can_generate(): u.model.generation_config.save_pretrained(str(part))
 
-def _write_model(adapter:str|Path, source:str, revision:str|None, dtype:torch.dtype|None, out:Path, max_shard_size:str)->None:
-    "Write base plus adapter."
-    cast = dtype is not None and all(_FACTORS.search(k) for k in load_peft_weights(str(adapter), device="cpu"))    # when a weight is taken
+def _loaded(adapter:str|Path, source:str, revision:str|None, dtype:torch.dtype|None, part:Path, max_shard_size:str)->Callable[[], Any]:
+    "Load base plus adapter; what writes them, once it is known that they fit."
+    config, names = check_adapter(adapter), read_header(weight_files(adapter)[0])
+    own, targets = _is_own(config), config.get("target_parameters")
+    cast = dtype is not None and all(_FACTORS.search(k) for k in names) and not targets       # when a weight is taken
     model = _load_adapted(adapter, source, revision, "auto" if cast or dtype is None else dtype)
     if getattr(model.get_base_model(), "_weight_conversions", None):      # transformers stores it otherwise than it computes, and knows how
         if cast: model = _load_adapted(adapter, source, revision, dtype or "auto")
-        _check_size(out, sum(p.nbytes for p in model.get_base_model().parameters()))
-        return model.merge_and_unload().save_pretrained(str(out), max_shard_size=max_shard_size)
-    u = _unload(model, _dtypes(model.get_base_model(), source, revision, dtype) if cast and dtype else {})
-    _write_config(u, out)
-    _write_shards(u, out, max_shard_size)
+        _check_size(part, sum(p.nbytes for p in model.get_base_model().parameters()))
+        with _peft_works(adapter, own): return partial(model.merge_and_unload().save_pretrained, str(part), max_shard_size=max_shard_size)
+    dtypes = _dtypes(model.get_base_model(), source, revision, dtype) if cast and dtype else {}
+    with _peft_works(adapter, own): u = _unload(model, dtypes)
+    split = _split(u, max_shard_size)
+    _check_size(part, split.metadata["total_size"])
+    def write()->None:
+        _write_config(u, part)
+        _write_shards(u, split, part)
+    return write
 
 # %% ../../nbs/share/04_merge.ipynb #219a9ddf
-def _new_part(out:str|Path)->Path:
-    "A folder to write in, inside a new or empty one."
-    part = Path(out)/_PART
-    if (part/_MARK).is_file() and list(Path(out).iterdir()) == [part]: shutil.rmtree(part)      # of a merge that was killed
-    part = check_new_folder(out)/_PART
-    part.mkdir()
-    (part/_MARK).write_text("a merge that is not finished\n")
-    return part
-
 def merge(
     adapter:str|Path,           # adapter folder
     out:str|Path,               # new or empty folder
@@ -198,15 +239,11 @@ def merge(
     config = check_adapter(adapter)
     name = base or config.get("base_model_name_or_path")
     if not name: raise ValueError("base must be given where the adapter names none, got None")
-    part = _new_part(out)
-    try:
-        source, revision = model_path(name), None if base else config.get("revision")
-        own = (Path(adapter)/"tokenizer_config.json").is_file()          # a trainer saves the one it trained with, new tokens included
-        tokenizer = read_tokenizer(str(adapter) if own else source, None if own else revision)
-        _write_model(adapter, source, revision, None if dtype == "auto" else compute_dtype(dtype), part, max_shard_size)
-        tokenizer.save_pretrained(str(part))
-        (part/_MARK).unlink()
-        for file in sorted(part.iterdir(), key=lambda p: p.name == "config.json"): os.replace(file, Path(out)/file.name)
-    finally: shutil.rmtree(part, ignore_errors=True)
+    source, revision = model_path(name), None if base else config.get("revision")
+    with whole_folder(out) as part:
+        tokenizer = read_tokenizer(source, revision, adapter)
+        write = _loaded(adapter, source, revision, None if dtype == "auto" else compute_dtype(dtype), part, max_shard_size)
+        with _peft_works(adapter, _is_own(config)), writing(out):
+            write()
+            tokenizer.save_pretrained(str(part))
     return Path(out)
-

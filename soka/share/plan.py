@@ -15,7 +15,7 @@ from torch import nn, Tensor
 from ..adapter.config import SoKAConfig
 from ..method.plan import LayerPlan
 from ..method.shape import KronShape
-from ..plots import rank_grid
+from ..plots import plot_maps, rank_grid
 from .inspect import _layer_table
 from ..train.build import encode_splits, load_frozen, load_tokenizer, planned, residual_on_quantized, uses_gradients
 from ..train.config import TrainConfig
@@ -89,23 +89,10 @@ def plan_map(
     return "\n".join(f"{name:{wide}}  {gap.join(cell.rjust(digits) for cell in row)}" for name,row in lines.items())
 
 def plot_plan(
-    plans:Mapping[str, Sequence[_PlanRow]],   # by title; drawn beside each other
+    plans:Mapping[str, Sequence[_PlanRow]],   # by title; drawn on one scale
 )->Figure:
-    "Terms by projection and block, on one scale."
-    grids = {t: rank_grid({r.name: r.r for r in rows}) for t,rows in plans.items()}
-    widths, top = [len(g[2]) for g in grids.values()], max(r.r for rows in plans.values() for r in rows)
-    fig = Figure(figsize=(max(4.6, 2 + 0.27*sum(widths)), 2.8), dpi=80, layout="constrained")
-    axes = fig.subplots(1, len(grids), squeeze=False, width_ratios=widths)[0]
-    for ax, (title, (grid, names, blocks)) in zip(axes, grids.items()):
-        ax.imshow(grid, aspect="auto", cmap="Blues", vmin=0, vmax=1.3*max(top, 1))
-        for i, row in enumerate(grid):
-            for j, v in enumerate(row):
-                if not isnan(v): ax.text(j, i, int(v), ha="center", va="center", fontsize=7)
-        step = max(1, len(blocks)//8)
-        ax.set_xticks(range(0, len(blocks), step), blocks[::step])
-        ax.set_yticks(range(len(names)), names)
-        ax.set(xlabel="block", title=title)
-    return fig
+    "Terms by projection and block."
+    return plot_maps({t: {r.name: r.r for r in rows} for t,rows in plans.items()})
 
 # %% ../../nbs/share/06_plan.ipynb #46cb0022
 def _plans_by_gradients(config:TrainConfig)->bool:

@@ -113,5 +113,6 @@ def serve_text(
 )->str:
     "A line for each requirement."
     width = max(len(r.name) for r in report)
-    lines = [f"{'met    ' if r.met else 'NOT met'}  {r.name:{width}}  {r.found}" for r in report]
+    found = [r.found if len(r.found) <= 300 else f"{r.found[:300]} ..." for r in report]       # names of a file may have any length
+    lines = [f"{'met    ' if r.met else 'NOT met'}  {r.name:{width}}  {f}" for r, f in zip(report, found)]
     return "\n".join(line + f"; do: {r.instead}"*(not r.met) for line, r in zip(lines, report))

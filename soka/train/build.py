@@ -5,7 +5,7 @@
 # %% ../../nbs/train/03_build.ipynb #02e8840f
 from __future__ import annotations
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import fields
 from math import inf
 from pathlib import Path
@@ -14,7 +14,7 @@ import torch
 from peft import get_peft_model, LoraConfig, PeftModel, prepare_model_for_kbit_training
 from safetensors.torch import save_file
 from torch import nn, Tensor
-from transformers import AutoConfig, BitsAndBytesConfig, PreTrainedTokenizerBase, set_seed
+from transformers import BitsAndBytesConfig, PreTrainedTokenizerBase, set_seed
 from ..adapter.config import SoKAConfig
 from ..adapter.plan import with_plan
 from ..adapter.residual import Format, load_residual, plan_residual, quantize_residual
@@ -30,12 +30,12 @@ from ..method.settings import AdapterSettings, parse_budget
 from .config import check_inputs, check_model, TrainConfig
 from .process import _made_once, main_process, _one_start, _this_process
 from ..weights.checkpoint import open_checkpoint
-from ..weights.loading import compute_dtype, load_whole, read_tokenizer
+from ..weights.loading import compute_dtype, load_whole, read_structure, read_tokenizer
 from ..weights.quant import bnb, features, keep_cpu_weights, quantize_layers
 
 # %% auto #0
-__all__ = ['load_splits', 'load_tokenizer', 'load_frozen', 'soka_config', 'check_base', 'check_ready', 'uses_gradients',
-           'planned', 'residual_on_quantized', 'encode_splits']
+__all__ = ['load_splits', 'load_tokenizer', 'frozen_base', 'load_frozen', 'soka_config', 'check_base', 'check_ready',
+           'uses_gradients', 'planned', 'residual_on_quantized', 'encode_splits']
 
 # %% ../../nbs/train/03_build.ipynb #0633427a
 def _counted_splits(config:TrainConfig)->tuple[SoundRows, SoundRows|None]:
@@ -58,9 +58,12 @@ def load_splits(config:TrainConfig)->tuple[Any, Any]:
     return train.rows, evaluation and evaluation.rows
 
 # %% ../../nbs/train/03_build.ipynb #beea3540
-def load_tokenizer(config:TrainConfig)->PreTrainedTokenizerBase:   # one that passes `check_tokenizer`
-    "The base's tokenizer."
-    tokenizer = read_tokenizer(model_path(config.model), config.revision)
+def load_tokenizer(
+    config:TrainConfig,           # settings
+    adapter:str|Path|None=None,   # folder that may have the tokenizer it was trained with
+)->PreTrainedTokenizerBase:       # one that passes `check_tokenizer`
+    "The base's tokenizer, or the adapter's."
+    tokenizer = read_tokenizer(model_path(config.model), config.revision, adapter)
     check_tokenizer(tokenizer)
     if config.template == "chat": check_chat(tokenizer)
     return tokenizer
@@ -80,15 +83,25 @@ def _check_4bit(model:nn.Module)->None:
         if type(m).__name__ == "Linear4bit" and m.weight.device.type == "cpu" and (rows := features(m)[0]) % 32:
             raise ValueError(f"4-bit on the CPU needs out_features divisible by 32, got {rows} in {name}; use int8 or none")
 
-def load_frozen(config:TrainConfig)->tuple[Any, PreTrainedTokenizerBase]:
-    "The base, stored and frozen as the settings say, and its tokenizer."
-    tokenizer, dtype = load_tokenizer(config), compute_dtype(config.dtype)
-    model = load_whole(model_path(config.model), revision=config.revision, dtype=dtype,
-        quantization_config=_quantization(config, dtype), device_map={"": _this_process().device})
+def frozen_base(
+    config:TrainConfig,         # settings
+    kind:Any=None,              # class of the model; None: a causal language model
+    heads:Collection[str]=(),   # names of modules that an adapter brings
+    **kw:Any,                   # further settings of `from_pretrained`
+)->Any:
+    "The base, stored and frozen as the settings say."
+    dtype = compute_dtype(config.dtype)
+    model = load_whole(model_path(config.model), kind, heads, revision=config.revision, dtype=dtype,
+        quantization_config=_quantization(config, dtype), device_map={"": _this_process().device}, **kw)
     keep_cpu_weights(model)
     _check_4bit(model)
     model.config.use_cache = False   # no use in training; generation asks for it
-    return _prepare(model, config), tokenizer
+    return _prepare(model, config)
+
+def load_frozen(config:TrainConfig)->tuple[Any, PreTrainedTokenizerBase]:
+    "The same, and its tokenizer."
+    tokenizer = load_tokenizer(config)
+    return frozen_base(config), tokenizer
 
 def _prepare(model:Any, config:TrainConfig)->Any:
     "Frozen; a quantized base as PEFT recommends, a float base with a gradient at its input where checkpointing needs one."
@@ -208,7 +221,7 @@ def _build_model(config:TrainConfig, data:Any=None, checkpoint:str|None=None,
 # %% ../../nbs/train/03_build.ipynb #02d7ec28
 def _positions(config:TrainConfig)->float:
     "How many tokens the base has places for."
-    return getattr(AutoConfig.from_pretrained(model_path(config.model), revision=config.revision), "max_position_embeddings", None) or inf
+    return getattr(read_structure(model_path(config.model), config.revision), "max_position_embeddings", None) or inf
 
 def _check_context(data:Any, max_length:int, room:float)->None:
     "Refuse examples that are longer than the base's context, where `max_length` does not cut them."

@@ -10,9 +10,10 @@ from peft.tuners.tuners_utils import _get_in_out_features, BaseTunerLayer
 from peft.utils import resolve_quantization_backend
 from torch import nn, Tensor
 from .quant import dense_weight, features, kind
+from .stack import layer_weight
 
 # %% auto #0
-__all__ = ['output_layer', 'base_features', 'base_weight', 'supported', 'base_of']
+__all__ = ['output_layer', 'base_features', 'is_offloaded', 'is_away', 'base_weight', 'supported', 'base_of']
 
 # %% ../../nbs/weights/02_backend.ipynb #ec9daa26
 def _reader_of(layer:nn.Module)->Any:
@@ -32,10 +33,18 @@ def base_features(layer:nn.Module)->tuple[int, int]:
         n, m = _get_in_out_features(layer)
         return int(m or 0), int(n or 0)
 
+def is_offloaded(layer:nn.Module)->bool:
+    "Does a hook of accelerate bring the layer's weight in for every call?"
+    return bool(getattr(getattr(layer, "_hf_hook", None), "offload", False))
+
+def is_away(layer:nn.Module)->bool:
+    "Is the layer's weight on the meta device, and nothing brings it in?"
+    return getattr(getattr(layer, "weight", None), "is_meta", False) and not is_offloaded(layer)
+
 def base_weight(layer:nn.Module)->Tensor:
     "Dense weight (out_features, in_features), in float32, of a layer that `base_features` knows; an offloaded one is brought in for it."
     l:Any = layer
-    if getattr(getattr(l, "_hf_hook", None), "offload", False) and l.weight.is_meta:
+    if is_offloaded(l) and l.weight.is_meta:
         l._hf_hook.pre_forward(l)
         try: return base_weight(l)
         finally: l._hf_hook.post_forward(l, torch.tensor([]))
@@ -51,6 +60,7 @@ def supported(layer:nn.Module)->bool:
     except NotImplementedError: return False
     return True
 
-def base_of(m:Any)->nn.Module:
-    "The layer itself, out of the adapter that may be around it."
-    return m.get_base_layer() if isinstance(m, BaseTunerLayer) else m
+def base_of(m:Any)->Any:
+    "The layer itself, out of the adapter that may be around it; of an embedding or a convolution the weight, read as a linear layer's."
+    layer = m.get_base_layer() if isinstance(m, BaseTunerLayer) else m
+    return layer_weight(layer) or layer

@@ -5,25 +5,27 @@
 # %% ../../nbs/weights/06_checkpoint.ipynb #d27214b8
 from __future__ import annotations
 import json
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 import torch
 from huggingface_hub import snapshot_download
 from safetensors import safe_open, SafetensorError
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM
 from ..data.bases import model_path
 from ..settings import shown
 from .backend import base_features
+from .loading import load_whole, read_structure
 from .quant import kind
+from .stack import ParameterWeight
 
 # %% auto #0
 __all__ = ['Checkpoint', 'open_checkpoint', 'stored_name', 'tensor_name', 'read_tensor', 'read_weight']
 
 # %% ../../nbs/weights/06_checkpoint.ipynb #c2afef31
-def _checkpoint_folder(name:str, revision:str|None=None, *, weights:bool=True)->Path:
-    "The folder of a checkpoint, fetched from the hub where it is not on this machine."
-    if (folder := Path(model_path(name))).is_dir(): return folder
+def _fetched(name:str, revision:str|None=None, *, weights:bool=True)->Path:
+    "The folder of a checkpoint of the hub."
     wanted = ["config.json"] + ["model*.safetensors", "model.safetensors.index.json"]*weights
     try: return Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
     except (OSError, ValueError) as e:
@@ -59,7 +61,7 @@ class Checkpoint(NamedTuple):
     "A model on disk: its structure in memory, its weights left where they are."
     folder:Path             # with config.json and safetensors files
     model:Any               # on the meta device
-    files:dict[str, str]    # file name by tensor name; empty where only the structure was asked for
+    files:dict[str, str]    # file name by tensor name; empty where there is only the structure
 
 def open_checkpoint(
     name:str,                 # hub id, local folder or "base"
@@ -67,11 +69,13 @@ def open_checkpoint(
     *,
     weights:bool=True,        # False: the structure will do
 )->Checkpoint:
-    "A float checkpoint, with no weight read."
-    folder = _checkpoint_folder(name, revision, weights=weights)
-    files = _shard_files(folder) if weights else {}
-    config = AutoConfig.from_pretrained(folder)
+    "A float checkpoint that holds every weight of its model, with none read; one without any weights if the structure will do."
+    own = Path(model_path(name))
+    folder = own if os.path.isdir(own) else _fetched(name, revision, weights=weights)
+    files = _shard_files(folder) if weights or os.path.isdir(own) and any(folder.glob("model*.safetensors*")) else {}
+    config = read_structure(folder)
     if getattr(config, "quantization_config", None): raise ValueError(f"model must be a float checkpoint, got {name!r}, which is quantized")
+    if files: return Checkpoint(folder, load_whole(folder, device_map="meta"), files)
     with torch.device("meta"): return Checkpoint(folder, AutoModelForCausalLM.from_config(config), files)
 
 # %% ../../nbs/weights/06_checkpoint.ipynb #3586baed
@@ -83,12 +87,18 @@ def stored_name(
     prefix = getattr(c.model, "base_model_prefix", "")
     return next((n for n in (name, name.removeprefix(prefix + ".")) if n in c.files), None)
 
+def _parameter(c:Checkpoint, name:str)->ParameterWeight|None:
+    "The parameter of a module that is adapted as a layer; None where the name is a layer's."
+    at, _, last = name.rpartition(".")
+    module = c.model.get_submodule(at)
+    return ParameterWeight(module, last) if last in module._parameters else None
+
 def tensor_name(
     c:Checkpoint,
-    layer:str,        # name of the layer in the model
+    layer:str,        # name of the layer in the model, or of a parameter that is adapted as one
 )->str:               # in `c.files`
     "The name under which a layer's weight was saved."
-    name = f"{layer}.weight"
+    name = f"{layer}.weight" if _parameter(c, layer) is None else layer
     found = stored_name(c, name)
     if not found: raise ValueError(f"model must hold the weight of every targeted layer, got no {name!r} in {str(c.folder)!r}")
     return found
@@ -107,8 +117,10 @@ def read_weight(
     layer:str,        # name of the layer in the model
 )->Tensor:            # shape (out_features, in_features), in the dtype of the file
     "One layer's weight from its file."
-    name, module = tensor_name(c, layer), c.model.get_submodule(layer)
+    name = tensor_name(c, layer)
     W = read_tensor(c, name)
+    if w := _parameter(c, layer): return w.matrix(W)
+    module = c.model.get_submodule(layer)
     W = W.T if kind(module) == "conv1d" else W
     size = base_features(module)
     if W.shape != size: raise ValueError(f"{name} must have its layer's shape {size}, got {tuple(W.shape)}")

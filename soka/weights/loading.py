@@ -4,17 +4,18 @@
 
 # %% ../../nbs/weights/05_loading.ipynb #78f48c8c
 from __future__ import annotations
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 import torch
 from safetensors import SafetensorError
 from ..data.bases import model_path
-from ..settings import shown
-from .quant import features, keep_cpu_weights
+from ..settings import cause, shown
+from .quant import bnb, features, keep_cpu_weights
 
 # %% auto #0
-__all__ = ['no_memory', 'load_whole', 'read_tokenizer', 'compute_dtype', 'load_base']
+__all__ = ['no_memory', 'read_structure', 'load_whole', 'read_tokenizer', 'compute_dtype', 'load_base', 'this_machine']
 
 # %% ../../nbs/weights/05_loading.ipynb #3a480e36
 def _check_whole(model:Any, info:Mapping[str, Any], source:str|Path)->None:
@@ -34,6 +35,24 @@ def no_memory(e:BaseException)->bool:
     "Is this a lack of memory, on a GPU or for the CPU?"
     return isinstance(e, (torch.OutOfMemoryError, MemoryError)) or isinstance(e, RuntimeError) and "can't allocate memory" in str(e)
 
+@contextmanager
+def _loading(source:str|Path)->Iterator[None]:
+    "What keeps transformers from loading a base becomes an error that names it."
+    try: yield
+    except SafetensorError as e: raise ValueError(f"a base must be whole safetensors files, {str(source)!r} has: {e}") from e
+    except Exception as e:
+        unreached = isinstance(e, OSError) and not Path(source).is_dir()
+        if unreached or isinstance(e, ImportError) or no_memory(e): raise
+        raise ValueError(f"a base must be a model that transformers can load, {str(source)!r} has: {cause(e)}") from e
+
+def read_structure(
+    source:str|Path,          # folder or hub id
+    revision:str|None=None,   # branch, tag or commit of a hub id
+)->Any:
+    "The config of a base, as transformers has it."
+    from transformers import AutoConfig  # slow to import
+    with _loading(source): return AutoConfig.from_pretrained(str(source), revision=revision)
+
 def load_whole(
     source:str|Path,            # folder or hub id
     kind:Any=None,              # class of the model; None: a causal language model
@@ -42,11 +61,8 @@ def load_whole(
 )->Any:
     "A model whose every weight was in its checkpoint."
     from transformers import AutoModelForCausalLM  # slow to import
-    try: model, info = (kind or AutoModelForCausalLM).from_pretrained(source, output_loading_info=True, ignore_mismatched_sizes=True, **kw)
-    except SafetensorError as e: raise ValueError(f"a base must be whole safetensors files, {str(source)!r} has: {e}") from e
-    except Exception as e:
-        if isinstance(e, (OSError, ImportError)) or no_memory(e): raise
-        raise ValueError(f"a base must be a model that transformers can load, {str(source)!r} has: {type(e).__name__}: {e}") from e
+    with _loading(source):
+        model, info = (kind or AutoModelForCausalLM).from_pretrained(source, output_loading_info=True, ignore_mismatched_sizes=True, **kw)
     def asked(key): return not {*(key if isinstance(key, str) else key[0]).split(".")} & {*heads}
     _check_whole(model, {k: [n for n in info[k] if asked(n)] for k in ("missing_keys", "mismatched_keys")}, source)
     return model
@@ -54,18 +70,24 @@ def load_whole(
 def read_tokenizer(
     source:str|Path,          # folder or hub id
     revision:str|None=None,   # branch, tag or commit of a hub id
+    adapter:str|Path|None=None,   # folder: a trainer saves the tokenizer it trained with beside the adapter, new tokens included
 )->Any:
-    "The tokenizer of a base."
+    "The tokenizer of a base, or the one beside an adapter."
     from transformers import AutoTokenizer  # slow to import
+    if adapter is not None and (Path(adapter)/"tokenizer_config.json").is_file(): source, revision = str(adapter), None
     try: return AutoTokenizer.from_pretrained(source, revision=revision)
     except Exception as e:   # the tokenizers library raises bare ones
-        raise ValueError(f"a base must have a tokenizer, {str(source)!r} has: {type(e).__name__}: {e}") from e
+        raise ValueError(f"a base must have a tokenizer, {str(source)!r} has: {cause(e)}") from e
 
 # %% ../../nbs/weights/05_loading.ipynb #dc50852a
+def _has_bfloat16()->bool:
+    "Does the GPU compute in bfloat16? PyTorch also counts older ones, where it is emulated and slow."
+    return torch.cuda.is_bf16_supported(including_emulation=False)
+
 def compute_dtype(name:str)->torch.dtype:
     "The dtype of computations by the setting `dtype`; `auto` is bfloat16 on a GPU that has it, else float32."
     if name != "auto": return getattr(torch, name)
-    return torch.bfloat16 if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else torch.float32
+    return torch.bfloat16 if torch.cuda.is_available() and _has_bfloat16() else torch.float32
 
 def load_base(
     quantize:Literal["nf4"]|None="nf4",  # 4-bit NF4, or None for `dtype`
@@ -80,3 +102,27 @@ def load_base(
     model = load_whole(folder := model_path(name), dtype=dtype, device_map=device, quantization_config=config)
     keep_cpu_weights(model)
     return model, read_tokenizer(folder)
+
+# %% ../../nbs/weights/05_loading.ipynb #dc50854a
+class _Machine(NamedTuple):
+    "On what, and in which numbers, a base is loaded here."
+    device:str                    # cuda, mps or cpu
+    dtype:torch.dtype             # of computations
+    quantize:Literal["nf4"]|None  # nf4 where bitsandbytes works
+    note:str                      # what this means, in words
+
+    @property
+    def scaled(self)->bool:
+        "Must the loss be scaled? `Trainer` does it with `fp16=True`."
+        return self.dtype == torch.float16
+
+def this_machine()->_Machine:
+    "Device, dtype and storage of a base for the machine that this runs on."
+    if torch.cuda.is_available():
+        device, dtype = "cuda", torch.bfloat16 if _has_bfloat16() else torch.float16
+    else: device, dtype = "mps" if torch.backends.mps.is_available() else "cpu", torch.float32
+    said = f"{device} in {str(dtype).removeprefix('torch.')}" + ", with the loss scaled"*(dtype == torch.float16)
+    if device == "mps": return _Machine(device, dtype, None, f"{said}; no 4-bit base: bitsandbytes has not been tried on Apple's GPUs")
+    try: bnb()
+    except ImportError as e: return _Machine(device, dtype, None, f"{said}; no 4-bit base: {e}")
+    return _Machine(device, dtype, "nf4", f"{said}; a 4-bit base is possible")

@@ -17,8 +17,9 @@ __all__ = ['QUANT_TYPES', 'kind', 'features', 'bnb', 'quantize_linear', 'quantiz
 
 # %% ../../nbs/weights/01_quant.ipynb #964c5ef3
 def kind(layer:nn.Module)->str:
-    "How a frozen layer stores its weight: linear, conv1d, 4bit or 8bit; `NotImplementedError` if it is none of the four."
+    "How a frozen layer stores its weight: linear, conv1d, 4bit, 8bit or parameter; `NotImplementedError` if it is none of them."
     names = {c.__name__ for c in type(layer).__mro__}
+    if "ParameterWeight" in names: return "parameter"       # of soka.weights.stack
     if "Linear4bit" in names: return "4bit"
     if "Linear8bitLt" in names: return "8bit"
     if "Conv1D" in names: return "conv1d"
@@ -82,12 +83,14 @@ def dense_weight(
     "The layer's weight, dequantized if need be, in the layout of `nn.Linear`."
     l:Any = layer                  # packed weights carry attributes that a Tensor has not
     packing, w = _packing(l), l.weight
+    if w.is_meta: raise ValueError(f"weight must be in memory to be read, got a {type(l).__name__} on the meta device: load the base first")
     dtype = dtype or (torch.float64 if w.dtype == torch.float64 else torch.float32)
     if packing == "4bit":
         _check_packing(l)
         w = bnb().functional.dequantize_4bit(w.data, w.quant_state)
     elif packing == "8bit": w = bnb().functional.int8_vectorwise_dequant(w.data, _int8_scales(l).to(w.device))
     elif kind(l) == "conv1d": w = w.T
+    elif kind(l) == "parameter": w = l.matrix()
     return w.detach().to(dtype, copy=True).contiguous()
 
 # %% ../../nbs/weights/01_quant.ipynb #57a28841
@@ -154,6 +157,7 @@ def set_dense_weight(
     elif packing == "8bit":
         l.weight = bnb().nn.Int8Params(W.cpu(), requires_grad=False, has_fp16_weights=False).to(w.device)
         l.state.CB = l.state.SCB = None
+    elif kind(l) == "parameter": w.copy_(l.laid_out(W))
     else: w.copy_(W.T if kind(l) == "conv1d" else W)
 
 # %% ../../nbs/weights/01_quant.ipynb #ad11ef21

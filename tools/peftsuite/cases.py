@@ -151,8 +151,5 @@ def mentions(x, cls):
 
 # tests whose only subject is a layer that soka does not claim: counted as "not supported"
 NOT_CLAIMED = {
-    "test_mixed_adapter_batches_lora_conv2d": "Conv2d",
     "test_mixed_adapter_batches_mha_raises": "MultiheadAttention",
-    "test_save_pretrained_targeting_lora_to_embedding_layer": "Embedding",
-    "test_save_pretrained_targeting_lora_to_embedding_layer_non_transformers": "Embedding",
 }

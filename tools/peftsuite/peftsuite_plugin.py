@@ -3,7 +3,7 @@
 PEFT_METHOD=soka|lokr|lora|miss says whose rows, PEFTSUITE_FAST=1 that a few do. run.py calls it.
 """
 
-import contextlib, functools, importlib.machinery, importlib.util, logging, os, sys, types
+import contextlib, functools, importlib.machinery, importlib.util, logging, os, re, sys, types
 import pytest
 
 if importlib.util.find_spec("diffusers") is None:  # some files import it for tests that are not ours
@@ -14,6 +14,7 @@ import soka.adapter.model
 import soka.peft
 from peft import LoKrConfig, LoraConfig, MissConfig
 import cases
+import run
 
 METHOD = os.environ.get("PEFT_METHOD", "soka")
 CLS = {"soka": cases.SoKAConfig, "lokr": LoKrConfig, "lora": LoraConfig, "miss": MissConfig}[METHOD]
@@ -118,19 +119,14 @@ def pytest_configure(config):
         tc._skip_if_conv1d_not_supported = lambda *a: None  # SoKA claims transformers' Conv1D
 
 
-OTHER_BASE = (
-    "test_loading_model_requires_grad_set_correctly",
-    "test_loading_model_with_modules_to_save_requires_grad_set_correctly",
-    "test_loading_adapter_preserves_custom_requires_grad",
-    "test_key_mapping_save_old_load_new_lora",
-)
+OTHER_BASE = next(r.pattern for r in run.rules() if r.behaviour == run.OTHER_BASE)
 
 
 @pytest.fixture(autouse=True)
 def _for_soka(request, monkeypatch):
     """Mixed batches are for LoRA only, says the suite; SoKA claims them, so there it is LoRA. A few tests load an adapter onto a base
     with other random weights, which soka refuses on purpose (check_base): there it looks away, so that their subject is tested."""
-    if METHOD == "soka" and request.node.originalname in OTHER_BASE:
+    if METHOD == "soka" and OTHER_BASE.match(request.node.originalname):
         monkeypatch.setattr(soka.adapter.model, "_check_same_base", lambda *a: None)
     if METHOD == "soka" and request.node.originalname in MIXED_BATCHES:
         import tests.testing_common as tc
@@ -149,8 +145,8 @@ def pytest_runtest_makereport(item, call):
         return
     text = str(call.excinfo.value)
     why = (
-        f"soka does not claim {text.split('got ')[1].split(';')[0]}"
-        if call.excinfo.errisinstance(NotImplementedError) and text.startswith("layer must be")
+        f"soka does not claim {found[1]}"
+        if call.excinfo.errisinstance(ValueError) and (found := re.match(r"Target module (\w+).* is not supported", text))
         else "PEFT's mixed models are a closed list of methods"
         if "not compatible with the `PeftMixedModel`" in text or "not supported for mixed models" in text
         else None
