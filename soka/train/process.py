@@ -28,6 +28,10 @@ def _this_process()->PartialState:
     if int(os.environ.get("WORLD_SIZE", 1)) > 1: told["timeout"] = timedelta(hours=2)   # NCCL's ten minutes end while one decomposes
     return PartialState(**told)
 
+def _fully_sharded()->bool:
+    "Has accelerate been told to share the weights out between processes by FSDP?"
+    return os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
+
 # %% ../../nbs/train/02_process.ipynb #b2387898
 def _made_once(make:Callable[[], PeftModel], read:Callable[[SoKAConfig, dict[str, Tensor]], PeftModel])->PeftModel:
     "A start, made by the first process and read by the others."
