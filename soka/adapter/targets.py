@@ -114,7 +114,9 @@ def _shared_with(layer:nn.Module, model:nn.Module)->Optional[str]:
 def _check_writable(layers:dict[str, nn.Module], config:SoKAConfig)->None:
     "Refuse to take a start out of a weight that cannot be stored again."
     shut = [n for n, l in layers.items() if config.mode == "residual" and not is_writable(l)]
-    if shut: raise TypeError(f"mode='residual' needs a base that can be written, got {shut[0]}, a {type(layers[shut[0]]).__name__}: mode='delta' needs none")
+    if not shut: return
+    got = f"{shut[0]}, a {type(layers[shut[0]]).__name__}"
+    raise TypeError(f"mode='residual' needs a base that can be written, got {got}: mode='delta' needs none")
 
 def _check_in_memory(layers:dict[str, nn.Module], config:SoKAConfig)->None:
     "Refuse to start from a weight that is not there, and to take a start out of one that is brought in for a call alone."

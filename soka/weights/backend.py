@@ -65,7 +65,7 @@ def base_weight(layer:nn.Module)->Tensor:
 
 def is_foreign(layer:nn.Module)->bool:
     "Is it a quantized linear layer that only a backend of PEFT knows?"
-    return not supported(layer) and getattr(_reader_of(layer), "layer_type", None) == "linear"
+    return not (isinstance(layer, BaseTunerLayer) or supported(layer)) and getattr(_reader_of(layer), "layer_type", None) == "linear"
 
 def is_writable(layer:nn.Module)->bool:
     "Can a changed weight be stored in the layer? In GPTQ's, AWQ's and some other layers it cannot."
