@@ -11,7 +11,7 @@ import torch
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer, check_adapters_to_merge
 from peft.utils import resolve_quantization_backend, TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 from torch import nn, Tensor
-from ..weights.backend import base_features, base_of, base_weight, supported
+from ..weights.backend import base_features, base_of, base_weight, is_writable, supported
 from ..weights.quant import (dense_weight, keep_cpu_weights, kind, restore_weight, set_dense_weight, warn_of_cost, weight_state,
                                 write_cost, WriteCost)
 from ..weights.stack import ParameterWeight
@@ -74,14 +74,19 @@ class MergingLayer(BaseTunerLayer):
     def add_to_base(self, D:Tensor)->None:
         "Base weight + D, quantized again where it was."
         base = base_of(self)
-        if supported(base): set_dense_weight(base, dense_weight(base) + D)
-        else: self.set_base_weight(base_weight(base) + D)
+        if supported(base): return set_dense_weight(base, dense_weight(base) + D)
+        dtype = self._get_base_layer_device_and_dtype(base)[1]
+        W = base_weight(base) + D
+        self.set_base_weight(W.to(dtype) if dtype is not None and dtype.is_floating_point else W)   # torchao computes in what it was given
 
     @torch.no_grad()
     def merge(self, safe_merge:bool=False, adapter_names:Optional[list[str]]=None)->None:
         "Add adapters to the base weight; a quantized one is quantized again, which costs what `merge_cost` says."
         names = [n for n in check_adapters_to_merge(self, adapter_names) if self.has(n)]
         if not names: return
+        if not is_writable(base_of(self)):
+            raise TypeError(f"a base must be writable to be merged into, got a {type(base_of(self)).__name__}; "
+                            "soka.adapter.dequantize.merge_dequantized(model) merges into a float base")
         add = torch.stack([self.added(n) for n in names]).sum(0)
         wanted = base_weight(base_of(self)) + add
         if safe_merge and not torch.isfinite(wanted).all():

@@ -123,6 +123,11 @@ class KronTerms(nn.Module):
         else: self.fill(start_factors(k, source, self.seed))
         return self
 
+    @property
+    def weight(self)->Tensor:
+        "What tells wrapping policies, as PEFT's for FSDP 1, that these are trained weights in a module of their own."
+        return self.U
+
     @torch.no_grad()
     def fill(self, values:Mapping[str, Tensor])->None:
         "Write tensors by name; those that are not named become zero."

@@ -28,7 +28,7 @@ from ..data.orders import generated
 from ..data.rows import heldout_split, sound_rows, SoundRows
 from ..method.settings import AdapterSettings, parse_budget
 from .config import check_inputs, check_model, TrainConfig
-from .process import _made_once, main_process, _one_start, _this_process
+from .process import _fully_sharded, _made_once, main_process, _one_start, _this_process
 from ..weights.checkpoint import open_checkpoint
 from ..weights.loading import compute_dtype, load_whole, read_structure, read_tokenizer
 from ..weights.quant import bnb, features, keep_cpu_weights, quantize_layers
@@ -73,8 +73,10 @@ def _quantization(config:TrainConfig, dtype:torch.dtype)->BitsAndBytesConfig|Non
     if config.quantize == "none" or config.method == "pissa": return None
     bnb()   # an ImportError here says what is wrong before anything is loaded
     if config.quantize == "int8": return BitsAndBytesConfig(load_in_8bit=True)
+    # FSDP cuts floats alone, and FSDP 1 only those of one dtype: it is given the packed numbers under that name
+    storage = dtype if _fully_sharded() else torch.uint8
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type=config.quantize, bnb_4bit_use_double_quant=config.double_quant,
-                              bnb_4bit_compute_dtype=dtype)
+                              bnb_4bit_compute_dtype=dtype, bnb_4bit_quant_storage=storage)
 
 # %% ../../nbs/train/03_build.ipynb #a2708fe9
 def _check_4bit(model:nn.Module)->None:
@@ -106,7 +108,8 @@ def load_frozen(config:TrainConfig)->tuple[Any, PreTrainedTokenizerBase]:
 def _prepare(model:Any, config:TrainConfig)->Any:
     "Frozen; a quantized base as PEFT recommends, a float base with a gradient at its input where checkpointing needs one."
     checkpointing = config.gradient_checkpointing
-    if getattr(model, "is_loaded_in_4bit", False) or getattr(model, "is_loaded_in_8bit", False):
+    quantized = getattr(model, "is_loaded_in_4bit", False) or getattr(model, "is_loaded_in_8bit", False)
+    if quantized and not _fully_sharded():   # whose parts have one dtype
         return prepare_model_for_kbit_training(model, checkpointing, {"use_reentrant": False})
     if checkpointing:                    # from now on, since a start may take backward passes before training does
         model.enable_input_require_grads()

@@ -28,6 +28,17 @@ def _this_process()->PartialState:
     if int(os.environ.get("WORLD_SIZE", 1)) > 1: told["timeout"] = timedelta(hours=2)   # NCCL's ten minutes end while one decomposes
     return PartialState(**told)
 
+def _fully_sharded()->bool:
+    "Has accelerate been told to share the weights out between processes by FSDP?"
+    return os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
+
+def _check_launcher(first_step:bool)->None:   # is the start left to the first step?
+    "Refuse what accelerate has been told to shard by and a run cannot."
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true":
+        raise NotImplementedError("soka train must be launched for DDP or FSDP, got DeepSpeed, which a script with Trainer can use")
+    if first_step and _fully_sharded() and os.environ.get("FSDP_VERSION", "1") == "1":
+        raise ValueError("gradient_batches must be at least 1 under FSDP 1, whose steps see only parts of a factor, got 0")
+
 # %% ../../nbs/train/02_process.ipynb #b2387898
 def _made_once(make:Callable[[], PeftModel], read:Callable[[SoKAConfig, dict[str, Tensor]], PeftModel])->PeftModel:
     "A start, made by the first process and read by the others."

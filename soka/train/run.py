@@ -20,7 +20,7 @@ from .checkpoints import _one_run, _read_notes
 from .config import TrainConfig
 from .dynamic import _DynamicRank
 from .output import _base_marks, _check_marks, check_output, _check_same_data, _make_output, read_record, run_config, write_record
-from .process import _agreed_checkpoint, main_process, _this_process
+from .process import _agreed_checkpoint, _check_launcher, main_process, _this_process
 from .record import _data_record, _describe_adapter, _end_record, _left_out, _linear_work, _start_record
 from .safety import _check_room, Interrupted, _memory_advice, _Watch
 from .trainer import _callback, _make_trainer, _RunLog
@@ -54,6 +54,7 @@ def train(
     "Train an adapter as `config` says, or go on where an interrupted run stopped."
     began = time.perf_counter()
     if (read_record(config.output_dir) or {}).get("status") != "finished": check_ready(config)
+    _check_launcher(config.method == "soka" and config.source == "gradient" and not config.gradient_batches)
     _make_output(config.output_dir)
     advice = {k: getattr(config, k) for k in ("batch_size", "gradient_accumulation", "max_length", "gradient_checkpointing")}
     with _one_run(config.output_dir) if main_process() else nullcontext(), _memory_advice(**advice): return _train(config, callbacks, began)
