@@ -190,7 +190,7 @@ def _add_export(p:argparse.ArgumentParser)->None:
     p.add_argument("--dtype", help="float32, bfloat16 or float16 (default: float32 for lora and gguf, else bfloat16)")
     p.add_argument("--rank", type=int, help="lora, gguf: most per layer (default: the smallest that is exact)")
     p.add_argument("--one-rank", action="store_true", help="lora: all layers at the largest rank, by zeros, as vLLM and SGLang ask")
-    p.add_argument("--split", action="store_true", help="lora: qkv_proj and gate_up_proj as the projections that they hold, for a base with those")
+    p.add_argument("--split", action="store_true", help="lora: qkv_proj and gate_up_proj as the projections they hold")
     p.add_argument("--base", metavar="MODEL", help="residual: the original base; gguf: any with its structure "
                    "(default: the one the adapter names)")
     p.add_argument("--residual-base", metavar="FOLDER", help="residual: base without the start, written if it is not there; "

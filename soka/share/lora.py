@@ -182,7 +182,8 @@ def _part_sizes(a:_AdapterFiles, name:str)->dict[str, int]:
     own = heads if own is None else own
     width = getattr(c, "head_dim", None) or rows//(heads + 2*own)
     if (heads + 2*own)*width != rows:
-        raise ValueError(f"split needs {heads} heads of queries, {own} of keys and of values one below the other, got {rows} rows in {name}")
+        raise ValueError(f"split needs {heads} heads of queries, {own} of keys and of values one below the other, "
+                         f"got {rows} rows in {name}")
     return {"q_proj": heads*width, "k_proj": own*width, "v_proj": own*width}
 
 def _split_layers(a:_AdapterFiles, rows:list[_LoRARow], tensors:dict[str, Tensor])->tuple[list[_LoRARow], dict[str, Tensor]]:
@@ -204,8 +205,9 @@ def _split_layers(a:_AdapterFiles, rows:list[_LoRARow], tensors:dict[str, Tensor
 def _warn_of_convolutions(a:_AdapterFiles)->None:
     "Say what PEFT's LoRA does not take over from a convolution."
     some = [n for n,s in (a.config.weight_shapes or {}).items() if n in a.plan and _weight_kind(a, n) == "conv" and max(s[2:]) > 1]
-    if some: warnings.warn("PEFT's LoRA runs a convolution without the base's dilation and padding_mode: where they are not 1 and 'zeros', merge the LoRA "
-                           f"before it is used, or write soka merge; convolutions here: {', '.join(some)}", stacklevel=3)
+    if some: warnings.warn("PEFT's LoRA runs a convolution without the base's dilation and padding_mode: "
+                           "where they are not 1 and 'zeros', merge the LoRA before it is used, or write soka merge; "
+                           f"convolutions here: {', '.join(some)}", stacklevel=3)
 
 def export_lora(
     adapter:str|Path,                    # folder of a SoKA adapter
