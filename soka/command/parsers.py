@@ -176,7 +176,8 @@ def _export_door(args:argparse.Namespace)->None:
     for name, forms in {"rank": ("lora", "gguf"), "base": ("residual", "gguf"), "residual_base": ("residual",)}.items():
         if getattr(args, name) is None or args.to in forms: continue
         raise ValueError(f"{name.replace('_', '-')} is for --to {' or '.join(forms)}, got --to {args.to}")
-    if args.one_rank and args.to != "lora": raise ValueError(f"one-rank is for --to lora, got --to {args.to}")
+    for name in ("one_rank", "split"):
+        if getattr(args, name) and args.to != "lora": raise ValueError(f"{name.replace('_', '-')} is for --to lora, got --to {args.to}")
     if args.to not in _FORMS: raise ValueError(f"to must be one of {', '.join(_FORMS)}, got {args.to!r}")
     if args.dtype not in (None, *DTYPES[1:]): raise ValueError(f"dtype must be one of {', '.join(DTYPES[1:])}, got {args.dtype!r}")
 
@@ -189,6 +190,7 @@ def _add_export(p:argparse.ArgumentParser)->None:
     p.add_argument("--dtype", help="float32, bfloat16 or float16 (default: float32 for lora and gguf, else bfloat16)")
     p.add_argument("--rank", type=int, help="lora, gguf: most per layer (default: the smallest that is exact)")
     p.add_argument("--one-rank", action="store_true", help="lora: all layers at the largest rank, by zeros, as vLLM and SGLang ask")
+    p.add_argument("--split", action="store_true", help="lora: qkv_proj and gate_up_proj as the projections they hold")
     p.add_argument("--base", metavar="MODEL", help="residual: the original base; gguf: any with its structure "
                    "(default: the one the adapter names)")
     p.add_argument("--residual-base", metavar="FOLDER", help="residual: base without the start, written if it is not there; "

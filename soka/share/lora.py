@@ -4,6 +4,7 @@
 
 # %% ../../nbs/share/02_lora.ipynb #246afe01
 from __future__ import annotations
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,9 +17,11 @@ from ..method.apply import kron_linear
 from ..method.shape import kron_sum, KronShape
 from ..adapter.fit import overall_error
 from ..adapter.names import named_by
+from ..data.bases import model_path
 from .folder import check_new_folder
 from .inspect import (_AdapterFiles, _extra_tensors, _Factors, _kron_norm, _layer_factors, _layer_table, _open_adapter,
                                 _write_adapter)
+from ..weights.loading import read_structure
 
 # %% auto #0
 __all__ = ['lora_table', 'export_lora']
@@ -168,6 +171,44 @@ def _one_rank(rows:list[_LoRARow], tensors:dict[str, Tensor])->tuple[list[_LoRAR
             made[k] = pad(tensors[k], shape)
     return [r._replace(rank=top, params=r.params//r.rank*top) if r.rank else r for r in rows], made
 
+def _part_sizes(a:_AdapterFiles, name:str)->dict[str, int]:
+    "Rows of each projection that a fused layer holds, one below the other; empty for another layer."
+    rows = a.plan[name].shape.out_features
+    if name.endswith("gate_up_proj"): return {"gate_proj": rows//2, "up_proj": rows//2}
+    if not name.endswith("qkv_proj"): return {}
+    if not (base := a.config.base_model_name_or_path): raise ValueError(f"split needs an adapter that names its base, got none for {name}")
+    c = read_structure(model_path(base), a.config.revision).get_text_config()
+    heads, own = getattr(c, "num_attention_heads", 0), getattr(c, "num_key_value_heads", None)
+    own = heads if own is None else own
+    width = getattr(c, "head_dim", None) or rows//(heads + 2*own)
+    if (heads + 2*own)*width != rows:
+        raise ValueError(f"split needs {heads} heads of queries, {own} of keys and of values one below the other, "
+                         f"got {rows} rows in {name}")
+    return {"q_proj": heads*width, "k_proj": own*width, "v_proj": own*width}
+
+def _split_layers(a:_AdapterFiles, rows:list[_LoRARow], tensors:dict[str, Tensor])->tuple[list[_LoRARow], dict[str, Tensor]]:
+    "The same changes by the projections that fused layers hold: A for each, B cut into their rows."
+    parted, made = list[_LoRARow](), dict(tensors)
+    for r in rows:
+        if not r.rank or not (sizes := _part_sizes(a, r.name)):
+            parted.append(r)
+            continue
+        if more := [k for k in tensors if f".{r.name}." in k and ".lora_" not in k]:
+            raise NotImplementedError(f"split holds factors alone, got {more[0]}")
+        A, B = (made.pop(f"base_model.model.{r.name}.lora_{k}.weight") for k in "AB")
+        for part, b in zip(sizes, B.split(list(sizes.values()))):
+            n = f"{r.name.rpartition('.')[0]}.{part}"
+            made |= {f"base_model.model.{n}.lora_A.weight": A.clone(), f"base_model.model.{n}.lora_B.weight": b.contiguous()}
+            parted.append(r._replace(name=n, params=A.numel() + b.numel()))
+    return parted, made
+
+def _warn_of_convolutions(a:_AdapterFiles)->None:
+    "Say what PEFT's LoRA does not take over from a convolution."
+    some = [n for n,s in (a.config.weight_shapes or {}).items() if n in a.plan and _weight_kind(a, n) == "conv" and max(s[2:]) > 1]
+    if some: warnings.warn("PEFT's LoRA runs a convolution without the base's dilation and padding_mode: "
+                           "where they are not 1 and 'zeros', merge the LoRA before it is used, or write soka merge; "
+                           f"convolutions here: {', '.join(some)}", stacklevel=3)
+
 def export_lora(
     adapter:str|Path,                    # folder of a SoKA adapter
     out:str|Path,                        # new or empty folder
@@ -175,11 +216,13 @@ def export_lora(
     dtype:torch.dtype=torch.float32,     # to store
     *,
     one_rank:bool=False,                 # the largest rank in every layer, by zeros, as servers ask
+    split:bool=False,                    # qkv_proj and gate_up_proj as the projections that they hold, for a base that has those
 )->list[_LoRARow]:                       # a row per layer
     "Write an adapter as a LoRA that plain PEFT loads; the base is not needed."
     a = _open_adapter(adapter)
     _check_rank(a, rank)
     check_new_folder(out)
+    _warn_of_convolutions(a)
     rows, tensors = list[_LoRARow](), _extra_tensors(a)
     for n, f in _layer_factors(a):
         A, B, error = _layer_lora(f, rank, dtype)
@@ -189,7 +232,9 @@ def export_lora(
     for n in a.config.weight_shapes or ():
         keys = [f"base_model.model.{n}.lora_{k}.weight" for k in "AB"]
         if keys[0] in tensors: tensors |= _lora_tensors(a, n, *map(tensors.pop, keys))
-    config = _lora_config(a, rows)
+    named = rows
+    if split: named, tensors = _split_layers(a, rows, tensors)
+    config = _lora_config(a, named)
     card = _LORA_CARD.format(sizes=lora_table(rows).splitlines()[-1], error=overall_error(rows), worst=max(r.error for r in rows),
                              base=config.base_model_name_or_path)
     _write_adapter(tensors, config, out, {"README.md": card})

@@ -79,7 +79,7 @@ def _names(parts:Mapping[str, Any])->_Requirement:
     "Projections that the servers know."
     ends = sorted({n.rpartition(".")[2] for n in parts})
     other = [e for e in ends if e not in (*_SINGLE, *_FUSED)]
-    known = ", ".join(ends) + (" (fused: for a model that has it so)" if set(ends) & set(_FUSED) else "")
+    known = ", ".join(ends) + (" (fused: for a model that has it so, else --split)" if set(ends) & set(_FUSED) else "")
     return _Requirement("known projections", bool(ends) and not other, ", ".join(other) or known or "none",
                        f"adapt {', '.join(_SINGLE)}, or merge: soka merge ADAPTER --out OUT")
 
