@@ -86,8 +86,10 @@ def test_fused_projections_split():
     shapes = {k.rpartition("layers.0.")[2]: tuple(t.shape) for k, t in load_file(d/"split/adapter_model.safetensors").items() if "layers.0." in k}
     assert shapes["self_attn.k_proj.lora_B.weight"] == (32, 6) and shapes["self_attn.q_proj.lora_A.weight"] == (6, 64) and not any("qkv" in k for k in shapes)
     a = json.loads((d/"soka/adapter_config.json").read_text())
-    for base, error, text in ((None, ValueError, "names its base, got none for model.layers.0.self_attn.qkv_proj"), (str(d/"odd"), ValueError, "split needs 3 heads of queries")):
-        (d/"odd").mkdir(exist_ok=True)
+    for base, error, text in ((None, ValueError, "names its base, got none for model.layers.0.self_attn.qkv_proj"), (str(d/"odd"), ValueError, "split needs 3 heads of queries"),
+                              (str(d/"none"), ValueError, "split needs the base's num_attention_heads, got none")):
+        for k in ("odd", "none"): (d/k).mkdir(exist_ok=True)
+        (d/"none/config.json").write_text('{"model_type": "mamba"}')
         (d/"odd/config.json").write_text(json.dumps(json.loads((d/"base/config.json").read_text()) | dict(num_attention_heads=3, head_dim=16)))
         (d/"soka/adapter_config.json").write_text(json.dumps(a | dict(base_model_name_or_path=base)))
         with pytest.raises(error, match=text): export_lora(d/"soka", d/"no", split=True)

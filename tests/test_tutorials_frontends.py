@@ -15,10 +15,10 @@ def test_trl_reads_soka_from_yaml():
     class Own:
         soka: dict | None = field(default=None, metadata={"help": "settings of SoKAConfig"})
     d = Path(tempfile.mkdtemp())
-    (d/"a.yaml").write_text("soka: {budget: 1%, shape: low-rank, rank_pattern: {'.*q_proj': 3}}\nlearning_rate: 0.5\noutput_dir: x\nbf16: false\n")
+    (d/"a.yaml").write_text("soka: {r: 2, shape: low-rank, rank_pattern: {'.*q_proj': 3}}\nlearning_rate: 0.5\noutput_dir: x\nbf16: false\n")
     own, args, model = TrlParser((Own, SFTConfig, ModelConfig)).parse_args_and_config(["--config", str(d/"a.yaml"), "--learning_rate", "0.25"])
     config = SoKAConfig(**own.soka)
-    assert (config.budget, config.shape, config.rank_pattern, args.learning_rate) == ("1%", "low-rank", {".*q_proj": 3}, .25)
+    assert (config.r, config.shape, config.rank_pattern, args.learning_rate) == (2, "low-rank", {".*q_proj": 3}, .25)
     (d/"b.yaml").write_text("sokka: {budget: 1%}\noutput_dir: x\nbf16: false\n")
     with pytest.raises(ValueError, match="Unknown arguments from config file"): TrlParser((Own, SFTConfig, ModelConfig)).parse_args_and_config(["--config", str(d/"b.yaml")])
 
@@ -76,5 +76,5 @@ def test_axolotl_puts_soka_on_a_model():
     assert none is None and config.budget == 9000
     lora, _ = load_adapter(load_base(None)[0], cfg(adapter="lora", lora_r=2, lora_alpha=2, lora_target_modules=["q_proj"]), "lora")
     assert lora.peft_config["default"].peft_type == "LORA"
-    for bad, text in ((dict(r=0), "r must be an integer from 1"), (dict(lora_r=3), "lora_r"), (dict(r=1, budget=2), "give r or budget, not both")):
+    for bad, text in ((dict(r=0), "`r` should be a positive integer value but the value passed is 0"), (dict(lora_r=3), "lora_r"), (dict(r=1, budget=2), "give r or budget, not both")):
         with pytest.raises(ValueError, match=text): cfg(soka=bad)

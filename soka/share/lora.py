@@ -180,6 +180,7 @@ def _part_sizes(a:_AdapterFiles, name:str)->dict[str, int]:
     c = read_structure(model_path(base), a.config.revision).get_text_config()
     heads, own = getattr(c, "num_attention_heads", 0), getattr(c, "num_key_value_heads", None)
     own = heads if own is None else own
+    if not heads: raise ValueError(f"split needs the base's num_attention_heads, got none in the config of {base}, for {name}")
     width = getattr(c, "head_dim", None) or rows//(heads + 2*own)
     if (heads + 2*own)*width != rows:
         raise ValueError(f"split needs {heads} heads of queries, {own} of keys and of values one below the other, "
