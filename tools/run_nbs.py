@@ -44,7 +44,7 @@ def run_nb(path, flags, every=False):
     have = data_here() if want else set()
     skip = skipped(path, ["data", "needs"] if every else flags, have, here=True)
     for c, s in zip(nb.cells, skip):
-        if not s and c.cell_type == "code": c["outputs"] = []   # a cell that shows nothing would keep what it once showed
+        if not s: c["outputs"] = []   # a cell that shows nothing would keep what it once showed
     shell = CaptureShell(path, mpl_format="png")
     with working_directory(path.parent):
         shell.run_all(nb, exc_stop=True, preproc=lambda c: skip[c.idx_])
