@@ -140,7 +140,7 @@ def growth(base, repeats):
     for shape in ("low-rank", "s=8", "balanced"):
         models = {str(r): adapt(copy.deepcopy(base), soka(r=r, shape=shape))[0] for r in (1, 2, 4, 8, 16)}
         times = alternate({n: Step(m, ids) for n,m in models.items()}, repeats)
-        madds = {n: sum(2*int(n)*l.soka_terms["default"].shape.madds()
+        madds = {n: sum(int(n)*l.soka_terms["default"].shape.madds()
                         for l in m.modules() if isinstance(l, SoKALayer)) for n,m in models.items()}
         out[str(shape)] = dict(seconds=times, to_one_term={n: ratio(times, n, "1")["median"] for n in times}, madds_per_token=madds)
     frozen = sum(m.in_features*m.out_features for m in base.model.layers.modules() if isinstance(m, torch.nn.Linear))

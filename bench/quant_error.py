@@ -2,7 +2,7 @@
 
     python bench/quant_error.py [--only base stories260K wide]
 
-Writes nbs/records/quant-error.json; nbs/17_residual.ipynb shows it. Seeded, one CPU thread. `soka data get stories260k` gets
+Writes nbs/records/quant-error.json; nbs/adapter/13_dequantize.ipynb shows it. Seeded, one CPU thread. `soka data get stories260k` gets
 the public 260K model. PEFT's own code runs for LoftQ and PiSSA on
 the two models; on the wide layers the same steps run with a randomized SVD in place of a full one.
 """

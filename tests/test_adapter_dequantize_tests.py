@@ -43,6 +43,28 @@ def perturb(model):
 
 
 # %% ../nbs/adapter/13_dequantize_tests.ipynb #ff609347
+def check_files_and_floats(stored):
+    "A start from the weight and one from the gradient train; a file brings either back, and so does a merge into floats."
+    import tempfile, torch, warnings
+    from peft import get_peft_model, PeftModel
+    from soka.peft import SoKAConfig, start
+    for kw in (dict(r=2), dict(r=2, source="weight", shape="auto")):
+        m = get_peft_model(stored(), SoKAConfig(target_modules=["q_proj"], **kw))
+        if len(kw) == 1: assert start(m, [dict(input_ids=IDS, labels=IDS)]) == 2
+        opt, losses = torch.optim.AdamW([p for p in m.parameters() if p.requires_grad], 1e-2), []
+        for _ in range(4):
+            losses.append(m.train()(input_ids=IDS, labels=IDS).loss)
+            opt.zero_grad(); losses[-1].backward(); opt.step()
+        assert losses[-1] < losses[0]
+        y = out(perturb(m))
+        with tempfile.TemporaryDirectory() as d:
+            m.save_pretrained(d)
+            assert torch.equal(out(PeftModel.from_pretrained(stored(), d)), y)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            merged = merge_dequantized(m)
+        assert type(merged.model.layers[0].self_attn.q_proj) is torch.nn.Linear and (out(merged) - y).norm() < .01*y.norm()
+
 def check_backend(model, merged_tol):
     "Exact start, a step, a merge with its number, an exact way back."
     import pytest, torch, warnings
@@ -154,12 +176,17 @@ def test_evaluation_changes_nothing():
 # %% ../nbs/adapter/13_dequantize_tests.ipynb #e2210081
 @pytest.mark.needs('torchao')
 def test_torchao_backend():
-    import tempfile, torch
-    from torchao.quantization import Int8WeightOnlyConfig
+    import pytest, tempfile, torch
+    from torchao import quantization as ao
     from transformers import AutoModelForCausalLM, TorchAoConfig
+    FORMATS_AO = {"int8": (ao.Int8WeightOnlyConfig(), .02), "float8": (ao.Float8WeightOnlyConfig(), .05),
+                  "int4": (ao.IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=ao.PerGroup(32)), .3)}
     with tempfile.TemporaryDirectory() as d:
         tiny_llama().save_pretrained(d)
-        check_backend(AutoModelForCausalLM.from_pretrained(d, quantization_config=TorchAoConfig(quant_type=Int8WeightOnlyConfig()), dtype=torch.float32), .02)
+        for form, tol in FORMATS_AO.values():
+            def stored(dtype): return AutoModelForCausalLM.from_pretrained(d, quantization_config=TorchAoConfig(quant_type=form), dtype=dtype)
+            for dtype in (torch.float32, torch.bfloat16): check_backend(stored(dtype), tol)
+            check_files_and_floats(lambda: stored(torch.float32))
 
 
 # %% ../nbs/adapter/13_dequantize_tests.ipynb #05c1ffce
@@ -167,10 +194,13 @@ def test_torchao_backend():
 def test_hqq_backend():
     import torch
     from hqq.core import quantize as hqq
-    model = tiny_llama()
-    for l in model.model.layers:
-        l.self_attn.q_proj = hqq.HQQLinear(l.self_attn.q_proj, hqq.BaseQuantizeConfig(nbits=4, group_size=64), compute_dtype=torch.float32, device="cpu")
-    check_backend(model, .3)
+    def stored():
+        model = tiny_llama()
+        for l in model.model.layers:
+            l.self_attn.q_proj = hqq.HQQLinear(l.self_attn.q_proj, hqq.BaseQuantizeConfig(nbits=4, group_size=64), compute_dtype=torch.float32, device="cpu")
+        return model
+    check_backend(stored(), .3)
+    check_files_and_floats(stored)
 
 
 # %% ../nbs/adapter/13_dequantize_tests.ipynb #11b3de8f
@@ -197,3 +227,40 @@ def test_residual_errors():
     m = get_peft_model(tiny_llama(), one)
     m.merge_adapter()
     with pytest.raises(ValueError, match="must be unmerged before the base is made float"): merge_dequantized(m)
+
+
+# %% ../nbs/adapter/13_dequantize_tests.ipynb #0fb91752
+@pytest.mark.needs('gptqmodel', 'optimum')
+def test_gptq_and_awq_backend():
+    import copy, pytest, torch
+    from gptqmodel.nn_modules.qlinear.torch import TorchLinear
+    from gptqmodel.nn_modules.qlinear.torch_awq import AwqTorchLinear
+    from peft import get_peft_model
+    from soka.peft import SoKAConfig
+    from soka.weights.backend import base_weight
+    def rounded(W, bits=4, group=32):
+        "A weight at the levels of its groups, their scales and zeros (Frantar et al. 2023 choose levels better, in the same format)."
+        w = W.view(len(W), -1, group)
+        low, high = w.amin(-1), w.amax(-1)
+        scale = ((high - low)/(2**bits - 1)).half().float()
+        zero = (-low/scale).round().clamp(0, 2**bits - 1)
+        return (((w/scale[..., None]).round() + zero[..., None]).clamp(0, 2**bits - 1) - zero[..., None]).mul(scale[..., None]).view_as(W), scale, zero
+
+    def packed(kind, layer):
+        W, scale, zero = rounded(layer.weight.detach())
+        (n, m), plain = W.shape, copy.deepcopy(layer)
+        plain.weight.data = W
+        new = kind(bits=4, group_size=32, sym=False, desc_act=False, in_features=m, out_features=n, bias=False, register_buffers=True)
+        new.pack(plain, scale, zero, *([torch.arange(m)//32] if kind is TorchLinear else []))
+        new.post_init()
+        assert (base_weight(new) - W).norm() < 2e-3*W.norm()
+        return new
+
+    for kind in (TorchLinear, AwqTorchLinear):
+        def stored():
+            model = tiny_llama()
+            for l in model.model.layers: l.self_attn.q_proj = packed(kind, l.self_attn.q_proj)
+            return model
+        check_files_and_floats(stored)
+        m = get_peft_model(stored(), SoKAConfig(r=2, target_modules=["q_proj"]))
+        with pytest.raises(TypeError, match="base must be writable to be merged into"): m.merge_adapter()

@@ -110,6 +110,26 @@ def test_embeddings_and_convolutions_at_the_door():
     assert torch.allclose(m.merge_and_unload()(rows), y, atol=1e-5)
 
 
+# %% ../nbs/adapter/17_embeddings.ipynb #aa9d9cad
+def test_a_lora_of_a_convolution_pads_with_zeros():
+    import copy, tempfile
+    import pytest, torch
+    from peft import get_peft_model, PeftModel
+    from torch import nn
+    from soka.share.lora import export_lora
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 6, 6)
+    for kw, same in ((dict(), True), (dict(padding_mode="circular"), False)):
+        base = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1, **kw), nn.Conv2d(4, 4, 1)).eval()
+        m = get_peft_model(copy.deepcopy(base), SoKAConfig(r=2, target_modules=["0", "1"], init_weights=False)).eval()
+        with tempfile.TemporaryDirectory() as d:
+            m.save_pretrained(f"{d}/a")
+            with pytest.warns(UserWarning, match="without the base's dilation and padding_mode.*convolutions here: 0$"): export_lora(f"{d}/a", f"{d}/lora")
+            lora = PeftModel.from_pretrained(copy.deepcopy(base), f"{d}/lora").eval()
+        assert torch.allclose(lora(x), m(x), atol=1e-5) == same
+        assert torch.allclose(lora.merge_and_unload()(x), m(x), atol=1e-5)                       # merged, it is exact for both
+
+
 # %% ../nbs/adapter/17_embeddings.ipynb #b3843d25
 def test_tied_embeddings():
     import tempfile, warnings

@@ -388,9 +388,11 @@ def test_other_backend():
 
 
 # %% ../nbs/adapter/09_layer_tests.ipynb #13c69b63
-def test_a_base_that_cannot_be_read():
+def test_a_base_that_only_computes():
+    from soka.adapter.dequantize import merge_dequantized
+    from soka.weights.backend import base_weight
     class Shut(nn.Module):
-        "A quantized layer whose weight nobody can read, as GPTQ's."
+        "A quantized layer that PEFT can neither read nor write, as GPTQ's: what it makes of the unit vectors is its weight."
         def __init__(self):
             super().__init__()
             self.in_features, self.out_features = 12, 16
@@ -406,7 +408,8 @@ def test_a_base_that_cannot_be_read():
         p.setitem(base_features.__globals__, "resolve_quantization_backend", lambda l, **k: Forward() if isinstance(l, Shut) else None)
         x, y = torch.linspace(-1, 1, 36).reshape(3, 12), None
         def net(): return nn.Sequential(Shut(), nn.ReLU())
-        for kw in (dict(r=2), dict(r=2, source="zero"), dict(r=2, shape="balanced"), dict(budget=60), dict(r=1, shape_pattern={"0": (4, 3, 4, 4)}), dict(plan={"0": [4, 3, 4, 4, 2]})):
+        assert close(base_weight(Shut()), Shut().qweight, 1e-6)
+        for kw in (dict(), dict(r=2, shape="auto"), dict(r=2, source="weight"), dict(budget=60, rank_source="weight"), dict(r=2), dict(r=2, source="zero"), dict(r=2, shape="balanced"), dict(budget=60), dict(r=1, shape_pattern={"0": (4, 3, 4, 4)}), dict(plan={"0": [4, 3, 4, 4, 2]})):
             m = get_peft_model(net(), SoKAConfig(target_modules=["0"], **kw))
             y = net()(x)
             assert torch.equal(m(x), y)
@@ -419,10 +422,11 @@ def test_a_base_that_cannot_be_read():
                 m.save_pretrained(d)
                 assert torch.equal(PeftModel.from_pretrained(net(), d)(x), z)
             for merge in (m.merge_adapter, m.merge_and_unload):
-                with pytest.raises(TypeError, match="Dequantization is not supported for gptq"): merge()
-            assert torch.equal(m(x), z) and torch.equal(m.unload()(x), y)
-        for kw in (dict(), dict(r=2, shape="auto"), dict(r=2, source="weight"), dict(r=2, mode="residual"), dict(budget=60, rank_source="weight")):
-            m = net()
-            with pytest.raises(TypeError, match="Dequantization is not supported for gptq layers.* A plan for 0 needs r or budget, one shape, and a start that is not the weight"):
-                get_peft_model(m, SoKAConfig(target_modules=["0"], **kw))
-            assert type(m[0]) is Shut
+                with pytest.raises(TypeError, match="base must be writable to be merged into, got a Shut; .*merge_dequantized"): merge()
+            assert torch.equal(m(x), z) and torch.equal(copy.deepcopy(m).unload()(x), y)
+            merged = merge_dequantized(m)
+            assert type(merged[0]) is nn.Linear and close(merged(x), z, 1e-4)
+        m = net()
+        with pytest.raises(TypeError, match="mode='residual' needs a base that can be written, got 0, a Shut"):
+            get_peft_model(m, SoKAConfig(target_modules=["0"], r=2, mode="residual"))
+        assert type(m[0]) is Shut

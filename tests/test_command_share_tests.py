@@ -50,6 +50,6 @@ def test_export_to_llama_cpp():
     names = {t.name: t.tensor_type.name for t in GGUFReader(d/"a.gguf").tensors}
     assert code == 0 and "4 layers, rank 1 to 1, 1,024 parameters, error " in text and f"gguf in {d/'a.gguf'}, {(d/'a.gguf').stat().st_size:,} bytes" in text
     assert names == {f"blk.{i}.attn_q.weight.lora_{k}": "F16" for i in range(4) for k in "ab"}
-    for words, says in (((d/"a.gguf", "--to", "gguf"), "out must be a new file whose name ends in .gguf"), ((d/"b.gguf", "--to", "delta", "--base", "base"), "base is for --to residual or gguf, got --to delta")):
+    for words, says in (((d/"a.gguf", "--to", "gguf"), "out must be a new file whose name ends in .gguf"), ((d/"c", "--to", "gguf", "--split"), "split is for --to lora, got --to gguf"), ((d/"b.gguf", "--to", "delta", "--base", "base"), "base is for --to residual or gguf, got --to delta")):
         code, text, err = soka(*words)
         assert code == 2 and not text and err.startswith("soka: error: ") and says in err

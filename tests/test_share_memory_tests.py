@@ -100,6 +100,7 @@ def test_base_bytes_are_counted():
 
 
 # %% ../nbs/share/07_memory_tests.ipynb #64b820c7
+@pytest.mark.slow
 @pytest.mark.needs('bitsandbytes')
 def test_counted_and_measured():
     def compared(folder, **kw):
@@ -119,6 +120,7 @@ def test_counted_and_measured():
 
 
 # %% ../nbs/share/07_memory_tests.ipynb #56c01ce7
+@pytest.mark.slow
 @pytest.mark.needs('bitsandbytes')
 def test_start_is_within_a_tenth():
     from soka.adapter.targets import find_targets

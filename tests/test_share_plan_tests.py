@@ -60,6 +60,7 @@ def test_stored_as_in_training():
 
 
 # %% ../nbs/share/06_plan_tests.ipynb #46b26f50
+@pytest.mark.slow
 @pytest.mark.needs('bitsandbytes')
 def test_the_plan_of_training():
     assert followed(True, **SETTINGS[0]) and followed(True, **SETTINGS[-1])
@@ -104,6 +105,7 @@ def test_stories():
 
 
 # %% ../nbs/share/06_plan_tests.ipynb #3c9c02dc
+@pytest.mark.slow
 @pytest.mark.linux
 def test_peak_memory_is_one_layer():
     import os, subprocess, sys, tempfile, torch

@@ -457,6 +457,15 @@ def test_run_nbs_all_runs_flagged_cells_and_a_later_run_keeps_them(project):
     assert nb.read_bytes() == first
     assert found(project, "executed") == []
 
+def test_run_nbs_takes_away_what_a_cell_no_longer_shows(project):
+    nb = project/"nbs/tutorials/run.ipynb"
+    write(nb, [("code", "print('once')"), ("code", "#| test one\nprint('of a test')")])
+    assert tool(project, "run_nbs", str(nb)).returncode == 0
+    assert stored(nb)[0][0]["text"] == ["once\n"] and stored(nb)[1] == []
+    change(nb, lambda cells: cells[0].update(source=["x = 1"]))
+    assert tool(project, "run_nbs", str(nb)).returncode == 0
+    assert stored(nb) == [[], []]
+
 def test_run_nbs_fails_and_stores_nothing_when_a_cell_fails(project):
     nb = project/"nbs/tutorials/run.ipynb"
     write(nb, [("code", "1"), ("code", "raise RuntimeError('broken')")])
@@ -477,6 +486,7 @@ DATA = ["# t\n\n> A page.", ("code", "#| test one\nx = 1"), ("code", "#| data ro
 
 def texts(nb): return ["".join(o["text"]) for c in stored(nb) for o in c or ()]
 
+@pytest.mark.slow
 def test_cells_that_need_data_run_where_it_is_and_keep_their_outputs_elsewhere(project):
     nb = project/"nbs/tutorials/run.ipynb"
     (project/"soka/data").mkdir()
@@ -493,6 +503,7 @@ def test_cells_that_need_data_run_where_it_is_and_keep_their_outputs_elsewhere(p
     assert tool(project, "run_nbs", str(nb), HERE="", **here).returncode == 0
     assert [p.partition(": ")[2] for p in found(project, "executed")] == ["code that needs data changed since outputs were stored; run python tools/run_nbs.py nbs/tutorials/run.ipynb where `soka data` finds it"]
 
+@pytest.mark.slow
 def test_nbdev_test_leaves_tests_to_pytest_and_shows_what_depends_on_them(project):
     nb = project/"nbs/tutorials/run.ipynb"
     (project/"soka/data").mkdir()
@@ -623,6 +634,7 @@ def test_docs_uses_quarto_where_it_is_on_path(project, tmp_path):
     assert (project/"_docs/index.html").read_text() == "page\n" and "preview" not in r.stdout
     assert (project/"_proc/_quarto.yml").exists() and (project/"_proc/sidebar.yml").exists()
 
+@pytest.mark.slow
 def test_a_test_that_needs_something_names_it_where_it_is_missing(tmp_path):
     shutil.copy(ROOT/"tests/conftest.py", tmp_path)
     (tmp_path/"test_x.py").write_text("import pytest\n@pytest.mark.data('gsm8k', 'mbpp')\ndef test_d(): pass\n@pytest.mark.needs('json', 'no_such_module')\ndef test_n(): pass\n")

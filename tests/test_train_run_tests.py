@@ -39,6 +39,7 @@ def test_nll_agrees_and_survives_reloading():
 
 
 # %% ../nbs/train/10_run_tests.ipynb #a57d7c69
+@pytest.mark.slow
 def test_residual_run_resumes_and_loads():
     from soka.adapter.config import with_record
     import pytest
@@ -126,6 +127,7 @@ def test_weights_left_out_are_told():
 
 
 # %% ../nbs/train/10_run_tests.ipynb #3a93b11d
+@pytest.mark.slow
 def test_dynamic_run_resumes_and_loads():
     import pytest
     import torch
@@ -196,6 +198,7 @@ def test_rank_pattern_is_trained_saved_and_loaded():
 
 
 # %% ../nbs/train/10_run_tests.ipynb #99f1a001
+@pytest.mark.slow
 @pytest.mark.needs('gguf')
 def test_gguf_base_trains_as_the_folder_does():
     import os, pytest

@@ -207,17 +207,14 @@ def test_check_room():
 # %% ../nbs/train/05_safety_tests.ipynb #4442a0d9
 def test_killed_and_resumed():
     import random
-    clock = random.Random(0)
-    for i in range(2):
-        assert runs().strike(runs().start(f"moment {i}"), clock.uniform(0.3, 0.9)) in (0, -9)
-        assert runs().run(f"moment {i}")[0] == 0 and runs().result(f"moment {i}") == runs().result("whole")
+    assert runs().strike(runs().start("moment"), random.Random(0).uniform(0.3, 0.9)) in (0, -9)
+    assert runs().run("moment")[0] == 0 and runs().result("moment") == runs().result("whole")
 
 
 # %% ../nbs/train/05_safety_tests.ipynb #23b5af18
 def test_killed_while_writing():
-    for n in (60, 95):   # within the files of one checkpoint
-        assert runs().run(f"file {n}", die_at=n) == [-9, 0]
-        assert runs().run(f"file {n}")[0] == 0 and runs().result(f"file {n}") == runs().result("whole")
+    assert runs().run("file", die_at=95) == [-9, 0]   # within the files of one checkpoint
+    assert runs().run("file")[0] == 0 and runs().result("file") == runs().result("whole")
 
 
 # %% ../nbs/train/05_safety_tests.ipynb #f01f035d
@@ -243,6 +240,7 @@ def test_killed_at_every_ninth_file_operation():
 
 
 # %% ../nbs/train/05_safety_tests.ipynb #0601537a
+@pytest.mark.slow
 def test_killed_over_and_over():
     import json
     code, tries = -9, 0
@@ -256,15 +254,25 @@ def test_killed_over_and_over():
 
 
 # %% ../nbs/train/05_safety_tests.ipynb #ffc5939f
-def test_signals():
+def stopped_and_resumed(name, code):
+    "A run that a signal interrupts says so, and goes on to the same result."
     import json, signal
-    for s, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
-        name = s.name
-        assert runs().run(name, die_at=60, by=s)[0] == code and f"Interrupted stopped by {name} after step " in runs().log()
-        record = json.loads((runs().folder/name/"run.json").read_text())
-        assert record["status"] == "interrupted" and record["steps"] < 6 and "the same command goes on" in record["error"]
-        assert _last_checkpoint(runs().folder/name).endswith(f"-{record['steps']}")
-        assert runs().run(name)[0] == 0 and runs().result(name) == runs().result("whole")
+    assert runs().run(name, die_at=60, by=signal.Signals[name])[0] == code and f"Interrupted stopped by {name} after step " in runs().log()
+    record = json.loads((runs().folder/name/"run.json").read_text())
+    assert record["status"] == "interrupted" and record["steps"] < 6 and "the same command goes on" in record["error"]
+    assert _last_checkpoint(runs().folder/name).endswith(f"-{record['steps']}")
+    assert runs().run(name)[0] == 0 and runs().result(name) == runs().result("whole")
+
+
+# %% ../nbs/train/05_safety_tests.ipynb #4b2c4bcc
+def test_signals():
+    stopped_and_resumed("SIGTERM", 143)
+
+
+# %% ../nbs/train/05_safety_tests.ipynb #1c09ecad
+@pytest.mark.slow
+def test_interrupted_from_the_keyboard():
+    stopped_and_resumed("SIGINT", 130)
 
 
 # %% ../nbs/train/05_safety_tests.ipynb #9028c2ca
@@ -443,20 +451,30 @@ def test_weights_that_are_not_finite():
 
 
 # %% ../nbs/train/05_safety_tests.ipynb #2977515a
-def test_layers_without_gradient_are_named():
+def names_an_idle_layer(where, **settings):
+    "A layer whose adapter is never called is named once, after `where`."
     import contextlib, io
-    import pytest
-    import torch
     def idle(model):
         "Calls one layer around its adapter, as a fused kernel does."
         layer = model.base_model.model.model.layers[2].self_attn.q_proj
         layer.forward = lambda x: layer.base_layer(x)
-    for settings, where in ((dict(), "5 steps"), (dict(max_steps=2), "2 steps"), (dict(method="lora", shape=None), "5 steps")):
-        out = io.StringIO()
-        with contextlib.redirect_stdout(out): record = run_here([At(1, idle)], **{"max_steps": 7, **settings}).record
-        layer = "base_model.model.model.layers.2.self_attn.q_proj"
-        line = f"no gradient has reached 1 of the adapted layers in {where}, so they do not train: {layer}"
-        assert out.getvalue().count("no gradient") == 1 and line in out.getvalue().splitlines() and record["no_gradient"] == [layer]
+    with contextlib.redirect_stdout(out := io.StringIO()): record = run_here([At(1, idle)], **settings).record
+    layer = "base_model.model.model.layers.2.self_attn.q_proj"
+    line = f"no gradient has reached 1 of the adapted layers in {where}, so they do not train: {layer}"
+    assert out.getvalue().count("no gradient") == 1 and line in out.getvalue().splitlines() and record["no_gradient"] == [layer]
+
+
+# %% ../nbs/train/05_safety_tests.ipynb #ee623881
+def test_layers_without_gradient_are_named():
+    names_an_idle_layer("2 steps", max_steps=2)
+
+
+# %% ../nbs/train/05_safety_tests.ipynb #f459c143
+@pytest.mark.slow
+def test_layers_without_gradient_of_longer_runs():
+    import contextlib, io
+    names_an_idle_layer("5 steps", max_steps=7)
+    names_an_idle_layer("5 steps", max_steps=7, method="lora", shape=None)
     with contextlib.redirect_stdout(out := io.StringIO()): record = run_here(max_steps=7, dynamic_every=2, source="zero").record
     assert "no gradient" not in out.getvalue() and "no_gradient" not in record
 

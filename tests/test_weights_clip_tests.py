@@ -7,6 +7,7 @@ from soka.weights.clip import _cut_blocks, _format_levels
 
 
 # %% ../nbs/weights/03_clip_tests.ipynb #94afae53
+@pytest.mark.slow
 @pytest.mark.needs('bitsandbytes')
 def test_cut_blocks_never_lose():
     import torch

@@ -5,8 +5,8 @@
 Each notebook runs in a fresh process, without a display and offline. Cells marked `#| eval: false`, or with one of
 `tst_flags` (slow, cuda; not test), keep the outputs they have; `--all` runs the flagged ones too. Cells marked `#| data name`
 run where that data is on this machine (see `soka data`), those marked `#| needs module` where it is installed; elsewhere
-they keep their outputs. What changes from run to run or
-from machine to machine (stderr, progress bars, widgets) is not stored, so a second run leaves no diff.
+they keep their outputs. What a test prints, and what changes from run to run or
+from machine to machine (stderr, progress bars, widgets), is not stored, so a second run leaves no diff.
 """
 import argparse
 import os
@@ -43,11 +43,13 @@ def run_nb(path, flags, every=False):
     want = set().union(*map(needs, flagged(path)))
     have = data_here() if want else set()
     skip = skipped(path, ["data", "needs"] if every else flags, have, here=True)
+    for c, s in zip(nb.cells, skip):
+        if not s: c["outputs"] = []   # a cell that shows nothing would keep what it once showed
     shell = CaptureShell(path, mpl_format="png")
     with working_directory(path.parent):
         shell.run_all(nb, exc_stop=True, preproc=lambda c: skip[c.idx_])
-    for c, s in zip(nb.cells, skip):
-        if not s: c["outputs"] = stable(c.get("outputs", []))
+    for c, s, f in zip(nb.cells, skip, flagged(path)):
+        if not s: c["outputs"] = [] if "test" in f.directives_ else stable(c["outputs"])
     kept = nb.metadata.get("executed_data")
     clean_nb(nb)
     nb.metadata["executed"] = fingerprint(path, flags)

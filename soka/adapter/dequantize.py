@@ -11,7 +11,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 from .layer import SoKALayer
 from .residual import _is_quantized
-from ..weights.quant import dense_weight
+from ..weights.backend import base_features, base_weight, is_foreign
 
 # %% auto #0
 __all__ = ['dequantized', 'merge_dequantized']
@@ -20,9 +20,10 @@ __all__ = ['dequantized', 'merge_dequantized']
 def _make_float(layer:nn.Module, dtype:torch.dtype)->nn.Linear:
     "A float layer with the same numbers."
     l:Any = layer
-    new = nn.Linear(l.in_features, l.out_features, bias=l.bias is not None, device="meta")
-    new.weight = nn.Parameter(dense_weight(l, dtype), requires_grad=False)
-    if l.bias is not None: new.bias = nn.Parameter(l.bias.detach().to(dtype), requires_grad=False)
+    (out_features, in_features), bias = base_features(l), getattr(l, "bias", None)
+    new = nn.Linear(in_features, out_features, bias=bias is not None, device="meta")
+    new.weight = nn.Parameter(base_weight(l).to(dtype), requires_grad=False)
+    if bias is not None: new.bias = nn.Parameter(bias.detach().to(dtype), requires_grad=False)
     return new
 
 def _forget_quantization(model:Any)->None:
@@ -36,14 +37,14 @@ def dequantized(
     model:nn.Module,                     # with or without SoKA adapters; changed
     dtype:torch.dtype=torch.float32,
 )->nn.Module:                            # the same
-    "Every 4-bit and 8-bit layer as a float layer with the same numbers, one at a time."
+    "Every quantized layer as a float layer with the same numbers, one at a time; one that PEFT's backends know, too."
     for name, m in model.named_modules():
         if isinstance(m, BaseTunerLayer) and not isinstance(m, SoKALayer):
             raise NotImplementedError(f"adapters must be SoKA's, got {type(m).__name__} at {name}")
         if isinstance(m, SoKALayer) and m.merged:
             raise ValueError(f"adapters must be unmerged before the base is made float, got merged {m.merged_adapters} at {name}")
     for name, m in list(model.named_modules()):
-        if not _is_quantized(m): continue
+        if not (_is_quantized(m) or is_foreign(m)): continue
         parent, _, last = name.rpartition(".")
         outer:Any = model.get_submodule(parent)
         setattr(outer, last, _make_float(m, dtype))

@@ -299,13 +299,11 @@ def _own_weight(layer:Any)->Tensor:
     return W
 
 def _weight_to_plan_by(name:str, layer:Any)->Tensor:
-    "The weight that a plan is made from; PEFT's `TypeError` where a backend cannot read it, a `ValueError` where it is not there."
+    "The weight that a plan is made from; a `ValueError` where it is not there."
     if is_away(base_of(layer)):
         raise ValueError(f"a plan from weights needs them in memory, got {name} on the meta device: load the base first, "
                          "or give r or budget, one shape, and a start that is not the weight")
-    try: return _own_weight(layer)
-    except TypeError as e:
-        raise TypeError(f"{e} A plan for {name} needs r or budget, one shape, and a start that is not the weight.") from e
+    return _own_weight(layer)
 
 def plan_of(
     model:Any,                 # with SoKA adapters

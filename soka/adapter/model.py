@@ -28,7 +28,7 @@ from .merging import MergingModel
 from .names import bare_name, _layers_of, named_by, _part_of_plan
 from .plan import _find_plan, _fitting_plan, _warn_unmatched
 from .starts import _check_has_start
-from .targets import _check_in_memory, check_targets, find_targets, _follow_names, _settle_budget, settle_names, _targeted
+from .targets import _check_in_memory, _check_writable, check_targets, find_targets, _follow_names, _settle_budget, settle_names, _targeted
 from ..method.kpsvd import KPSVD, kpsvd
 from ..method.plan import read_plan, write_plan
 from ..weights.backend import supported
@@ -145,6 +145,7 @@ class SoKAModel(MergingModel):
         check_targets(layers, c, model)
         _warn_unmatched("shape_pattern", c.shape_pattern, layers)
         _check_in_memory(layers, c)
+        _check_writable(layers, c)
         keep_cpu_weights(model)
         _warn_of_base(c, layers)
         self._settle_plan(c, model, layers)

@@ -16,7 +16,7 @@ from .config import SoKAConfig
 from .names import bare_name, named_by, _renamed
 from ..method.settings import parse_budget
 from ..settings import shown
-from ..weights.backend import base_features, base_of, is_away, is_offloaded, supported
+from ..weights.backend import base_features, base_of, is_away, is_offloaded, is_writable, supported
 from ..weights.stack import is_experts, parameter_weights, ParameterWeight
 
 # %% auto #0
@@ -110,6 +110,13 @@ def _shared_with(layer:nn.Module, model:nn.Module)->Optional[str]:
     w = getattr(layer, "weight", None)
     same = (n for n,m in model.named_modules() if m is not layer and not isinstance(m, BaseTunerLayer) and getattr(m, "weight", None) is w)
     return None if w is None else next(same, None)
+
+def _check_writable(layers:dict[str, nn.Module], config:SoKAConfig)->None:
+    "Refuse to take a start out of a weight that cannot be stored again."
+    shut = [n for n, l in layers.items() if config.mode == "residual" and not is_writable(l)]
+    if not shut: return
+    got = f"{shut[0]}, a {type(layers[shut[0]]).__name__}"
+    raise TypeError(f"mode='residual' needs a base that can be written, got {got}: mode='delta' needs none")
 
 def _check_in_memory(layers:dict[str, nn.Module], config:SoKAConfig)->None:
     "Refuse to start from a weight that is not there, and to take a start out of one that is brought in for a call alone."

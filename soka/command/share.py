@@ -50,7 +50,8 @@ def _export_command(args:argparse.Namespace, _:None)->None:
     "Write an adapter as LoRA, for llama.cpp, in half precision, or without its start."
     dtype = getattr(torch, args.dtype or ("float32" if args.to in ("lora", "gguf") else "bfloat16"))
     if args.to == "gguf": text = lora_table(export_gguf(args.adapter, args.out, args.rank, dtype, args.base))
-    elif args.to == "lora": text = lora_table(export_lora(args.adapter, args.out, args.rank, dtype, one_rank=args.one_rank))
+    elif args.to == "lora":
+        text = lora_table(export_lora(args.adapter, args.out, args.rank, dtype, one_rank=args.one_rank, split=args.split))
     elif args.to == "delta": text = form_text(export_delta(args.adapter, args.out, dtype))
     else: text = form_text(export_residual(args.adapter, args.out, args.residual_base, args.base, dtype))
     print(text)

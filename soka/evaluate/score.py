@@ -80,7 +80,7 @@ def generate_answers(
     model:Any,                          # a causal language model with `generate`
     tokenizer:PreTrainedTokenizerBase,  # the model's
     questions:Sequence[str],            # what is asked
-    template:str="plain",               # a name in `soka.data.encode.TEMPLATES`, or a text with `{instruction}`
+    template:str="plain",               # "plain", "alpaca", "chat" or a text with `{instruction}`
     max_new_tokens:int=64,              # most tokens of an answer, at least 1
     batch_size:int=64,                  # questions at a time
 )->list[str]:                           # without special tokens, in the order of `questions`

@@ -13,7 +13,8 @@ from .quant import dense_weight, features, kind
 from .stack import layer_weight
 
 # %% auto #0
-__all__ = ['output_layer', 'base_features', 'is_offloaded', 'is_away', 'base_weight', 'supported', 'base_of']
+__all__ = ['output_layer', 'base_features', 'is_offloaded', 'is_away', 'base_weight', 'is_foreign', 'is_writable', 'supported',
+           'base_of']
 
 # %% ../../nbs/weights/02_backend.ipynb #ec9daa26
 def _reader_of(layer:nn.Module)->Any:
@@ -41,6 +42,14 @@ def is_away(layer:nn.Module)->bool:
     "Is the layer's weight on the meta device, and nothing brings it in?"
     return getattr(getattr(layer, "weight", None), "is_meta", False) and not is_offloaded(layer)
 
+@torch.no_grad()
+def _weight_by_use(layer:Any)->Tensor:
+    "What a layer that only computes makes of the unit vectors: its weight (out_features, in_features), as exactly as it computes."
+    bias = getattr(layer, "bias", None)
+    place = bias if bias is not None else next((t for t in [*layer.parameters(), *layer.buffers()]), torch.empty(0))
+    y = layer(torch.eye(base_features(layer)[1], device=place.device)).float()
+    return (y if bias is None else y - bias.float()).T.contiguous()
+
 def base_weight(layer:nn.Module)->Tensor:
     "Dense weight (out_features, in_features), in float32, of a layer that `base_features` knows; an offloaded one is brought in for it."
     l:Any = layer
@@ -52,7 +61,15 @@ def base_weight(layer:nn.Module)->Tensor:
     except NotImplementedError:
         backend = _reader_of(layer)
         if backend is None: raise
-        return backend.get_base_weight(layer).float()
+        return backend.get_base_weight(layer).float() if backend.supports_merge else _weight_by_use(layer)
+
+def is_foreign(layer:nn.Module)->bool:
+    "Is it a quantized linear layer that only a backend of PEFT knows?"
+    return not (isinstance(layer, BaseTunerLayer) or supported(layer)) and getattr(_reader_of(layer), "layer_type", None) == "linear"
+
+def is_writable(layer:nn.Module)->bool:
+    "Can a changed weight be stored in the layer? In GPTQ's, AWQ's and some other layers it cannot."
+    return supported(layer) or getattr(_reader_of(layer), "supports_merge", True)
 
 def supported(layer:nn.Module)->bool:
     "Can the layer carry SoKA, as far as `soka.weights.quant` knows?"
