@@ -123,6 +123,11 @@ class KronTerms(nn.Module):
         else: self.fill(start_factors(k, source, self.seed))
         return self
 
+    @property
+    def weight(self)->Tensor:
+        "What tells wrapping policies, as PEFT's for FSDP 1, that these are trained weights in a module of their own."
+        return self.U
+
     @torch.no_grad()
     def fill(self, values:Mapping[str, Tensor])->None:
         "Write tensors by name; those that are not named become zero."
@@ -168,6 +173,18 @@ class KronTerms(nn.Module):
         "An output plus what the frozen start adds to it."
         _, _, U0, V0 = self.stacks()
         return y if U0 is None or V0 is None else kron_change(x, U0, V0, base=y, check=False)
+
+    def matrix(self)->Tensor:
+        "The dense change, (out_features, in_features), as what the factors are differentiated through where it has to be built."
+        return _change_weight(*self.stacks())
+
+    def rows(self, index:Tensor)->Tensor:
+        "Some rows of the dense change, (*index.shape, in_features), of which no other is built."
+        if self.low_rank and self.U0 is None: return self.U[:, index.reshape(-1)].T.mm(self.V).view(*index.shape, -1)
+        U, V, U0, V0 = self.stacks()
+        i, j = index.reshape(-1) // self.shape.m2, index.reshape(-1) % self.shape.m2
+        def pick(A, B): return torch.einsum("rta,rtb->tab", A[:, i], B[:, j]).reshape(*index.shape, self.shape.in_features)
+        return pick(U, V) if U0 is None or V0 is None else pick(U, V0 + V) + pick(U0, V)
 
     @torch.no_grad()
     def change(self)->Tensor:
