@@ -302,6 +302,20 @@ def test_refused_operations():
     with pytest.raises(NotImplementedError, match="layer must be nn.Linear"): base_weight(nn.ReLU())
 
 
+# %% ../nbs/adapter/10_model_tests.ipynb #5e7717fa
+def test_an_adapter_without_factors_is_not_written():
+    import os
+    m = trained()
+    whole = m.state_dict()
+    empty = {k: t for k,t in whole.items() if ".soka_" not in k}
+    with tempfile.TemporaryDirectory() as d:
+        for state in ({}, empty):
+            with pytest.raises(ValueError, match="adapter file must hold every tensor of the plan, .* are missing"): m.save_pretrained(d, state_dict=state)
+            assert not {"adapter_config.json", "adapter_model.safetensors"} & {*os.listdir(d)}
+        m.save_pretrained(d, state_dict=whole)
+        assert "adapter_model.safetensors" in os.listdir(d)
+
+
 # %% ../nbs/adapter/10_model_tests.ipynb #d7e1b9fa
 def test_import_needed_and_repeated():
     import os, subprocess, sys

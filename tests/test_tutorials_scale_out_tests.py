@@ -162,6 +162,10 @@ def said(file):
                                             optimizer=dict(type="AdamW", params=dict(lr=1e-2, weight_decay=1e-2, torch_adam=True)))
 for file in sys.argv[2:]:
     stage, settings = said(file)
+    late = get_peft_model(base(), CONFIGS["gradient"]())
+    deepspeed.initialize(model=late, config=settings, model_parameters=[p for p in late.parameters() if p.requires_grad])
+    try: sys.exit(f"started {start(late, [dict(input_ids=IDS, labels=IDS)])} layers whose factors DeepSpeed keeps")
+    except ValueError as e: assert "must be made before deepspeed.initialize" in str(e), e
     for name in CONFIGS:
         alone, shared, want, got = make(name), make(name), [], []
         opt = torch.optim.AdamW([p for p in alone.parameters() if p.requires_grad], 1e-2)

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Optional
 from zlib import crc32
 import torch
+import torch.distributed as dist
 from peft import PeftConfig
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from peft.tuners.lora import LoraModel
@@ -93,6 +94,10 @@ def _copy_config(config:SoKAConfig)->SoKAConfig:
     return config
 
 # %% ../../nbs/adapter/10_model.ipynb #249693d5
+def _is_first()->bool:
+    "Whether this process is the only one, or the first of those that train together."
+    return not (dist.is_available() and dist.is_initialized()) or dist.get_rank() == 0
+
 class SoKAModel(MergingModel):
     "A model whose linear layers carry SoKA adapters (Chong & Qu 2025)."
     prefix:str = "soka_"
@@ -256,12 +261,12 @@ class SoKAModel(MergingModel):
 
     @classmethod
     def _get_adapter_state_dict(cls, model:nn.Module, config:Any, adapter_name:str, *args:Any, **kwargs:Any)->dict[str, Tensor]:
-        "An adapter's tensors, all of them."
+        "An adapter's tensors, all of them; of a sharded model only the first process holds any."
         tied = getattr(config, "target_modules_to_tie", None)
         found = {k: t for k,t in super()._get_adapter_state_dict(model, config, adapter_name, *args, **kwargs).items()
                  if not (".soka_terms." in k and named_by(tied, bare_name(k).partition(".soka_")[0]))}
         have = {cls._remove_adapter_name_from_key(k, adapter_name): t.shape for k,t in found.items()}
-        if any(".soka_" in k for k in have): _check_tensors(have, with_record(config))
+        if any(".soka_" in k for k in have) or _is_first(): _check_tensors(have, with_record(config))
         return found
 
     @classmethod

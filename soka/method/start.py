@@ -145,6 +145,11 @@ def turn(
             write(other, None)
     return [0. if G is None else float(G.double().square().sum()) for G in sketches]
 
+def _check_own(p:Tensor)->None:
+    "Refuse a factor that an engine has taken, which trains a copy of it."
+    if hasattr(p, "ds_id") or getattr(p, "_hp_mapping", None) is not None:
+        raise ValueError("a start must be made before deepspeed.initialize, which trains copies of the factors, got a model that it has wrapped")
+
 def start(
     model:nn.Module,         # with SoKA layers, wrapped or not
     batches:Iterable|Callable[[], Tensor],   # keyword arguments of the model, labels included; or a closure that returns a loss
@@ -156,6 +161,7 @@ def start(
     if not losses: raise ValueError("batches must hold at least one batch for the model, got none")
     from tqdm.auto import tqdm
     terms = [t for t in model.modules() if t in WAITING and t.U.requires_grad]
+    for t in terms: _check_own(t.V)
     grads, modes = {p: p.grad for p in model.parameters()}, {m: m.training for m in model.modules()}
     frozen = [t.V for t in terms if not t.V.requires_grad]
     try:
