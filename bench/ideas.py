@@ -18,6 +18,7 @@ from soka.peft import SoKAConfig, soka_layers
 from soka.weights.backend import base_weight
 from soka.adapter.starts import loss_gradients, with_matrices
 from soka.adapter.targets import targets_for
+from soka.method.kpsvd import kpsvd
 from soka.method.start import arm, orthonormal_rows, write
 
 def started(b, terms=lambda k: k, matrix=lambda n, G: G):
@@ -122,6 +123,34 @@ def frozen(b):
     for l in soka_layers(model).values(): l.soka_terms["default"].V.requires_grad_(False)
     return model
 
+class Core(torch.nn.Module):
+    "A linear layer plus U C V, where a square core C of zeros is trained between frozen directions of the outputs and the inputs."
+    def __init__(self, base:torch.nn.Module, U:torch.Tensor, V:torch.Tensor):
+        super().__init__()
+        self.base_layer, self.core = base, torch.nn.Parameter(torch.zeros(len(U), len(V)))
+        self.register_buffer("U", U)
+        self.register_buffer("V", V)
+
+    def forward(self, x:torch.Tensor)->torch.Tensor:
+        y = self.base_layer(x)
+        return y + (x.to(self.V.dtype) @ self.V.T @ self.core.T @ self.U).to(y.dtype)
+
+def core(b):
+    """As many leading directions of the first gradient, or of the weight, as the budget pays for, and a core trained between them.
+
+    Of the weight it is LoRA-XS (Balazy et al. 2024), of the gradient near LoRA-SB (Ponkshe et al. 2024), which starts from another core.
+    Its rows have norms at which a step moves the output about as far as a step of SoKA's U does.
+    """
+    layers = adapted(b)
+    r = int((b.budget/len(layers))**0.5)
+    weights = ((n, base_weight(l).float()) for n, l in layers.items())
+    found = list(loss_gradients(b.model, layers, b.batches(1), r)) if b.settings["of"] == "gradient" else weights
+    b.model.requires_grad_(False)
+    for n, M in found:
+        k = kpsvd(M, (M.shape[0], 1, 1, M.shape[1]), r)
+        b.model.set_submodule(n, Core(layers[n], k.U[:, :, 0]*(M.shape[0]/r)**0.5, 8*k.V[:, 0]*M.shape[1]**-0.5))
+    return b.model
+
 def feature_sizes(model, batch, layers):
     "By layer: root mean square of what each row of V makes of the inputs, and of what a row as LoRA draws it would, over tokens that count."
     found, counts = {}, batch["attention_mask"].flatten().bool()
@@ -169,6 +198,7 @@ METHODS.update({
     "combined": Method(combined, ("r", "weight")), "mixed": Method(mixed, ("r", "shape")),
     "whitened": Method(whitened, ("r",)), "hindsight": Method(hindsight, ("r",)),
     "by rule": Method(by_rule, ("r", "rule", "scale")),
+    "core": Method(core, ("of",)),
     "shared": Method(shared, ("r", "rank_pattern")), "frozen": Method(frozen, ("r", "rank_pattern")),
 })
 

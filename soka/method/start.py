@@ -148,7 +148,7 @@ def turn(
 def _check_own(p:Tensor)->None:
     "Refuse a factor that an engine has taken, which trains a copy of it."
     if hasattr(p, "ds_id") or getattr(p, "_hp_mapping", None) is not None:
-        raise ValueError("a start must be made before deepspeed.initialize, which trains copies of the factors, got a model that it has wrapped")
+        raise ValueError("a start must be made before deepspeed.initialize, which copies the factors, got a model that it has wrapped")
 
 def start(
     model:nn.Module,         # with SoKA layers, wrapped or not
@@ -161,7 +161,7 @@ def start(
     if not losses: raise ValueError("batches must hold at least one batch for the model, got none")
     from tqdm.auto import tqdm
     terms = [t for t in model.modules() if t in WAITING and t.U.requires_grad]
-    for t in terms: _check_own(t.V)
+    for t in terms: _check_own(cast(Tensor, t.V))
     grads, modes = {p: p.grad for p in model.parameters()}, {m: m.training for m in model.modules()}
     frozen = [t.V for t in terms if not t.V.requires_grad]
     try:
