@@ -16,14 +16,15 @@ def test_every_method():
     base.model.layers[0].mlp.up_proj.weight.data[-4:] = 0        # padding, which DoRA cannot stand by itself
     full = 4*sum(sum(base.get_submodule(n).weight.shape) for n in all_linear(base))
     for name, method in METHODS.items():
-        model = method.build(_Setup(copy.deepcopy(base), full, full, 0, {}, lambda n: batches*min(n, 2), {}))
+        settings = {"config": {"peft_type": "LORA", "r": 4}} if name == "peft" else {}
+        model = method.build(_Setup(copy.deepcopy(base), full, full, 0, settings, lambda n: batches*min(n, 2), {}))
         n = _trained_count(model)
         assert method.any_size or n <= full and (n >= 0.7*full or name in ("osora", "soka-paper")), (name, n, full)
         with torch.no_grad(): assert torch.allclose(model.eval()(**batches[0]).logits, base(**batches[0]).logits, atol=1e-5), name
         loss = model.train()(**batches[0]).loss
         loss.backward()
         assert any(p.grad is not None and bool(p.grad.any()) for p in model.parameters() if p.requires_grad), name
-        if name == "lora": assert n == full
-        if name not in ("osora", "ssvd", "salt", "vera", "lokr", "full"):
+        if name in ("lora", "peft"): assert n == full
+        if name not in ("osora", "ssvd", "salt", "vera", "lokr", "full", "peft"):
             with pytest.raises(ValueError, match="share must pay for size 1 in every layer"): method.build(_Setup(copy.deepcopy(base), 8, full, 0, {}, lambda n: batches, {}))
     with pytest.raises(ValueError, match="share must pay for rank 1 of LoKr"): METHODS["lokr"].build(_Setup(copy.deepcopy(base), 8, full, 0, {}, lambda n: batches, {}))

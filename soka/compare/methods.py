@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any, NamedTuple
 import torch
-from peft import EvaConfig, get_peft_model, initialize_lora_eva_weights, LoHaConfig, LoKrConfig, LoraConfig, MissConfig
+from peft import EvaConfig, get_peft_config, get_peft_model, initialize_lora_eva_weights, LoHaConfig, LoKrConfig, LoraConfig, MissConfig
 from peft import PeftConfig, VeraConfig
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from peft.tuners.lora.config import LoraGAConfig
 from peft.tuners.lora.loraga import preprocess_loraga
 from torch import nn, Tensor
@@ -149,6 +150,14 @@ def _build_cdka(b:_Setup)->Any:
     scale_adapter(model, scale)
     return model
 
+# %% ../../nbs/compare/01_methods.ipynb #ef7674da
+def _peft_config(settings:Mapping[str, Any])->PeftConfig:
+    "The config of one of PEFT's methods that an arm gives."
+    given = settings.get("config")
+    if not isinstance(given, Mapping) or given.get("peft_type") not in PEFT_TYPE_TO_CONFIG_MAPPING:
+        raise ValueError(f"config must be a table with a peft_type that PEFT has, such as C3A, got {given!r}")
+    return get_peft_config({**ALL, **given})
+
 # %% ../../nbs/compare/01_methods.ipynb #81991df9
 _NOT_OF_AN_ARM = {"target_modules", "peft_type", "task_type", "inference_mode", "auto_mapping", "seed", "start_saved", "folded",
                   "base_fingerprint"}
@@ -187,6 +196,7 @@ METHODS: dict[str, Method] = {
     "vera": _one_size(lambda r, b: VeraConfig(r=r, projection_prng_key=b.seed, **ALL)),
     "miss": _one_size(lambda r, b: MissConfig(r=r, **ALL)),
     "osora": _frozen_svd("osora"), "ssvd": _frozen_svd("ssvd"), "salt": _frozen_svd("salt", "k"),
+    "peft": Method(lambda b: get_peft_model(b.model, _peft_config(b.settings)), ("config",), float_only=True, check=_peft_config),
     "cdka": Method(_build_cdka, ("r1", "r2", "r", "alpha")),
     "soka": _soka("r"), "soka-paper": _soka("r_max", preset="paper"), "full": Method(build_full, float_only=True, any_size=True),
 }
