@@ -32,7 +32,7 @@ def started(b, terms=lambda k: k, matrix=lambda n, G: G):
 def adapted(b): return {n: b.model.get_submodule(n) for n in all_linear(b.model)}
 
 def scaled(b):
-    "Unit right factors, times a number (LoRA's rows have norm 0.58)."
+    "The start's right factors, times a number."
     return started(b, lambda k: k._replace(V=k.V*b.settings["scale"]))
 
 def by_spectrum(b):
