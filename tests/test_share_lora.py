@@ -53,7 +53,8 @@ def test_biases_modules_and_conv1d():
 def test_fused_projections_split():
     from soka.share.inspect import _open_adapter
     from soka.share.lora import _LoRARow, _split_layers
-    from transformers import Phi3Config, Phi3ForCausalLM
+    from unittest.mock import patch
+    from transformers import AutoConfig, Phi3Config, Phi3ForCausalLM
     def phi3(sizes):
         torch.manual_seed(0)
         return Phi3ForCausalLM(Phi3Config(**sizes, pad_token_id=0)).eval()
@@ -83,10 +84,12 @@ def test_fused_projections_split():
         assert not close(out(base), out(m), 1e-2)
         assert close(out(PeftModel.from_pretrained(base, d/name)), out(m), 2e-5), name
         assert {r.name.rpartition(".")[2] for r in rows} == {"qkv_proj", "o_proj", "gate_up_proj", "down_proj"}
+    with patch("transformers.AutoConfig.from_pretrained", wraps=AutoConfig.from_pretrained) as read: export_lora(d/"soka", d/"once", split=True)
+    assert read.call_count == 1                                         # for two layers
     shapes = {k.rpartition("layers.0.")[2]: tuple(t.shape) for k, t in load_file(d/"split/adapter_model.safetensors").items() if "layers.0." in k}
     assert shapes["self_attn.k_proj.lora_B.weight"] == (32, 6) and shapes["self_attn.q_proj.lora_A.weight"] == (6, 64) and not any("qkv" in k for k in shapes)
     a = json.loads((d/"soka/adapter_config.json").read_text())
-    for base, error, text in ((None, ValueError, "names its base, got none for model.layers.0.self_attn.qkv_proj"), (str(d/"odd"), ValueError, "split needs 3 heads of queries"),
+    for base, error, text in ((None, ValueError, "names its base, got none for model.layers.0.self_attn.qkv_proj"), (str(d/"odd"), ValueError, "split needs 48, 32, 32 rows of queries, keys and values .*, got 128 rows in model.layers.0.self_attn.qkv_proj"),
                               (str(d/"none"), ValueError, "split needs the base's num_attention_heads, got none")):
         for k in ("odd", "none"): (d/k).mkdir(exist_ok=True)
         (d/"none/config.json").write_text('{"model_type": "mamba"}')
@@ -96,4 +99,4 @@ def test_fused_projections_split():
     with pytest.raises(NotImplementedError, match="split holds factors alone, got base_model.model.x.gate_up_proj.bias"):
         f = _open_adapter(d/"soka")
         f.plan["x.gate_up_proj"] = f.plan["model.layers.0.mlp.gate_up_proj"]
-        _split_layers(f, [_LoRARow("x.gate_up_proj", f.plan["x.gate_up_proj"].shape, 1, 1, 1, 1., 0.)], {"base_model.model.x.gate_up_proj.bias": torch.ones(2)})
+        _split_layers({"x.gate_up_proj": {"gate_proj": 96, "up_proj": 96}}, [_LoRARow("x.gate_up_proj", f.plan["x.gate_up_proj"].shape, 1, 1, 1, 1., 0.)], {"base_model.model.x.gate_up_proj.bias": torch.ones(2)})

@@ -171,27 +171,37 @@ def _one_rank(rows:list[_LoRARow], tensors:dict[str, Tensor])->tuple[list[_LoRAR
             made[k] = pad(tensors[k], shape)
     return [r._replace(rank=top, params=r.params//r.rank*top) if r.rank else r for r in rows], made
 
-def _part_sizes(a:_AdapterFiles, name:str)->dict[str, int]:
-    "Rows of each projection that a fused layer holds, one below the other; empty for another layer."
-    rows = a.plan[name].shape.out_features
-    if name.endswith("gate_up_proj"): return {"gate_proj": rows//2, "up_proj": rows//2}
-    if not name.endswith("qkv_proj"): return {}
+def _query_rows(a:_AdapterFiles, name:str)->dict[str, int]:
+    "Rows of queries, keys and values in qkv_proj, by the base's config."
     if not (base := a.config.base_model_name_or_path): raise ValueError(f"split needs an adapter that names its base, got none for {name}")
-    c = read_structure(model_path(base), a.config.revision).get_text_config()
+    c, rows = read_structure(model_path(base), a.config.revision).get_text_config(), a.plan[name].shape.out_features
     heads, own = getattr(c, "num_attention_heads", 0), getattr(c, "num_key_value_heads", None)
     own = heads if own is None else own
     if not heads: raise ValueError(f"split needs the base's num_attention_heads, got none in the config of {base}, for {name}")
     width = getattr(c, "head_dim", None) or rows//(heads + 2*own)
-    if (heads + 2*own)*width != rows:
-        raise ValueError(f"split needs {heads} heads of queries, {own} of keys and of values one below the other, "
-                         f"got {rows} rows in {name}")
     return {"q_proj": heads*width, "k_proj": own*width, "v_proj": own*width}
 
-def _split_layers(a:_AdapterFiles, rows:list[_LoRARow], tensors:dict[str, Tensor])->tuple[list[_LoRARow], dict[str, Tensor]]:
+def _fused_parts(a:_AdapterFiles)->dict[str, dict[str, int]]:
+    "Rows of each projection that a fused layer with terms holds, one below the other, by layer; the base's config is read once."
+    rows = {n: p.shape.out_features for n, p in a.plan.items() if p.r}
+    parts = {n: {"gate_proj": m//2, "up_proj": m//2} for n, m in rows.items() if n.endswith("gate_up_proj")}
+    queries = [n for n in rows if n.endswith("qkv_proj")]
+    sizes = _query_rows(a, queries[0]) if queries else {}
+    for n in queries:
+        if sum(sizes.values()) != rows[n]:
+            raise ValueError(f"split needs {', '.join(map(str, sizes.values()))} rows of queries, keys and values one below the other, "
+                             f"got {rows[n]} rows in {n}")
+    return parts | dict.fromkeys(queries, sizes)
+
+def _split_layers(
+    parts:dict[str, dict[str, int]],   # layer -> rows of each projection that it holds
+    rows:list[_LoRARow],
+    tensors:dict[str, Tensor],
+)->tuple[list[_LoRARow], dict[str, Tensor]]:
     "The same changes by the projections that fused layers hold: A for each, B cut into their rows."
     parted, made = list[_LoRARow](), dict(tensors)
     for r in rows:
-        if not r.rank or not (sizes := _part_sizes(a, r.name)):
+        if not r.rank or not (sizes := parts.get(r.name)):
             parted.append(r)
             continue
         if more := [k for k in tensors if f".{r.name}." in k and ".lora_" not in k]:
@@ -223,6 +233,7 @@ def export_lora(
     a = _open_adapter(adapter)
     _check_rank(a, rank)
     check_new_folder(out)
+    parts = _fused_parts(a) if split else {}
     _warn_of_convolutions(a)
     rows, tensors = list[_LoRARow](), _extra_tensors(a)
     for n, f in _layer_factors(a):
@@ -234,7 +245,7 @@ def export_lora(
         keys = [f"base_model.model.{n}.lora_{k}.weight" for k in "AB"]
         if keys[0] in tensors: tensors |= _lora_tensors(a, n, *map(tensors.pop, keys))
     named = rows
-    if split: named, tensors = _split_layers(a, rows, tensors)
+    if split: named, tensors = _split_layers(parts, rows, tensors)
     config = _lora_config(a, named)
     card = _LORA_CARD.format(sizes=lora_table(rows).splitlines()[-1], error=overall_error(rows), worst=max(r.error for r in rows),
                              base=config.base_model_name_or_path)
