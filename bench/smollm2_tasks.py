@@ -3,7 +3,7 @@
     soka data get smollm2-135m gsm8k math500 mbpp
     python bench/smollm2_tasks.py [--limit 16] [--steps 24]
 
-Writes nbs/records/smollm2-tasks.json; no page shows it yet. NF4, bfloat16, the chat template, greedy answers, one CPU thread.
+Writes nbs/records/smollm2-tasks.json, which nbs/tutorials/smollm2.ipynb shows. NF4, bfloat16, the chat template, greedy answers, one CPU thread.
 GSM8K's problems are the last rows of the registered file, which the fine-tune holds out; the others are the first of their files.
 """
 import argparse
