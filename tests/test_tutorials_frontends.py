@@ -78,3 +78,46 @@ def test_axolotl_puts_soka_on_a_model():
     assert lora.peft_config["default"].peft_type == "LORA"
     for bad, text in ((dict(r=0), "`r` should be a positive integer value but the value passed is 0"), (dict(lora_r=3), "lora_r"), (dict(r=1, budget=2), "give r or budget, not both")):
         with pytest.raises(ValueError, match=text): cfg(soka=bad)
+
+
+# %% ../nbs/tutorials/frontends.ipynb #da11fc2a
+@pytest.mark.slow
+@pytest.mark.needs('axolotl')
+def test_axolotl_trains():
+    import json, os, subprocess, sys, tempfile
+    from pathlib import Path
+    from peft import PeftModel
+    from soka.data.bases import base_path
+    from soka.data.problems import word_problems
+    from soka.weights.loading import load_base
+    d = Path(tempfile.mkdtemp())
+    (d/"rows.jsonl").write_text("".join(json.dumps(dict(instruction=p["question"], input="", output=p["answer"])) + "\n" for p in word_problems(32)))
+    (d/"a.yaml").write_text(f"""
+base_model: {base_path()}
+plugins: [soka.train.axolotl.SoKAPlugin]
+adapter: soka
+soka: {{budget: 20000, target_modules: all-linear}}
+datasets: [{{path: rows.jsonl, type: alpaca, ds_type: json}}]
+dataset_num_proc: 1
+sequence_len: 200
+micro_batch_size: 4
+gradient_accumulation_steps: 1
+max_steps: 4
+num_epochs: 1
+learning_rate: 0.01
+optimizer: adamw_torch
+lr_scheduler: constant
+output_dir: out
+logging_steps: 1
+val_set_size: 0
+bf16: false
+attn_implementation: eager
+use_cpu: true
+""")
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "CUDA_VISIBLE_DEVICES": "", "AXOLOTL_DO_NOT_TRACK": "1"}
+    ran = subprocess.run([sys.executable, "-m", "axolotl.cli.train", "a.yaml"], cwd=d, env=env, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    losses = [x["loss"] for x in json.loads((d/"out/checkpoint-4/trainer_state.json").read_text())["log_history"] if "loss" in x]
+    assert len(losses) == 4 and losses[-1] < losses[0]
+    m = PeftModel.from_pretrained(load_base(None)[0], d/"out")
+    assert m.peft_config["default"].peft_type == "SOKA" and all(bool(t.any()) for k, t in m.state_dict().items() if k.endswith((".default.U", ".default.V")))
