@@ -19,7 +19,7 @@ from soka.weights.backend import base_weight
 from soka.adapter.starts import loss_gradients, with_matrices
 from soka.adapter.targets import targets_for
 from soka.method.kpsvd import kpsvd
-from soka.method.start import arm, orthonormal_rows, write
+from soka.method.start import arm, orthonormal_rows, start_norm, write
 
 def started(b, terms=lambda k: k, matrix=lambda n, G: G):
     "SoKA's start, with the matrices that are decomposed or their terms changed."
@@ -148,7 +148,7 @@ def core(b):
     b.model.requires_grad_(False)
     for n, M in found:
         k = kpsvd(M, (M.shape[0], 1, 1, M.shape[1]), r)
-        b.model.set_submodule(n, Core(layers[n], k.U[:, :, 0]*(M.shape[0]/r)**0.5, 8*k.V[:, 0]*M.shape[1]**-0.5))
+        b.model.set_submodule(n, Core(layers[n], k.U[:, :, 0]*(M.shape[0]/r)**0.5, start_norm(M.shape[1])*k.V[:, 0]))
     return b.model
 
 def feature_sizes(model, batch, layers):
@@ -175,7 +175,7 @@ def turned(Y):
 RULES = {
     "unit": orthonormal_rows, "turned": turned, "spectral": spectral,
     "signs": lambda Y: orthonormal_rows(Y).sign()/(3*Y.shape[1])**0.5,
-    "measured": orthonormal_rows, "by width": lambda Y: orthonormal_rows(Y)*(64/Y.shape[1])**0.5,
+    "measured": orthonormal_rows, "by width": lambda Y: start_norm(Y.shape[1])*orthonormal_rows(Y),
 }
 
 def by_rule(b):

@@ -133,15 +133,14 @@ def turn(
     terms:Iterable[Any],   # waiting
     side:str,              # "V" or "U": the factors that have gradients
     *,
-    start:bool=False,      # True: rows as long as training begins with, else of norm 1
     together:bool=True,    # False: the gradients of this process alone
 )->list[float]:          # squared norms of the gradients, averaged over processes
     "Gradients of one side become its orthonormal rows, the other side becomes zero."
-    pairs = [(t.V, t.U, t.shape) if side == "V" else (t.U, t.V, t.shape) for t in terms]
-    with torch.no_grad(): sketches = [average(_gradient(p), _whole(p), together=together) for p, *_ in pairs]
-    for (p, other, shape), G in zip(pairs, sketches):
+    pairs = [(t.V, t.U) if side == "V" else (t.U, t.V) for t in terms]
+    with torch.no_grad(): sketches = [average(_gradient(p), _whole(p), together=together) for p, _ in pairs]
+    for (p, other), G in zip(pairs, sketches):
         if _is_usable(G):
-            write(p, (start_norm(shape.in_features) if start else 1.)*orthonormal_rows(cast(Tensor, G)))
+            write(p, orthonormal_rows(cast(Tensor, G)))
             write(other, None)
     return [0. if G is None else float(G.double().square().sum()) for G in sketches]
 
@@ -160,7 +159,7 @@ def start(
     losses:list[Callable[[], Tensor]] = [batches] if callable(batches) else [lambda b=b: model(**b).loss for b in batches]  # type: ignore[misc]
     if not losses: raise ValueError("batches must hold at least one batch for the model, got none")
     from tqdm.auto import tqdm
-    terms = [t for t in model.modules() if t in WAITING and t.U.requires_grad]
+    terms: list[Any] = [t for t in model.modules() if t in WAITING and t.U.requires_grad]
     for t in terms: _check_own(cast(Tensor, t.V))
     grads, modes = {p: p.grad for p in model.parameters()}, {m: m.training for m in model.modules()}
     frozen = [t.V for t in terms if not t.V.requires_grad]
@@ -173,8 +172,10 @@ def start(
             for loss in losses:
                 with torch.enable_grad(): loss().backward()
                 bar.update()
-            turn(terms, "V" if i % 2 == 0 else "U", start=i == passes - 1)
+            turn(terms, "V" if i % 2 == 0 else "U")
         bar.close()
+        with torch.no_grad():
+            for V, features in {t.V: t.shape.in_features for t in terms}.items(): V.mul_(start_norm(features))   # some share a V
     finally:
         for V in frozen: V.requires_grad_(False)
         for p, g in grads.items(): p.grad = g
