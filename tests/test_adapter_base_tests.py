@@ -176,3 +176,31 @@ def test_same_base_however_stored():
             f, g = (with_record(n.peft_config[k]).base_fingerprint for k in "be")
             assert all(not compare(parse_fingerprint(g[k]), base_of(tiny_llama().get_submodule(k))) for k in f if k.endswith("_proj"))
             with pytest.raises(ValueError, match="base must be the one"): PeftModel.from_pretrained(LlamaForCausalLM(LlamaConfig(**SMALL)), d)
+
+
+# %% ../nbs/adapter/05_base_tests.ipynb #f1b95a3e
+def test_a_second_adapter_beside_one_on_the_head():
+    def two(base, first, **second):
+        "A head with an adapter, and another adapter elsewhere: saved, and loaded on the same base, on one with more rows, and not on another."
+        m = get_peft_model(base(), SoKAConfig(r=2, **first))
+        m.add_adapter("b", SoKAConfig(**dict(r=2, target_modules=["q_proj"]) | second))
+        with tempfile.TemporaryDirectory() as d:
+            m.save_pretrained(d)
+            marks = json.loads(Path(d, "b", "adapter_config.json").read_text())["base_fingerprint"]
+            assert "lm_head" in marks or base().config.tie_word_embeddings
+            PeftModel.from_pretrained(base(), Path(d, "b"))
+            PeftModel.from_pretrained(base(), d).load_adapter(Path(d, "b"), "b")
+            if not second:
+                grown = base()
+                grown.resize_token_embeddings(80, mean_resizing=False)
+                PeftModel.from_pretrained(grown, Path(d, "b"))
+            other = base()
+            other.get_output_embeddings().weight.data = -other.get_output_embeddings().weight.data
+            with pytest.raises(ValueError, match="base must be the one the adapter was made on"): PeftModel.from_pretrained(other, Path(d, "b"))
+    head = dict(target_modules=["lm_head"])
+    for first in (head, head | dict(source="weight"), head | dict(source="weight", mode="residual")): two(tiny_llama, first)
+    two(llama4, head)
+    def tied(): return tiny_llama(tie_word_embeddings=True)
+    both = dict(target_modules=["embed_tokens"], ensure_weight_tying=True)
+    two(tied, both)
+    two(tied, both, **both)

@@ -98,4 +98,6 @@ def test_refused_sums():
                        ((["default", "b"], [1., 1.], "s", "cat", 3), "svd_rank is for combination_type 'svd', got 3 with 'cat'"), ((["default", "b"], [1., 1.], "s", "svd", 0), "svd_rank must be"),
                        ((["default", "c"], [1., 1.], "s"), "must train factors alone, no biases, modules or tokens, got all in 'c'"), ((["d"], [1.], "s"), r"got .*lm_head.* in 'd'")):
         with pytest.raises((ValueError, TypeError), match=text): m.base_model.add_weighted_adapter(*args)
+    for kind, text in (("ties_svd", "combination_type must be one of 'cat', 'svd', got 'ties_svd'"), ("svd", "no setting but combination_type and svd_rank, got density=0.5")):
+        with pytest.raises(ValueError, match=text): m.base_model.add_weighted_adapter(["default", "b"], [1., 1.], "s", combination_type=kind, density=.5, svd_driver=None)
     assert set(m.peft_config) == {"default", "b", "c", "d"}

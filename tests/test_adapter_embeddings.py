@@ -130,6 +130,24 @@ def test_a_lora_of_a_convolution_pads_with_zeros():
         assert torch.allclose(lora.merge_and_unload()(x), m(x), atol=1e-5)                       # merged, it is exact for both
 
 
+# %% ../nbs/adapter/17_embeddings.ipynb #d1e5c0b4
+def test_padding_is_not_trained():
+    import torch
+    from peft import get_peft_model, LoraConfig
+    for config in (LoraConfig(r=2, target_modules=["embed_tokens"]), SoKAConfig(r=2, target_modules=["embed_tokens"])):
+        base = small_llama()
+        base.model.embed_tokens.padding_idx = 0
+        row, ids = base.model.embed_tokens.weight[:2].clone(), IDS.clone()
+        ids[:, :4] = 0
+        m = get_peft_model(base, config).train()
+        opt = torch.optim.AdamW([p for p in m.parameters() if p.requires_grad], 2e-2)
+        for _ in range(6):
+            loss = m(input_ids=ids, labels=ids).loss
+            opt.zero_grad(); loss.backward(); opt.step()
+        now = m.merge_and_unload().model.embed_tokens.weight
+        assert torch.equal(now[0], row[0]) and not torch.equal(now[28], small_llama().model.embed_tokens.weight[28])
+
+
 # %% ../nbs/adapter/17_embeddings.ipynb #b3843d25
 def test_tied_embeddings():
     import tempfile, warnings
@@ -145,6 +163,10 @@ def test_tied_embeddings():
         with tempfile.TemporaryDirectory() as d:
             m.save_pretrained(d)
             factors = [k for k in load_file(f"{d}/adapter_model.safetensors") if ".soka_" in k]
+            with warnings.catch_warnings(record=True) as said:
+                warnings.simplefilter("always")
+                again = PeftModel.from_pretrained(tied(), d)
+        assert not [w for w in said if "missing" in str(w.message)] and torch.equal(again(input_ids=IDS).logits, m(input_ids=IDS).logits)
         assert factors == [f"base_model.model.model.embed_tokens.soka_terms.{k}" for k in "UV"]
         out = m.merge_and_unload()
         assert out.lm_head.weight is out.model.embed_tokens.weight

@@ -149,6 +149,7 @@ def test_experts_refused_and_renamed():
         m = get_peft_model(small("Mixtral"), SoKAConfig(r=2, **kw))
         return {n.split("layers.")[1] for n in soka_layers(m)}
     both = {f"{i}.mlp.experts.{k}" for i in (0, 1) for k in ("gate_up_proj", "down_proj")}
+    assert layers(target_parameters=EXPERTS) == both                    # and nothing by default beside them, as in LoRA
     assert layers(target_modules=["w1", "w2", "w3"]) == both == layers(target_modules=r".*\.w[123]")
     assert layers(target_modules=["gate"]) == {f"{i}.mlp.gate.weight" for i in (0, 1)}
     assert layers(target_modules=[], target_parameters=EXPERTS, layers_to_transform=[1]) == {n for n in both if n[0] == "1"}

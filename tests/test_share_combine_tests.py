@@ -80,6 +80,47 @@ def test_import_lora():
     assert len(rows) == len(plan)
 
 
+# %% ../nbs/share/09_combine_tests.ipynb #a7c0be11
+def test_embeddings_heads_and_convolutions():
+    from transformers import LlamaConfig, LlamaForCausalLM
+    def grown():
+        m = tiny_llama()
+        m.resize_token_embeddings(70, mean_resizing=False)
+        with torch.no_grad(): m.model.embed_tokens.weight[64:], m.lm_head.weight[64:] = .1, -.1
+        return m.eval()
+    def noise(m, seed=0):
+        gen = torch.Generator().manual_seed(seed)
+        for p in m.parameters(): p.data += 0.1*p.requires_grad*torch.randn(p.shape, generator=gen)
+        return m.eval()
+    folders = lambda: Path(tempfile.mkdtemp())/"a"
+    for make, targets in ((tiny_llama, ["lm_head", "q_proj"]), (tiny_llama, ["embed_tokens"]), (grown, ["q_proj"]), (grown, ["embed_tokens", "lm_head"])):
+        found = []
+        for seed in (1, 2):
+            m = noise(get_peft_model(make(), SoKAConfig(r=2, target_modules=targets, seed=seed)), seed)
+            m.save_pretrained(f := folders())
+            found.append((m, f, changes(m)))
+        combine([f for _, f, _ in found], [.5, -2.], to := new())
+        s = PeftModel.from_pretrained(make(), to).eval()
+        for n, d in changes(s).items(): assert (d - .5*found[0][2][n] + 2*found[1][2][n]).norm() <= 1e-5*d.norm(), targets
+        lora = noise(get_peft_model(make(), LoraConfig(r=2, target_modules=targets)))
+        lora.save_pretrained(f := folders())
+        import_lora(f, to := new())
+        assert (out(PeftModel.from_pretrained(make(), to).eval()) - out(lora)).abs().max() < 1e-4, targets
+    other = grown()
+    other.model.embed_tokens.weight.data[-1] += 1
+    for base, to in ((other, f := folders()), (grown(), g := folders())): noise(get_peft_model(base, SoKAConfig(r=2, target_modules=["embed_tokens"], check_base=False))).save_pretrained(to)
+    with pytest.raises(ValueError, match="combined adapters must lie on one base, got one in .* that differs in base_model.model.model.embed_tokens"): combine([f, g], [1., 1.], new())
+    class Net(nn.Sequential): pass
+    def net():
+        torch.manual_seed(0)
+        return Net(nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 4, 1)).eval()
+    x, lora = torch.randn(2, 3, 5, 5), noise(get_peft_model(net(), LoraConfig(r=2, target_modules=["0", "1"])))
+    lora.save_pretrained(f := folders())
+    import_lora(f, to := new())
+    s = PeftModel.from_pretrained(net(), to).eval()
+    assert torch.allclose(s(x), lora(x), atol=1e-5) and not torch.allclose(s(x), net()(x), atol=1e-3)
+
+
 # %% ../nbs/share/09_combine_tests.ipynb #8b08f8db
 def test_refused_folders():
     (a, A), (b, B) = saved(1), saved(2)
@@ -88,7 +129,8 @@ def test_refused_folders():
     other = trained(base, n=1); other.save_pretrained(C := Path(tempfile.mkdtemp()))
     biased = trained(modules_to_save=["lm_head"]); biased.save_pretrained(D := Path(tempfile.mkdtemp()))
     loras = {}
-    for name, kw in dict(dora=dict(use_dora=True), biases=dict(bias="all"), heads=dict(modules_to_save=["lm_head"]), pissa=dict(init_lora_weights="pissa"), tables=dict(target_modules=["embed_tokens"])).items():
+    for name, kw in dict(dora=dict(use_dora=True), biases=dict(bias="all"), heads=dict(modules_to_save=["lm_head"]), pissa=dict(init_lora_weights="pissa"), tokens=dict(trainable_token_indices=[1]),
+                         twice=dict(layer_replication=[[0, 2], [1, 2]]), later=dict(alora_invocation_tokens=[1, 2]), parameters=dict(target_modules=[], target_parameters=["q_proj.weight"])).items():
         get_peft_model(tiny_llama(), LoraConfig(**dict(r=2, target_modules=QKV) | kw)).save_pretrained(loras.setdefault(name, Path(tempfile.mkdtemp())))
     for f, text in ((lambda: combine([A, C], [1., 1.], new()), "combined adapters must lie on one base, got .*, which differ in model.layers.0"),
                     (lambda: combine([A, D], [1., 1.], new()), "combined adapters must train factors alone|must train factors"),
@@ -96,7 +138,8 @@ def test_refused_folders():
                     (lambda: combine([A, B], [1., 1.], new(), rank=0), "rank must be"), (lambda: combine([A, B], [1., 1.], A), "out must be a new or empty folder"),
                     (lambda: import_lora(loras["dora"], new()), "must hold A and B alone, got use_dora=True"), (lambda: import_lora(loras["biases"], new()), "got bias='all'"),
                     (lambda: import_lora(loras["heads"], new()), "got modules_to_save="), (lambda: import_lora(loras["pissa"], new()), "init_lora_weights='pissa', which changes the base"),
-                    (lambda: import_lora(loras["tables"], new()), "A and B of linear layers alone"), (lambda: import_lora(A, new()), "adapter must be a LoRA, got 'SOKA'")):
+                    (lambda: import_lora(loras["tokens"], new()), "got trainable_token_indices="), (lambda: import_lora(loras["twice"], new()), "got layer_replication="),
+                    (lambda: import_lora(loras["later"], new()), "got alora_invocation_tokens="), (lambda: import_lora(loras["parameters"], new()), "got target_parameters="), (lambda: import_lora(A, new()), "adapter must be a LoRA, got 'SOKA'")):
         with pytest.raises((ValueError, TypeError), match=text): f()
 
 
@@ -136,14 +179,14 @@ def test_hostile_loras():
     b, bare = a.replace("lora_A", "lora_B"), a.removeprefix("base_model.model.")
     whole = (good/"adapter_model.safetensors").read_bytes()
     def with_(**kw): return {**tensors, **{{"a": a, "b": b}[k]: t for k, t in kw.items()}}
-    kind, alone, finite = "must be a table", "must hold A and B of linear layers alone, got 'base_model", "finite number of at most 10"
+    kind, alone, finite = "must be a table", "must hold A and B of linear layers, embeddings and convolutions alone, got 'base_model", "finite number of at most 10"
     cases = [("[]", None, kind), ("{}", None, "adapter must be a LoRA, got None"), ("null", None, kind), ("3", None, kind), ("{", None, "must be JSON"), ("["*99_999, None, "must be JSON"), ('{"r": 1, "r": 2}', None, "keys must be given once"), (None, None, "must hold adapter_config.json"),
              *((dict(lora_alpha=x), None, f"lora_alpha of '.*' must be a {finite}") for x in (float("nan"), float("inf"), 1e300, 10**400, "16", True, None, [16])),
              *((dict(alpha_pattern=x), None, "alpha_pattern of '.*' must be") for x in ([1], {"q_proj": float("nan")}, {"q_proj": "x"}, {"(": 1}, {"a"*30_000: 1}, "q_proj")),
              (dict(alpha_pattern={r"((([a-z._0-9])+)+)+X": 4}), None, "a regex must match a model's 2 names within 0.5 seconds"), (dict(use_rslora=3), None, "use_rslora of"), (dict(init_lora_weights="x"*10**6), None, "must lie on the base that it names"),
              (dict(bias="x"*10**6), None, "must hold A and B alone, got bias="), (dict(peft_type=["LORA"]), None, "adapter must be a LoRA"),
-             ({}, with_(a=torch.zeros(0, 64), b=torch.zeros(64, 0)), alone), ({}, with_(a=torch.zeros(2, 64, 1)), alone), ({}, with_(a=torch.zeros(128)), alone), ({}, with_(a=torch.tensor(1.)), alone),
-             *(({}, with_(a=tensors[a].to(t)), alone) for t in (torch.int64, torch.bool, torch.float8_e4m3fn)), ({}, {**tensors, bare: tensors[a].clone()}, "must hold a layer once, got .* twice"), ({}, {**tensors, "x"*10**6: tensors[a].clone()}, "must hold A and B of linear layers alone"),
+             ({}, with_(a=torch.zeros(0, 64), b=torch.zeros(64, 0)), alone), ({}, with_(a=torch.zeros(2, 64, 1)), "must hold A and B of one rank"), (dict(use_of_the_future=True), None, "must hold A and B alone, got use_of_the_future=True"), ({}, with_(a=torch.zeros(128)), alone), ({}, with_(a=torch.tensor(1.)), alone),
+             *(({}, with_(a=tensors[a].to(t)), alone) for t in (torch.int64, torch.bool, torch.float8_e4m3fn)), ({}, {**tensors, bare: tensors[a].clone()}, "must hold a layer once, got .* twice"), ({}, {**tensors, "x"*10**6: tensors[a].clone()}, "must hold A and B of linear layers, embeddings and convolutions alone"),
              ({}, {k: t for k, t in tensors.items() if k != b}, "must hold A and B of one rank, got lora_A .2, 64. for"), ({}, with_(b=torch.zeros(64, 3)), "must hold A and B of one rank"), ({}, {}, "must hold a layer, got none"),
              ({}, b"", "must be a whole safetensors file"), ({}, whole[:-100], "must be a whole safetensors file"), ({}, whole[:20], "must be a whole safetensors file"), ({}, b"\xff"*8 + whole[8:], "must be a whole safetensors file"),
              ({}, with_(a=tensors[a]*float("nan")), "must be finite"), (dict(lora_alpha=1e9), with_(b=tensors[b]*0 + 1e30), "must be finite")]

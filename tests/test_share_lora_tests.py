@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest, torch
 from peft import LoraConfig, PeftModel, convert_to_lora
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 from soka.method.shape import KronShape, kron_sum
 from soka.peft import soka_layers
 
@@ -109,3 +109,27 @@ def test_ranks_of_their_own():
     rounded = export_lora(d, o, dtype=torch.bfloat16)
     assert 1e-4 < overall_error(rounded) < 1e-2 and {t.dtype for t in load_file(o + "/adapter_model.safetensors").values()} == {torch.bfloat16}
     assert "at most" in Path(o, "README.md").read_text()
+
+
+# %% ../nbs/share/02_lora_tests.ipynb #c3d5e977
+def test_trained_tokens_stay():
+    import tempfile
+    import torch
+    from peft import get_peft_model, LoraConfig, PeftModel
+    from soka.peft import SoKAConfig
+    ids = torch.arange(24).reshape(2, 12)*7 % 64
+    for grow in (0, 6):
+        def base(tied=bool(grow)):
+            torch.manual_seed(0)
+            m = LlamaForCausalLM(LlamaConfig(vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=tied))
+            if grow: m.resize_token_embeddings(64 + grow, mean_resizing=False)
+            return m.eval()
+        m = get_peft_model(base(), SoKAConfig(r=2, target_modules=["q_proj"], trainable_token_indices=[0, 7, 63 + grow], init_weights=False)).eval()
+        for k, p in m.named_parameters():
+            if "token" in k and p.requires_grad: p.data += .5
+        with tempfile.TemporaryDirectory() as d:
+            m.save_pretrained(f"{d}/a")
+            export_lora(f"{d}/a", f"{d}/l")
+            lora = PeftModel.from_pretrained(base(), f"{d}/l").eval()
+        assert (lora(input_ids=ids).logits - m(input_ids=ids).logits).abs().max() < 1e-5
+        with m.disable_adapter(): assert (lora(input_ids=ids).logits - m(input_ids=ids).logits).abs().max() > .1

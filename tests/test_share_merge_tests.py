@@ -425,3 +425,30 @@ def test_any_config_loads_equal_or_is_refused():
         warnings.warn("so that there is one")
         check()
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000        # KiB on Linux
+
+
+# %% ../nbs/share/04_merge_tests.ipynb #b0e7f1a2
+def test_one_of_two_tied_weights_is_merged_apart():
+    import pytest, tempfile, torch
+    from peft import get_peft_model, LoraConfig
+    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+    from soka.data.bases import base_path
+    from soka.peft import SoKAConfig
+    torch.manual_seed(0)
+    tokens = AutoTokenizer.from_pretrained(base_path())
+    small = dict(vocab_size=len(tokens), hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=4, num_key_value_heads=2)
+    LlamaForCausalLM(LlamaConfig(**small, tie_word_embeddings=True)).save_pretrained(home := tempfile.mkdtemp())
+    tokens.save_pretrained(home)
+    ids = torch.arange(24).reshape(2, 12)*7 % 640
+    for config, apart in ((SoKAConfig(r=2, target_modules=["embed_tokens"]), True), (SoKAConfig(r=2, target_modules=["lm_head", "q_proj"]), True), (LoraConfig(r=2, target_modules=["lm_head"]), True),
+                          (SoKAConfig(r=2, target_modules=["embed_tokens"], ensure_weight_tying=True), False), (SoKAConfig(r=2, target_modules=["q_proj"]), False)):
+        m = get_peft_model(AutoModelForCausalLM.from_pretrained(home), config).eval()
+        for p in m.parameters(): p.data += .1*p.requires_grad*torch.randn_like(p)
+        with tempfile.TemporaryDirectory() as d, torch.no_grad():
+            m.save_pretrained(f"{d}/a")
+            if apart:
+                with pytest.warns(UserWarning, match="the base's head shares the embedding's weight, and the adapter changes one of them alone"): merge(f"{d}/a", f"{d}/m", base=home)
+            else: merge(f"{d}/a", f"{d}/m", base=home)
+            plain = AutoModelForCausalLM.from_pretrained(f"{d}/m")
+            assert (plain(input_ids=ids).logits - m(input_ids=ids).logits).abs().max() < 1e-4, config
+            assert plain.config.tie_word_embeddings != apart

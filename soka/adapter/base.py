@@ -18,7 +18,6 @@ from .names import bare_name
 from ..weights.backend import base_of, output_layer, supported
 from ..weights.checkpoint import Checkpoint, read_tensor, read_weight, stored_name
 from ..weights.fingerprint import compare, compare_weight, FEW, fingerprint, parse_fingerprint, SAMPLES, weight_fingerprint
-from ..weights.quant import kind
 from ..weights.stack import ParameterWeight
 
 # %% auto #0
@@ -70,17 +69,17 @@ def _kept_apart(model:nn.Module, config:SoKAConfig|None)->Callable[[str], bool]:
     def inside(name, modules): return any(f"{m}." in f"{name}." for m in modules)
     return lambda name: inside(name, saved) or not (name.startswith(backbone) or inside(name, out))
 
-def _fingerprint_of(weight:nn.Module|Tensor, samples:int)->Any:
+def _fingerprint_of(weight:nn.Module|Tensor, samples:int, half:bool)->Any:
     "A few entries of one weight of a base."
     if isinstance(weight, Tensor): return weight_fingerprint(weight, samples)
-    return fingerprint(base_of(weight), _shift(weight), samples)
+    return fingerprint(base_of(weight), _shift(weight), samples, half)
 
 def _fingerprints(model:nn.Module, layers:Iterable[str]=(), config:SoKAConfig|None=None)->dict[str, str]:
     "A few entries of each weight of a base."
     layers, apart, out = set(layers), _kept_apart(model, config), output_layer(model)
     weights = _base_weights(model, layers)
-    for n in [n for n,w in weights.items() if w is out and n not in layers and kind(w) == "linear"]: weights[n] = _first_half(out.weight)
-    found = {n: _fingerprint_of(w, SAMPLES if n in layers else FEW) for n,w in weights.items() if n in layers or not apart(n)}
+    def mark(n, w): return _fingerprint_of(w, SAMPLES, False) if n in layers else _fingerprint_of(w, FEW, w is out)
+    found = {n: mark(n, w) for n,w in weights.items() if n in layers or not apart(n)}
     return {n: str(f) for n,f in found.items() if f is not None}
 
 def _base_differences(marks:dict[str, str], model:nn.Module, layers:Iterable[str]=(), config:SoKAConfig|None=None)->dict[str, str]:

@@ -71,16 +71,19 @@ def _sums(layers:Mapping[str, Any], adapters:Sequence[str], weights:Sequence[flo
 _TYPES = ("cat", "svd")
 
 def _check_combined(configs:Mapping[str, Any], adapters:Sequence[str], weights:Sequence[float], name:str, kind:str,
-                    rank:int|None)->None:
+                    rank:int|None, more:Mapping[str, Any])->None:
     "Refuse what cannot be added up."
+    check_choice("combination_type", kind, _TYPES)
+    for k, v in more.items():
+        if v is None: continue
+        raise ValueError(f"add_weighted_adapter must get no setting but combination_type and svd_rank, got {k}={v!r}")
     check_weights(adapters, weights)
     for a in adapters:
         if a not in configs: raise ValueError(f"Adapter {a} does not exist; adapters must be of {', '.join(configs)}")
         c = configs[a]
-        more = c.modules_to_save or c.trainable_token_indices or (c.bias != "none" and c.bias)
-        if more: raise ValueError(f"combined adapters must train factors alone, no biases, modules or tokens, got {more} in {a!r}")
+        if other := c.modules_to_save or c.trainable_token_indices or (c.bias != "none" and c.bias):
+            raise ValueError(f"combined adapters must train factors alone, no biases, modules or tokens, got {other} in {a!r}")
     if name in configs: raise ValueError(f"adapter_name must be new, got {name!r}, which the model has")
-    check_choice("combination_type", kind, _TYPES)
     if rank is not None:
         if kind == "cat": raise ValueError(f"svd_rank is for combination_type 'svd', got {rank} with 'cat'")
         check_value("svd_rank", rank, Count)
@@ -92,9 +95,10 @@ def combination(
     name:str,                        # of the new adapter
     kind:str="cat",                  # cat: all of the sum; svd: its best terms
     rank:int|None=None,              # of svd, most terms of a layer; None for as many as the largest adapter has
+    more:Mapping[str, Any]={},       # other settings of LoRA's, which must be None
 )->tuple[Any, list[CombinedRow]]:    # settings with the terms to start from, and what each layer is
     "A weighted sum of adapters as the settings of a new one."
-    _check_combined(model.peft_config, adapters, weights, name, kind, rank)
+    _check_combined(model.peft_config, adapters, weights, name, kind, rank, more)
     layers = soka_layers(model.model)
     terms = [m.soka_terms[a].r for m in layers.values() for a in adapters if m.has(a)]
     sums = _sums(layers, adapters, weights, None if kind == "cat" else rank or max(terms))

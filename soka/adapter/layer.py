@@ -252,8 +252,11 @@ class SoKAPeftEmbedding(SoKAPeftLinear):
     "SoKA on an embedding, under PEFT."
     def add_adapters(self, x:Tensor, y:Tensor, on:Iterable[str])->Tensor:
         "Base output plus the rows that the adapters `on` add to it."
-        size = getattr(self.base_layer, "embed_scale", 1.)            # Gemma's
-        for name in on: y = y + (size*self.scaling[name]*self.soka_terms[name].rows(x)).to(y.dtype)
+        size, pad = getattr(self.base_layer, "embed_scale", 1.), self.base_layer.padding_idx            # the first is Gemma's
+        for name in on:
+            rows = self.soka_terms[name].rows(x)
+            if pad is not None: rows = torch.where((x == pad)[..., None], rows.detach(), rows)             # torch trains no padding either
+            y = y + (size*self.scaling[name]*rows).to(y.dtype)
         return y
 
 class SoKAPeftConv(SoKAPeftLinear):

@@ -94,6 +94,15 @@ def _copy_config(config:SoKAConfig)->SoKAConfig:
     return config
 
 # %% ../../nbs/adapter/10_model.ipynb #249693d5
+def _tied_tensors(state:dict[str, Tensor], model:nn.Module, adapter:str)->dict[str, Tensor]:
+    "The tensors of layers that share another's terms, under their own names, too, where PEFT looks for them."
+    layers = soka_layers(model)
+    names, found = {id(m): n for n,m in layers.items()}, dict[str, Tensor]()
+    for n, source in ((n, m.soka_tied[adapter]) for n,m in layers.items() if adapter in m.soka_tied):
+        at = f"{names[id(source)]}.soka_terms."
+        found |= {f"{n}.soka_terms.{k.removeprefix(at)}": t for k,t in state.items() if k.startswith(at)}
+    return found
+
 def _is_first()->bool:
     "Whether this process is the only one, or the first of those that train together."
     return not (dist.is_available() and dist.is_initialized()) or dist.get_rank() == 0
@@ -172,8 +181,7 @@ class SoKAModel(MergingModel):
 
     def _prepare_adapter_config(self, peft_config:Any, model_config:dict)->Any:
         "Parameters may be all that is targeted."
-        known = model_config.get("model_type") in self.target_module_mapping
-        return peft_config if peft_config.target_parameters and not known else super()._prepare_adapter_config(peft_config, model_config)
+        return peft_config if peft_config.target_parameters else super()._prepare_adapter_config(peft_config, model_config)
 
     def _inject_parameters(self, peft_config:Any, model:nn.Module, adapter_name:str, low_cpu_mem_usage:bool)->list[str]:
         "The parameters of the plan: each gets a layer of its own, which a holder of its module keeps."
@@ -278,12 +286,12 @@ class SoKAModel(MergingModel):
         state_dict = super()._remap_adapter_state_dict_for_load(model, config, adapter_name, state_dict)
         _check_places(state_dict, model, adapter_name)
         _load_starts(model, adapter_name, state_dict)
-        return state_dict
+        return state_dict | _tied_tensors(state_dict, model, adapter_name)
 
     def add_weighted_adapter(self, adapters:Sequence[str], weights:Sequence[float], adapter_name:str, combination_type:str="cat",
-                             svd_rank:Optional[int]=None)->list[CombinedRow]:
+                             svd_rank:Optional[int]=None, **kwargs:Any)->list[CombinedRow]:
         "A new adapter that is the weighted sum of others: exact (`cat`), or of at most `svd_rank` terms a layer (`svd`)."
-        config, rows = combination(self, adapters, weights, adapter_name, combination_type, svd_rank)
+        config, rows = combination(self, adapters, weights, adapter_name, combination_type, svd_rank, kwargs)
         self.peft_config[adapter_name] = config
         try: self.inject_adapter(self.model, adapter_name)
         except Exception:

@@ -225,7 +225,8 @@ def settle_targets(
     if config.target_modules is None:
         kind_of_model = getattr(getattr(model, "config", None), "model_type", None)
         known = kind_of_model in TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
-        if not known and not config.target_parameters:
+        if config.target_parameters: known = False                # they are all that is adapted, as in LoRA
+        elif not known:
             raise ValueError(f"target_modules must be given for a model that PEFT has no default for, got None for {kind_of_model!r}")
         if known: config.target_modules = list(TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING[kind_of_model])
     settle_names(config, model)

@@ -71,7 +71,8 @@ class OneLineParser(argparse.ArgumentParser):
 def quiet()->None:
     "Silence what other libraries report in passing; errors still come through."
     warnings.simplefilter("ignore")
-    warnings.filterwarnings("always", message="whether the base is the one that the adapter was made on")
+    for told in ("whether the base is the one that the adapter was made on", "the base's head shares"):
+        warnings.filterwarnings("always", message=told)
     from datasets import disable_progress_bars   # not before: what is refused at the door needs no library
     from transformers.utils import logging as transformers_logging
     transformers_logging.set_verbosity_error()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 import torch
 from pydantic import AfterValidator, Field
+from peft.utils.constants import EMBEDDING_LAYER_NAMES
 from peft.utils.other import get_pattern_key
 from torch import Tensor
 from .. import __version__
@@ -22,7 +23,7 @@ from ..method.recompress import weighted_sum
 from ..method.settings import check_weights
 from ..settings import Bounded, check_regex, check_value, Count, naming, shown
 from .folder import check_new_folder
-from .inspect import (_AdapterFiles, check_adapter, _extra_tensors, _layer_factors, _layer_table,
+from .inspect import (_AdapterFiles, check_adapter, _extra_tensors, _is_copy, _layer_factors, _layer_table,
                                 _open_adapter, _term_tensors, _write_adapter)
 from .lora import _is_plain_start
 
@@ -34,7 +35,7 @@ def _check_summands(opened:Sequence[_AdapterFiles])->None:
     "Refuse adapters that hold more than factors, or that lie on different bases."
     for a in opened:
         if a.config.folded: raise ValueError(f"combined adapters must lie on the original base, got a residual form in {str(a.folder)!r}")
-        if more := list(_extra_tensors(a)):
+        if more := [k for k in _extra_tensors(a) if not _is_copy(a, k)]:
             raise ValueError(f"combined adapters must train factors alone, got {more[0]} in {str(a.folder)!r}")
     first = opened[0]
     for a in opened[1:]:
@@ -43,6 +44,15 @@ def _check_summands(opened:Sequence[_AdapterFiles])->None:
         if other and first.config.check_base and a.config.check_base:
             raise ValueError("combined adapters must lie on one base, "
                              f"got {str(first.folder)!r} and {str(a.folder)!r}, which differ in {other}")
+
+def _copies(opened:Sequence[_AdapterFiles])->dict[str, Tensor]:
+    "The base's own tensors that adapters carry, each the same in all of them."
+    found = dict[str, Tensor]()
+    for a in opened:
+        for k, t in _extra_tensors(a).items():
+            if not torch.equal(found.setdefault(k, t), t):
+                raise ValueError(f"combined adapters must lie on one base, got one in {str(a.folder)!r} that differs in {k}")
+    return found
 
 def combine(
     adapters:Sequence[str|Path],       # folders of SoKA adapters on one base
@@ -61,7 +71,7 @@ def combine(
     for a, w in zip(opened, weights):
         for n, f in _layer_factors(a): parts.setdefault(n, []).append((w, *f.terms))
     sums = {n: weighted_sum(p, rank) for n, p in parts.items()}
-    rows, tensors = combined_rows(sums), dict[str, Tensor]()
+    rows, tensors = combined_rows(sums), _copies(opened)
     for r in rows:
         k = sums[r.name].k
         tensors |= _term_tensors(r.name, U=(k.U*k.S[:, None, None]).to(dtype), V=k.V.to(dtype))
@@ -80,6 +90,12 @@ def combined_table(
 
 # %% ../../nbs/share/09_combine.ipynb #2dac2297
 _Pattern = Annotated[str, Field(max_length=20_000, description="a regex"), AfterValidator(check_regex)]
+_SIDES = {"lora_A": (2, 3, 4, 5), "lora_B": (2, 3, 4, 5), "lora_embedding_A": (2,), "lora_embedding_B": (2,)}   # axes
+_PLAIN = {   # settings of a LoRA that leave it a plain one, or that are looked at by name
+    "peft_type", "task_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision", "inference_mode", "r", "target_modules",
+    "exclude_modules", "lora_alpha", "lora_dropout", "fan_in_fan_out", "bias", "use_rslora", "init_lora_weights", "layers_to_transform",
+    "layers_pattern", "rank_pattern", "alpha_pattern", "megatron_core", "loftq_config", "eva_config", "corda_config", "lora_ga_config",
+    "qalora_group_size", "runtime_config", "ensure_weight_tying"}
 _LORA_RULES: dict[str, Any] = {"lora_alpha": Bounded, "alpha_pattern": dict[str, Bounded] | None, "use_rslora": bool | None}
 
 def _check_lora(c:Mapping[str, Any], where:str)->None:
@@ -91,26 +107,45 @@ def _check_lora(c:Mapping[str, Any], where:str)->None:
     if not _is_plain_start(start):
         raise ValueError(f"a LoRA must lie on the base that it names, got init_lora_weights={shown(start)}, which changes the base; "
                          f"save it with path_initial_model_for_weight_conversion first, in {where}")
-    for name in ("use_dora", "lora_bias", "bias", "modules_to_save", "trainable_token_indices"):
-        if (value := c.get(name)) and value != "none":
+    for name, value in c.items():
+        if value and (name not in _PLAIN or name == "bias" and value != "none"):
             raise ValueError(f"a LoRA must hold A and B alone, got {name}={shown(value)} in {where}")
 
-def _lora_layers(header:Mapping[str, tuple[tuple, str]], where:str)->dict[str, tuple[str, str]]:
-    "Names of A, of shape (r, in), and of B, of shape (out, r), by layer."
+def _is_base_copy(key:str)->bool:
+    "Is it an embedding or a head of the base, which PEFT saves beside an adapter of it, or where it has new rows?"
+    known = key.removesuffix(".weight").rpartition(".")[2] in EMBEDDING_LAYER_NAMES
+    return ".lora_" not in key and (known or key.endswith(".base_layer.weight"))
+
+def _sides(header:Mapping[str, tuple[tuple, str]], where:str)->dict[str, dict[str, str]]:
+    "Names of A and of B by layer."
     found: dict[str, dict[str, str]] = {}
     for k, (shape, dtype) in header.items():
+        if _is_base_copy(k): continue
         name, _, side = k.removesuffix(".weight").rpartition(".")
-        if side not in ("lora_A", "lora_B") or len(shape) != 2 or dtype not in ("F64", "F32", "F16", "BF16") or not all(shape):
-            raise ValueError(f"a LoRA must hold A and B of linear layers alone, got {shown(k)} of shape {shape} and {dtype} in {where}")
+        if side not in _SIDES or len(shape) not in _SIDES[side] or dtype not in ("F64", "F32", "F16", "BF16") or not all(shape):
+            raise ValueError(f"a LoRA must hold A and B of linear layers, embeddings and convolutions alone, "
+                             f"got {shown(k)} of shape {shape} and {dtype} in {where}")
         pair = found.setdefault(bare_name(name), {})
-        if side in pair: raise ValueError(f"a LoRA must hold a layer once, got {shown(k)} twice in {where}")
-        pair[side] = k
+        if side[-1] in pair: raise ValueError(f"a LoRA must hold a layer once, got {shown(k)} twice in {where}")
+        pair[side[-1]] = k
+    return found
+
+def _lora_layers(header:Mapping[str, tuple[tuple, str]], where:str)->dict[str, tuple[str, str]]:
+    "Names of A, whose first side is the rank, and of B, whose second is, by layer."
+    found = _sides(header, where)
     for n, p in found.items():
-        if len(p) < 2 or header[p["lora_A"]][0][0] != header[p["lora_B"]][0][1]:
-            got = ", ".join(f"{k} {header[v][0]}" for k, v in p.items())
+        shapes = {k: header[v][0] for k, v in p.items()}
+        alike = len(p) == 2 and len(shapes["A"]) == len(shapes["B"]) and shapes["A"][0] == shapes["B"][1]
+        if not alike or max(shapes["B"][2:], default=1) > 1:
+            got = ", ".join(f"{p[k].removesuffix('.weight').rpartition('.')[2]} {s}" for k, s in shapes.items())
             raise ValueError(f"a LoRA must hold A and B of one rank, got {got} for {shown(n)}")
     if not found: raise ValueError(f"a LoRA must hold a layer, got none in {where}")
-    return {n: (p["lora_A"], p["lora_B"]) for n, p in found.items()}
+    return {n: (p["A"], p["B"]) for n, p in found.items()}
+
+def _lora_factors(a:str, A:Tensor, B:Tensor)->tuple[Tensor, Tensor, list[int]|None]:
+    "U (r, out) and V (r, in) of a layer whose A is called `a`, and the shape of its weight where it is no linear layer."
+    if "lora_embedding_" in a: return A, B.T, [A.shape[1], len(B)]              # a row for each token
+    return B.flatten(1).T, A.flatten(1), [len(B), *A.shape[1:]] if A.ndim > 2 else None
 
 def _scale(c:Mapping[str, Any], name:str, rank:int)->float:
     "What a layer's B A is multiplied by."
@@ -122,19 +157,21 @@ def _imported(lora:str|Path)->tuple[dict[str, Tensor], SoKAConfig]:
     "Tensors and config of the SoKA adapter that makes the same change."
     c, where = check_adapter(lora), repr(str(lora))
     _check_lora(c, where)
-    file, plan, tensors = weight_files(lora)[0], dict[str, list[int]](), dict[str, Tensor]()
+    file, plan, shapes = weight_files(lora)[0], dict[str, list[int]](), dict[str, list[int]]()
     layers = _lora_layers(read_header(file), where)
     patterns = list(c.get("alpha_pattern") or {})
     for p in patterns: check_value(f"alpha_pattern of {where}", p, _Pattern)
     check_regexes(patterns, list(layers))
     read = read_weights(file)
+    tensors = {k: t for k, t in read.items() if _is_base_copy(k)}
     for n, (a, b) in layers.items():
-        A, B = read[a].float(), read[b].float()
-        plan[n] = [len(B), 1, 1, A.shape[1], len(A)]
-        tensors |= _term_tensors(n, U=_scale(c, n, len(A))*B.T, V=A)
+        U, V, shape = _lora_factors(a, read[a].float(), read[b].float())
+        plan[n] = [U.shape[1], 1, 1, V.shape[1], len(U)]
+        if shape: shapes[n] = shape
+        tensors |= _term_tensors(n, U=_scale(c, n, len(U))*U, V=V)
     same: dict[str, Any] = {k: c.get(k) for k in ("base_model_name_or_path", "revision", "task_type", "auto_mapping")}
     return tensors, SoKAConfig(target_modules=set(plan), plan=plan, source="update", start_saved=True, inference_mode=True,
-                               soka_version=__version__, **same)
+                               weight_shapes=shapes or None, soka_version=__version__, **same)
 
 def import_lora(
     lora:str|Path,    # folder of a LoRA as PEFT saves it

@@ -135,7 +135,8 @@ def _lora_config(a:_AdapterFiles, rows:Sequence[_LoRARow])->LoraConfig:
     if not ranks: raise ValueError(f"adapter must change a layer to become LoRA, got no change in {len(rows)} layers of {str(a.folder)!r}")
     usual = Counter(ranks.values()).most_common(1)[0][0]
     other = {n: k for n,k in ranks.items() if k != usual}
-    kept = ("base_model_name_or_path", "revision", "task_type", "auto_mapping", "modules_to_save", "ensure_weight_tying")
+    kept = ("base_model_name_or_path", "revision", "task_type", "auto_mapping",
+            "modules_to_save", "trainable_token_indices", "ensure_weight_tying")
     same = {k: getattr(c, k) for k in kept}
     bias = "lora_only" if c.bias == "soka_only" else c.bias
     return LoraConfig(r=usual, lora_alpha=usual, rank_pattern=other, alpha_pattern=dict(other), target_modules=list(ranks),

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -27,7 +28,7 @@ from ..settings import cause, check_shard_size, check_value, naming, shown
 from .folder import whole_folder, writing
 from .inspect import check_adapter
 from ..train.config import DTYPES
-from ..weights.backend import supported
+from ..weights.backend import output_layer, supported
 from ..weights.loading import compute_dtype, load_whole, no_memory, read_structure, read_tokenizer
 from ..weights.quant import kind
 
@@ -116,13 +117,28 @@ def load_with_base(
     _make_room(model, tensors)
     return _attach(model, adapter, config, tensors)
 
+def _untie(adapted:Any)->None:
+    "Give a head that shares the embedding's weight one of its own, where adapters change the two in different ways."
+    model = adapted.get_base_model()
+    both = [m for m in (model.get_input_embeddings(), output_layer(model)) if m is not None]
+    on = [isinstance(m, BaseTunerLayer) for m in both]
+    bases:list[Any] = [m.get_base_layer() if t else m for m, t in zip(both, on)]
+    if len(both) < 2 or not any(on) or getattr(bases[0], "weight", 0) is not getattr(bases[1], "weight", 1): return
+    if all(on) and any(getattr(c, "ensure_weight_tying", False) for c in adapted.peft_config.values()): return
+    bases[1].weight = torch.nn.Parameter(bases[1].weight.detach().clone(), requires_grad=False)
+    for c in {id(c): c for c in (model.config, model.config.get_text_config())}.values(): c.tie_word_embeddings = False
+    warnings.warn("the base's head shares the embedding's weight, and the adapter changes one of them alone: "
+                  "the merged checkpoint has a weight for each (tie_word_embeddings false)", stacklevel=2)
+
 def _load_adapted(adapter:str|Path, base:str|Path, revision:str|None=None, dtype:torch.dtype|str="auto")->Any:
     "The same on a base that is stored as floats."
     def load(*args:Any, **kw:Any)->Any:
         model = load_whole(base, *args, revision=revision, dtype=dtype, **kw)
         if not getattr(model, "is_quantized", False): return model
         raise ValueError(f"base must be a float checkpoint, got {str(base)!r}, which is quantized")
-    return load_with_base(adapter, base, load, revision)
+    adapted = load_with_base(adapter, base, load, revision)
+    _untie(adapted)
+    return adapted
 
 # %% ../../nbs/share/04_merge.ipynb #f8778555
 _FACTORS = re.compile(r"\.(lora_[AB]\.weight|soka_terms\.[UV])$")   # these compute in float32, however the base is stored

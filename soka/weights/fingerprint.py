@@ -121,9 +121,13 @@ def fingerprint(
     layer:nn.Module,  # a frozen layer of any kind
     extra:Callable[[Tensor], Tensor]|None=None,  # from places to what is to be added
     samples:int=SAMPLES,  # most entries
+    half:bool=False,      # True: of a float weight its first half of rows alone, which stay where they are when rows are added
 )->_Fingerprint|None:  # None where the weight is not here, or not finite
     "What is to be remembered of a layer's weight."
-    return _sample(_reading(layer, extra), samples) if readable(layer) else None
+    if not readable(layer): return None
+    r = _reading(layer, extra)
+    if half and kind(layer) == "linear": r = r._replace(shape=((r.shape[0] + 1)//2, r.shape[1]))
+    return _sample(r, samples)
 
 # %% ../../nbs/weights/04_fingerprint.ipynb #b1d525d6
 def _tolerance(a:str, b:str)->float:
