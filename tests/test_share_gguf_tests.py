@@ -90,6 +90,8 @@ def test_a_file_is_whole_or_not_there():
     from soka.data.bases import base_path
     from soka.peft import SoKAConfig
     from soka.share.gguf import export_gguf
+    from transformers.utils import logging
+    logging.disable_progress_bar()                  # where stderr is a file, too, the limit below is its own
     d = Path(tempfile.mkdtemp())
     m = get_peft_model(AutoModelForCausalLM.from_pretrained(base_path()), SoKAConfig(r=1, shape="low-rank", source="weight", target_modules=["q_proj"]))
     for n, p in m.named_parameters():
