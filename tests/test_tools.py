@@ -332,12 +332,13 @@ def test_other_uses_of_that_word_pass(project):
     assert found(project, "beside") == []
 
 @pytest.mark.parametrize("text", ["pip install " + "soka", "pip install -q '" + "soka[eval]'",
-                                  'pip install "soka @ git+https://example.org/a/soka"'])
+                                  'pip install "soka @ git+https://example.org/a/soka"', 'pip install "soka[eval] @ git+https://example.org/a/soka"'])
 def test_an_install_by_the_bare_name_is_found(project, text):
     for name in ("note.md", "soka/hand.py", "tools/hand.py"): (project/name).write_text(f"# {text}\n")
     assert [p.split(": ")[0] for p in found(project, "installs")] == ["note.md:1", "soka/hand.py:1"]
 
-@pytest.mark.parametrize("text", ['pip install "soka @ git+https://github.com/soka-kpsvd/soka"', "pip install -e .", "pip install sokan",
+@pytest.mark.parametrize("text", ['pip install "soka @ git+https://github.com/soka-kpsvd/soka"', 'pip install "soka[smollm2,eval] @ git+https://github.com/soka-kpsvd/soka"',
+                                  "pip install -e .", "pip install sokan",
                                   "pip install lm-eval"])
 def test_other_installs_pass(project, text):
     (project/"note.md").write_text(text)

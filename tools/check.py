@@ -237,8 +237,8 @@ def beside(root):
     for name, place, line in lines(root):
         if name != ".ci/run" and (m := BESIDE.search(line)): yield f"{place}: a folder beside the repository, {m[0]}"
 
-INSTALL = re.compile(r"""pip install (?:-\S+ )*\\?["']?soka\b(?! @)""")
-FROM_GIT = re.compile(r"""soka @ git\+([^\s"'\\]+)""")
+INSTALL = re.compile(r"""pip install (?:-\S+ )*\\?["']?soka\b(?!(?:\[[\w,]+\])? @)""")
+FROM_GIT = re.compile(r"""soka(?:\[[\w,]+\])? @ git\+([^\s"'\\]+)""")
 
 def installs(root):
     "Nothing a user reads says `pip install` and the bare name: soka is not published, and anybody could take the name."

@@ -125,7 +125,7 @@ with `KeyError: '{method}'`. A program that cannot be changed runs, arguments an
 # %% ../../nbs/adapter/01_config.ipynb #11e3dee0
 _NO_SCALE = "leave it out, the change is not scaled"
 _LORA_NAMES = {   # settings of LoraConfig that are called otherwise here, or have nothing to do; of the others SoKA has no counterpart
-    "lora_alpha": f"{_NO_SCALE} (set_scale scales a trained one)", "alpha_pattern": _NO_SCALE, "use_rslora": _NO_SCALE,
+    "lora_alpha": f"{_NO_SCALE} (set_scale of each layer scales a trained one)", "alpha_pattern": _NO_SCALE, "use_rslora": _NO_SCALE,
     "lora_dropout": "write soka_dropout", "fan_in_fan_out": "leave it out, Conv1D is recognised",
     "init_lora_weights": "write source for what to start from, init_weights=False for a random change",
     "lora_bias": "leave it out, SoKA has no bias of its own", "use_dora": "leave it out, SoKA has no DoRA",
