@@ -115,7 +115,8 @@ def _lora_tensors(a:_AdapterFiles, name:str, A:Tensor, B:Tensor)->dict[str, Tens
 def _check_rank(a:_AdapterFiles, rank:int|None)->None:
     "Refuse a rank below 1, and a search for the exact LoRA where it would be as large as the weight."
     if own := [n for n in a.plan if _weight_kind(a, n) == "parameter"]:
-        raise NotImplementedError(f"a LoRA of linear layers holds no change of parameters, got one of {own[0]}; soka merge writes it")
+        raise NotImplementedError("soka export writes LoRAs of layers, not of parameters (target_parameters), "
+                                  f"got one of {own[0]}; soka merge writes it")
     if rank is not None and rank < 1: raise ValueError(f"rank must be at least 1, got {rank}")
     for n, (s, r) in a.plan.items() if rank is None else ():
         top, sides = _inner_rank(s, 2*r), (s.out_features, s.in_features)
