@@ -92,10 +92,10 @@ def combined_table(
 _Pattern = Annotated[str, Field(max_length=20_000, description="a regex"), AfterValidator(check_regex)]
 _SIDES = {"lora_A": (2, 3, 4, 5), "lora_B": (2, 3, 4, 5), "lora_embedding_A": (2,), "lora_embedding_B": (2,)}   # axes
 _PLAIN = {   # settings of a LoRA that leave it a plain one, or that are looked at by name
-    "peft_type", "task_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision", "inference_mode", "r",
-    "target_modules", "exclude_modules", "lora_alpha", "lora_dropout", "fan_in_fan_out", "bias", "use_rslora", "init_lora_weights", "layers_to_transform",
-    "layers_pattern", "rank_pattern", "alpha_pattern", "megatron_core", "loftq_config", "eva_config", "corda_config", "lora_ga_config",
-    "qalora_group_size", "runtime_config", "ensure_weight_tying"}
+    "peft_type", "task_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision", "inference_mode",
+    "r", "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "rank_pattern", "ensure_weight_tying",
+    "lora_alpha", "alpha_pattern", "use_rslora", "lora_dropout", "fan_in_fan_out", "bias", "megatron_core", "runtime_config",
+    "init_lora_weights", "loftq_config", "eva_config", "corda_config", "lora_ga_config", "qalora_group_size"}
 _LORA_RULES: dict[str, Any] = {"lora_alpha": Bounded, "alpha_pattern": dict[str, Bounded] | None, "use_rslora": bool | None}
 
 def _check_lora(c:Mapping[str, Any], where:str)->None:
