@@ -4,10 +4,12 @@
 
 # %% ../nbs/cli.ipynb #977886a3
 from __future__ import annotations
-import argparse, logging, sys
+import argparse, logging, os, sys
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)   # on import it reports an optional kernel that is missing
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from difflib import get_close_matches
+from typing import Any
 from . import __version__
 from .command.flags import OneLineParser, add_settings, one_line
 from .command.parsers import add_commands, run_command
@@ -47,10 +49,38 @@ def _end_processes()->None:
     dist = sys.modules.get("torch.distributed")
     if dist and dist.is_available() and dist.is_initialized(): dist.destroy_process_group()
 
+class _Lasting:
+    "An output that outlives its reader, as `| head` is one: a run is not to end with it."
+    def __init__(self, stream:Any):
+        self.stream = stream
+        if hasattr(stream, "reconfigure"): stream.reconfigure(errors="backslashreplace")     # nor by a letter that it cannot show
+
+    def __getattr__(self, name:str)->Any: return getattr(self.stream, name)
+
+    def write(self, text:str)->int:
+        try: return self.stream.write(text)
+        except BrokenPipeError: return self._let_go(len(text))
+
+    def flush(self)->None:
+        try: self.stream.flush()
+        except BrokenPipeError: self._let_go()
+
+    def _let_go(self, said:int=0)->int:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
+        return said
+
 def main(
     argv:Sequence[str]|None=None,  # arguments; None for those of the process
 )->int:                            # exit code: 0, 2 after an error, 130 or 143 when stopped by a signal
     "The `soka` command."
+    out, err = _Lasting(sys.stdout), _Lasting(sys.stderr)
+    with redirect_stdout(out), redirect_stderr(err):          # type: ignore[type-var]
+        try: return _main(argv)
+        finally:
+            for stream in (out, err): stream.flush()
+
+def _main(argv:Sequence[str]|None)->int:
+    "The command, and what keeps it from its end as a line and an exit code."
     args = parse(argv)
     try: run_command(args)
     except KeyboardInterrupt as e:   # a run that stopped with a checkpoint says so, and which signal asked for it

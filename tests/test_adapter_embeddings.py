@@ -110,6 +110,21 @@ def test_embeddings_and_convolutions_at_the_door():
     assert torch.allclose(m.merge_and_unload()(rows), y, atol=1e-5)
 
 
+# %% ../nbs/adapter/17_embeddings.ipynb #c0b7a7c4
+def test_convolutions_without_a_batch():
+    import torch
+    from peft import get_peft_model
+    from torch import nn
+    torch.manual_seed(0)
+    for layer, shape in ((nn.Conv1d(3, 8, 3, padding=1), (3, 8)), (nn.Conv2d(3, 8, 3, padding=1), (3, 8, 8)), (nn.Conv2d(3, 8, 3, padding=1), (3, 6, 5)), (nn.Conv3d(2, 4, 2), (2, 3, 4, 5))):
+        for kw in (dict(r=1), dict(r=2), dict(r=1, shape="s=2") if layer.in_channels == 2 else dict(r=1)):
+            m = get_peft_model(nn.Sequential(layer), SoKAConfig(target_modules=["0"], init_weights=False, **kw)).eval()
+            x = torch.randn(shape)
+            y = m(x)
+            assert torch.allclose(m(x[None])[0], y, atol=1e-5) and not torch.allclose(layer(x), y, atol=1e-2)
+            layer = m.unload()[0]
+
+
 # %% ../nbs/adapter/17_embeddings.ipynb #aa9d9cad
 def test_a_lora_of_a_convolution_pads_with_zeros():
     import copy, tempfile

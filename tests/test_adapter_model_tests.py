@@ -369,3 +369,21 @@ def test_base_on_the_meta_device():
         for f in (m.merge_adapter, m.merge_and_unload):
             with pytest.raises(ValueError, match="weight must be in memory"): f()
         assert [type(x) for x in m.unload().modules()] == before
+
+
+# %% ../nbs/adapter/10_model_tests.ipynb #4a4e5b1d
+def test_names_that_no_module_has():
+    import tempfile
+    import pytest, torch
+    from peft import get_peft_model, PeftModel
+    from soka.peft import SoKAConfig, soka_layers
+    from test_peft import out, tiny_llama
+    with pytest.warns(UserWarning, match="target_modules names 'nothere', which no module of the model has; it is left out"):
+        m = get_peft_model(tiny_llama(), SoKAConfig(r=1, target_modules=["q_proj", "nothere"]))
+    assert {n.rsplit(".", 1)[-1] for n in soka_layers(m)} == {"q_proj"}
+    with pytest.warns(UserWarning, match="modules_to_save names 'pooler', which no module"):
+        m = get_peft_model(tiny_llama(), SoKAConfig(r=1, target_modules=["q_proj"], modules_to_save=["lm_head", "pooler"]))
+    with tempfile.TemporaryDirectory() as d:
+        m.save_pretrained(d)
+        assert torch.equal(out(PeftModel.from_pretrained(tiny_llama(), d)), out(m))
+    with pytest.raises(ValueError, match="att, which computes with its weights by itself"): get_peft_model(torch.nn.ModuleDict(dict(att=torch.nn.MultiheadAttention(8, 2))), SoKAConfig(r=1, target_modules=["att"]))

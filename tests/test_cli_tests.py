@@ -604,3 +604,30 @@ def test_stories_recipe():
     small = dict(data_rows=240, eval_rows=40, max_steps=8, output_dir=tempfile.mkdtemp())
     with contextlib.redirect_stdout(io.StringIO()): record = train(read_recipe(root/"recipes"/"stories260k-gsm8k.yaml", **small)).record
     assert record["eval"][-1]["eval_nll"] < record["eval"][0]["eval_nll"] and record["adapter"]["trained_parameters"] <= 10_000
+
+
+# %% ../nbs/cli_tests.ipynb #b40c3e91
+def test_a_reader_that_goes_away_ends_no_run():
+    import json, os, subprocess, sys, tempfile
+    from pathlib import Path
+    d = Path(tempfile.mkdtemp())
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "ascii"}
+    def left(lines, *words):
+        "A command whose reader takes some lines and goes; its exit code, and what it says besides."
+        run = subprocess.Popen([sys.executable, "-m", "soka.cli", *map(str, words)], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(lines): run.stdout.readline()
+        run.stdout.close()
+        err = run.stderr.read()
+        return run.wait(), err
+    assert left(1, "data") == (0, "")
+    code, err = left(3, "train", "--data_rows", 16, "--eval_rows", 0, "--max_steps", 3, "--batch_size", 4, "--logging_steps", 1, "--gradient_batches", 0, "--output_dir", d/"r\u00fcn")
+    record = json.loads((d/"r\u00fcn"/"run.json").read_text())
+    assert code == 0 and "error" not in err and (record["status"], record["steps"]) == ("finished", 3), err
+
+
+# %% ../nbs/cli_tests.ipynb #e7a1da7a
+def test_rows_to_evaluate_on_may_be_made():
+    from soka.train.build import load_splits
+    from soka.train import TrainConfig
+    train, held = load_splits(TrainConfig(data="problems", data_rows=8, eval_data="orders", eval_rows=3))
+    assert len(train) == 8 and len(held) == 3 and set(held.column_names) == set(train.column_names)

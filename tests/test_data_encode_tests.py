@@ -166,7 +166,29 @@ def test_other_errors():
     import pytest
     t, rows = tiny_tokenizer(), load_rows([{"text": "a", "code": "b"}] * 3)
     for n in (0, 3, -1):
-        with pytest.raises(ValueError, match=rf"n must be in 1..2, got {n}"): heldout_split(rows, n)
+        with pytest.raises(ValueError, match=rf"rows held out .eval_rows. must be in 1..2 of 3, got {n}"): heldout_split(rows, n)
     with pytest.raises(ValueError, match="multiple must be at least 1, got 0"): Collator(t, 0)
     t.eos_token = None
     with pytest.raises(ValueError, match="a pad or an eos token, got neither"): Collator(t)
+
+
+# %% ../nbs/data/02_encode_tests.ipynb #c0147e57
+def test_what_stands_beside_a_conversation():
+    import json, tempfile
+    from pathlib import Path
+    import pytest
+    from soka.data.rows import load_rows
+    d = Path(tempfile.mkdtemp())
+    def rows(*given):
+        (d/"a.jsonl").write_text("".join(json.dumps(r) + "\n" for r in given))
+        return load_rows(str(d/"a.jsonl"))
+    said = [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Ahoy"}]
+    got = rows(dict(conversations=said, system="You are a pirate"), dict(conversations=said, system=""), dict(conversations=said))
+    assert [[m["role"] for m in r["messages"]] for r in got] == [["system", "user", "assistant"], ["user", "assistant"], ["user", "assistant"]]
+    assert got[0]["messages"][0]["content"] == "You are a pirate" and rows(dict(messages=[dict(role="user", content="a"), dict(role="assistant", content="b", weight=1, tool_calls=[])]))
+    for row, text in ((dict(conversations=[dict(role="system", content="x"), *said], system="y"), "behind at most one system"), (dict(conversations=said, tools=[dict(name="f")]), "must need no tools, got .*'f'"),
+                      (dict(messages=[dict(role="user", content="a"), dict(role="assistant", content="b", weight=0)]), "a message's weight must be 1 or absent, got 0 in row 0"),
+                      (dict(messages=[dict(role="user", content="a"), dict(role="assistant", content="b", tool_calls=[dict(id=1)])]), "must hold no tool_calls, got")):
+        with pytest.raises(ValueError, match=text): rows(row)
+    (d/"a.csv").write_text("instruction,output,output\nq,right,wrong\n")
+    with pytest.raises(ValueError, match="a.csv must name each column once, got 'output' twice"): load_rows(str(d/"a.csv"))

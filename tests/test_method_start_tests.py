@@ -20,14 +20,16 @@ def test_first_step_makes_the_start():
             for bad in (0., float("nan"), float("inf")):
                 backward(s, bad)
                 opt.step()
-                assert not s.V.any() and torch.equal(s.U, U) and s.V.grad is None and s.U.grad is None
+                assert not s.V.any() and torch.equal(s.U, U) and s.V.grad is not None        # for whoever logs it
+                opt.zero_grad()
             backward(s)
             sketch, y = s.V.grad.clone(), s(X, T)
             assert torch.equal(y, T)
             opt.step()
             torch.testing.assert_close(s.V @ s.V.T, 64/24*torch.eye(2), atol=1e-6, rtol=0)
             torch.testing.assert_close(24/64*sketch @ s.V.T @ s.V, sketch, atol=1e-2, rtol=1e-3)
-            assert torch.equal(s(X, T), T) and not s.U.any() and not opt.state and s.V.grad is None and s.U.grad is None
+            assert torch.equal(s(X, T), T) and not s.U.any() and not opt.state and torch.equal(s.V.grad, sketch) and not s.U.grad.any()
+            opt.zero_grad()
             backward(s)
             opt.step()
             assert s.U.any() and torch.equal(s.V, twins[0].V)
@@ -73,6 +75,52 @@ def test_optimizers_and_loss_scaling():
         assert losses[0] == losses[1] > losses[-1] and t.U.any() and torch.isfinite(t.V).all()
 
 
+# %% ../nbs/method/08_start_tests.ipynb #5c105e00
+def test_a_closure_makes_the_gradient_inside_the_step():
+    import pytest, torch
+    from soka.core import KronTerms
+    x, goal = torch.randn(9, 24), torch.randn(9, 40)
+    def waiting():
+        t = KronTerms((8, 4, 5, 6), 2)
+        t.wait()
+        return t, lambda: (t(x, torch.zeros(9, 40)) - goal).square().mean()
+    for make in (lambda p: torch.optim.LBFGS(p, max_iter=4), lambda p: torch.optim.AdamW(p, 1e-2), lambda p: torch.optim.SGD(p, 1e-2, momentum=.9)):
+        for by_name in (False, True):
+            t, loss = waiting()
+            opt = make(t.parameters())
+            def closure():
+                opt.zero_grad()
+                l = loss(); l.backward()
+                return l
+            def step(): return opt.step(closure=closure) if by_name else opt.step(closure)
+            first = step()
+            torch.testing.assert_close(t.V @ t.V.T, 64/24*torch.eye(2), atol=1e-5, rtol=0)
+            assert not t.U.any() and not torch.isnan(first)
+            second = step()
+            assert second == first and t.U.any() and step() < first             # the start changed nothing, the steps after it do
+    class SAM(torch.optim.Optimizer):
+        "Foret et al. (2021): a step reads gradients, and computes them again elsewhere."
+        def __init__(self, params, inner):
+            super().__init__(params, {})
+            self.inner = inner(self.param_groups)
+        def step(self, closure):
+            have = [p for g in self.param_groups for p in g["params"] if p.grad is not None]
+            norm = torch.stack([p.grad.norm() for p in have]).norm()
+            moved = [(p, p.data.clone()) for p in have]
+            for p in have: p.data += .05*p.grad/(norm + 1e-12)
+            self.zero_grad()
+            with torch.enable_grad(): closure()
+            for p, old in moved: p.data.copy_(old)
+            self.inner.step()
+    t, loss = waiting()
+    opt, first = SAM(t.parameters(), lambda g: torch.optim.SGD(g, .1)), loss().item()
+    for _ in range(4):
+        opt.zero_grad()
+        loss().backward()
+        opt.step(lambda: loss().backward())
+    assert loss() < first and torch.linalg.matrix_rank(t.V.detach()) == 2
+
+
 # %% ../nbs/method/08_start_tests.ipynb #27b80d69
 def test_what_no_hook_reaches_trains_and_is_told():
     import warnings
@@ -80,16 +128,6 @@ def test_what_no_hook_reaches_trains_and_is_told():
     from soka.core import KronTerms
     x, goal = torch.randn(9, 24), torch.randn(9, 40)
     def loss(t): return (t(x, torch.zeros(9, 40)) - goal).square().mean()
-    t = KronTerms((8, 4, 5, 6), 2)
-    t.wait()
-    opt = torch.optim.LBFGS(t.parameters(), max_iter=4)     # it fills gradients inside its step
-    def closure():
-        opt.zero_grad()
-        l = loss(t); l.backward()
-        return l
-    first = opt.step(closure).item()
-    assert t.U.any() and t.V.any()
-    with pytest.warns(UserWarning, match="trained without a start.*soka.peft.start"): assert opt.step(closure).item() < first
     s = KronTerms((8, 4, 5, 6), 2)
     s.wait()
     loss(s).backward()
@@ -114,6 +152,33 @@ def test_what_no_hook_reaches_trains_and_is_told():
         assert torch.equal(only.U, U) and only.V.any()        # where V alone is trained it starts at zero, as LoRA's left factors do
 
 
+# %% ../nbs/method/08_start_tests.ipynb #a51ee900
+def test_layers_asleep_go_on_waiting():
+    import warnings
+    import torch
+    from soka.core import KronTerms
+    from soka.method.start import WAITING
+    x, goal = torch.randn(9, 24), torch.randn(9, 40)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for both in (False, True):                           # beside another layer that is trained, and alone
+            other, t = KronTerms((8, 4, 5, 6), 2), KronTerms((8, 4, 5, 6), 2)
+            for k in (other, t): k.wait()
+            t.requires_grad_(False)
+            opt = torch.optim.AdamW([*other.parameters(), *t.parameters()], 1e-2)
+            def loss(k): return (k(x, torch.zeros(9, 40)) - goal).square().mean()
+            for _ in range(3):
+                opt.zero_grad()
+                if both: loss(other).backward()
+                opt.step()
+            assert t in WAITING and not t.V.any() and (other in WAITING) != both
+            t.requires_grad_(True)
+            for _ in range(2):
+                opt.zero_grad(); loss(t).backward(); opt.step()
+            torch.testing.assert_close((t.V @ t.V.T).detach(), 64/24*torch.eye(2), atol=1e-2, rtol=0)
+            assert t.U.any()
+
+
 # %% ../nbs/method/08_start_tests.ipynb #5b0e7c31
 def test_frozen_while_zero_is_told():
     import warnings
@@ -125,8 +190,8 @@ def test_frozen_while_zero_is_told():
     t.V.requires_grad_(False)
     opt = torch.optim.SGD([t.U], 0.1)
     def loss(): return (t(x, torch.zeros(9, 40)) - 1).square().mean()
-    loss().backward(); opt.step()
-    with pytest.warns(UserWarning, match="frozen while they were zero; soka.peft.start") as said: t.state_dict()
+    loss().backward()
+    with pytest.warns(UserWarning, match="frozen while they were zero; soka.peft.start") as said: opt.step()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         t.state_dict()                                        # said once

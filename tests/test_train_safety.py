@@ -30,7 +30,7 @@ def test_memory_advice():
     import pytest
     import torch
     for error in (torch.OutOfMemoryError("CUDA out of memory."), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), MemoryError()):
-        with pytest.raises(torch.OutOfMemoryError, match="a step must fit in memory, got: .* Try batch_size 2 with gradient_accumulation 6, which trains the same, or max_length below 64"):
+        with pytest.raises(torch.OutOfMemoryError, match="a step must fit in memory, got: .* Try batch_size 2 with gradient_accumulation 6, the same rows a step, or max_length below 64"):
             with _memory_advice(4, 3, 64, gradient_checkpointing=True): raise error
     with pytest.raises(RuntimeError, match="^other$"), _memory_advice(4, 3, 64, gradient_checkpointing=True): raise RuntimeError("other")
     with pytest.raises(torch.OutOfMemoryError, match=r"got: CUDA. Try gradient_checkpointing on \(it is off\), or max_length below 64$"):

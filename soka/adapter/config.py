@@ -184,7 +184,7 @@ class TargetSettings(PeftConfig):
 class SoKAConfig(AdapterSettings, TargetSettings):
     "Settings of SoKA: swap it in for `LoraConfig`."
     r_min: Count = _own(1, "Fewest terms per layer (without a budget).")
-    seed: Seed = _own(0, "Seed of the randomized KPSVD and of a zero start.")
+    seed: Seed = _own(0, "Seed of all that is drawn: the default start's U, a zero start's V, the randomized KPSVD.")
     soka_dropout: Part = _own(0.0, "Dropout on the adapter's input, in [0, 1); delta mode only.")
     bias: _Bias = _own("none", "'none', 'all' or 'soka_only'.")
     target_parameters: Optional[Words] = _own(None, "As in LoraConfig: names of parameters, such as those of experts.")

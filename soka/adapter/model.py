@@ -86,6 +86,16 @@ def _add_modules_to_save(config:Any, modules:list[str])->None:
     saved = [*(config.modules_to_save or ())]
     if not {*modules} <= {*saved}: config.modules_to_save = [*dict.fromkeys(saved + modules)]
 
+def _settle_missing(config:SoKAConfig, model:nn.Module)->None:
+    "Say which names in lists no module has, and save none of them: a file is to hold all that its config promises."
+    names = [bare_name(n) for n,_ in model.named_modules()]
+    targets = config.target_modules if not isinstance(config.target_modules, str) and not config.target_parameters else ()
+    for key, given in (("target_modules", targets or ()), ("modules_to_save", config.modules_to_save or ())):
+        left = [g for g in given if g not in HEADS and not any(n.endswith(g) for n in names)]
+        if not left: continue
+        warnings.warn(f"{key} names {', '.join(map(repr, sorted(left)))}, which no module of the model has; it is left out", stacklevel=2)
+        if key == "modules_to_save": config.modules_to_save = [g for g in given if g not in left] or None
+
 def _copy_config(config:SoKAConfig)->SoKAConfig:
     "The settings for one model; those given to load an adapter with become the model's, as PEFT has it, unless another has them."
     if config.start_saved or not config.inference_mode or "record" in vars(config): config = copy.deepcopy(config)
@@ -158,6 +168,7 @@ class SoKAModel(MergingModel):
         if c.plan is not None and self._named is not None: c.plan = _part_of_plan(c.plan, set(layers))
         check_targets(layers, c, model)
         _warn_unmatched("shape_pattern", c.shape_pattern, layers)
+        if not c.start_saved and self._named is None: _settle_missing(c, model)
         _check_in_memory(layers, c)
         _check_writable(layers, c)
         keep_cpu_weights(model)

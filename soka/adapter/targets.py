@@ -131,6 +131,7 @@ def _hint(name:str, m:nn.Module)->str:
     "What to write for a module whose weights are parameters of its own, or why it is not like others of its kind."
     if isinstance(m, nn.Embedding): return ", which must have neither max_norm nor sparse gradients"
     if getattr(m, "groups", 1) != 1: return f", which must have groups=1, got groups={m.groups}"
+    if isinstance(m, nn.MultiheadAttention): return ", which computes with its weights by itself"
     own = [f"{name.rpartition('.')[2]}.{k}" for k,p in m.named_parameters(recurse=False) if p.ndim in (2, 3)]
     return f", whose weights are parameters: target_parameters={own} names them" if own else ""
 

@@ -68,11 +68,12 @@ class OneLineParser(argparse.ArgumentParser):
     "A parser whose errors are one line."
     def error(self, message:str)->NoReturn: self.exit(2, f"soka: error: {one_line(message)}\n")
 
+_TOLD = ("whether the base is the one that the adapter was made on", "the base's head shares", ".*which no module of the model has")
+
 def quiet()->None:
     "Silence what other libraries report in passing; errors still come through."
     warnings.simplefilter("ignore")
-    for told in ("whether the base is the one that the adapter was made on", "the base's head shares"):
-        warnings.filterwarnings("always", message=told)
+    for told in _TOLD: warnings.filterwarnings("always", message=told)
     from datasets import disable_progress_bars   # not before: what is refused at the door needs no library
     from transformers.utils import logging as transformers_logging
     transformers_logging.set_verbosity_error()

@@ -31,6 +31,8 @@ def _read_message(m:Any, row:int, check:Callable)->dict[str, str]:
     "One message as role and content."
     keys = next((k for k in (("role", "content"), ("from", "value")) if isinstance(m, Mapping) and set(k) <= set(m)), None)
     if keys is None: raise ValueError(f"a message must have role and content, or from and value, got {shown(m)} in row {row}")
+    if m.get("tool_calls"): raise ValueError(f"a message must hold no tool_calls, got {shown(m['tool_calls'])} in row {row}")
+    if m.get("weight") not in (None, 1): raise ValueError(f"a message's weight must be 1 or absent, got {shown(m['weight'])} in row {row}")
     role, text = m[keys[0]], m[keys[1]]
     if not isinstance(role, str) or role not in _ROLES:
         raise ValueError(f"a role must be one of {', '.join(_ROLES)}, got {shown(role)} in row {row}")

@@ -90,6 +90,8 @@ def _parse_csv(path: Path, text: str, bad: _Bad) -> list[dict]:
     lines = _csv_lines(path, text)
     names: Any = next(lines, (0, []))[1]
     if isinstance(names, ValueError): raise names
+    twice = next((c for i, c in enumerate(names) if c in names[:i]), None)
+    if twice is not None: raise ValueError(f"{path} must name each column once, got {shown(twice)} twice")
     def row(line, i):
         n, fields = line
         if isinstance(fields, ValueError): raise fields
@@ -127,9 +129,14 @@ def _column(rows: Dataset | Sequence[Mapping], name: str) -> list[Any]:
     "The values of one column; None where a row lacks it."
     return list(rows[name]) if isinstance(rows, Dataset) else [r.get(name) for r in rows]
 
-def _conversations(turns: list[Any], bad: _Bad) -> dict[str, list]:
-    "The conversations of rows under the name `messages`."
-    return {"messages": bad.good(turns, lambda t, i: read_messages(t, i, _check_text))}
+def _conversations(turns: list[Any], systems: list[Any], tools: list[Any], bad: _Bad) -> dict[str, list]:
+    "The conversations of rows under the name `messages`, each behind the system prompt that its row has besides."
+    def made(row, i):
+        said, system, tool = row
+        if tool: raise ValueError(f"a conversation must need no tools, got {shown(tool)} in row {i}")
+        if system and isinstance(said, (list, tuple)): said = [{"role": "system", "content": system}, *said]
+        return read_messages(said, i, _check_text)
+    return {"messages": bad.good(zip(turns, systems, tools), made)}
 
 
 # %% ../../nbs/data/01_rows.ipynb #dd8b90ad
@@ -152,7 +159,8 @@ def _normalise(rows: Dataset | Sequence[Mapping], columns: tuple[str, str] | Non
     chat = None if columns or any(set(p) <= set(names) for p in _COLUMN_PAIRS) else chat_column(names)
     pair = None if chat else columns or _find_columns(names)
     more = _column(rows, "input") if pair == _COLUMN_PAIRS[0] and "input" in names else [None]*len(rows)
-    made = _pairs(rows, pair, more, bad) if pair else _conversations(_column(rows, chat or ""), bad)
+    def beside(c): return _column(rows, c) if c in names else [None]*len(rows)
+    made = _pairs(rows, pair, more, bad) if pair else _conversations(beside(chat), beside("system"), beside("tools"), bad)
     bad.some(next(iter(made.values())), "source must hold at least one row that can be trained on, got none")
     return Dataset.from_dict(made)
 
@@ -244,6 +252,6 @@ def heldout_split(
     n: int,         # rows to hold out, in 1..len(rows)-1
 ) -> _HeldOut:       # (train, heldout), both in the order of `rows`
     "The last `n` rows apart from the others."
-    if not 1 <= n < len(rows): raise ValueError(f"n must be in 1..{len(rows) - 1}, got {n}")
+    if not 1 <= n < len(rows): raise ValueError(f"rows held out (eval_rows) must be in 1..{len(rows) - 1} of {len(rows)}, got {n}")
     cut = len(rows) - n
     return _HeldOut(rows.select(range(cut)), rows.select(range(cut, len(rows))))

@@ -182,8 +182,11 @@ class _KronFunction(torch.autograd.Function):
 # %% ../../nbs/method/06_apply.ipynb #02352248
 def _run(x, *args):
     "`_forward` in the dtype of `x`, or in autocast's where that is on, with a backward pass of its own where one may come."
-    kind, run = x.device.type, _KronFunction.apply if torch.is_grad_enabled() else _forward
-    if not (torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)): return run(x, *args)
+    kind, run, U, base = x.device.type, _KronFunction.apply if torch.is_grad_enabled() else _forward, args[0], args[4]
+    if not (torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)):
+        if x.dtype != torch.float16 or U.dtype != torch.float32: return run(x, *args)
+        y = run(x.float(), *args)                # float16's range is too small for gradients that no scaler has made larger
+        return y if base is not None else y.to(x.dtype)
     if x.dtype != torch.float64: x = x.to(torch.get_autocast_dtype(kind))
     with torch.autocast(kind, enabled=False): return run(x, *args)
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, cast
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 import torch
 import torch.distributed as dist
 from torch import nn, Tensor
-from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
+from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 # %% auto #0
 __all__ = ['WAITING', 'orthonormal_rows', 'start_norm', 'write', 'arm', 'average', 'turn', 'start']
@@ -87,8 +87,10 @@ def _check_trained(terms:Any)->None:
                       "soka.peft.start(model, batches) starts them all the same", stacklevel=3)
 
 # %% ../../nbs/method/08_start.ipynb #aa5a05ab
-def _make_start(V:Tensor, terms:list[Any], G:Tensor|None, optimizer:Optimizer)->None:
-    "The start of terms that share right factors `V`, which are zero, from their gathered gradient `G`."
+_HELD:WeakKeyDictionary[Optimizer, list[tuple[Tensor, Tensor|None]]] = WeakKeyDictionary()   # gradients that a step must not see
+
+def _make_start(V:Tensor, terms:list[Any], G:Tensor|None, optimizer:Optimizer, inside:bool)->None:
+    "The start of terms that share right factors `V`, which are zero, from their gathered gradient `G`; the step leaves them as they are."
     factors = [V, *(t.U for t in terms)]
     if _is_usable(G):
         write(V, start_norm(terms[0].shape.in_features)*orthonormal_rows(cast(Tensor, G)))
@@ -97,24 +99,43 @@ def _make_start(V:Tensor, terms:list[Any], G:Tensor|None, optimizer:Optimizer)->
             WAITING.discard(t)
         for p in factors: optimizer.state.pop(p, None)
     else: _PASSED.update(terms)
-    for p in factors: p.grad = None
+    if not inside: _HELD.setdefault(optimizer, []).extend((p, p.grad) for p in factors)
+    for p in factors: p.grad = torch.zeros_like(p) if inside and p.grad is not None else None
 
-def _before_step(optimizer:Optimizer, args:Any, kwargs:Any)->None:
-    "Start the waiting layers that the optimizer trains."
-    if not len(WAITING): return
+def _start_waiting(optimizer:Optimizer, inside:bool=False)->None:
+    "Start the waiting layers that the optimizer trains, from the gradients that they have; `inside` a step that goes on to read gradients."
     by_V:dict[int, list[Any]] = {}
-    for t in list(WAITING): by_V.setdefault(id(t.V), []).append(t)
+    for t in list(WAITING):
+        if t.V.requires_grad: by_V.setdefault(id(t.V), []).append(t)         # else nothing is trained there now, or U alone
+        elif t.U.requires_grad and t not in _WARNED: _check_trained(t)
     found = [(p, by_V[id(p)]) for g in optimizer.param_groups for p in g["params"] if id(p) in by_V]
     with torch.no_grad(): gathered = [(V, ts, _whole(V), _gradient(V)) for V, ts in found]
     for V, ts, value, G in gathered:
         flat, changed = value.shape != (ts[0].r, ts[0].shape.m2*ts[0].shape.n2), bool(value.any())
         if not flat and not changed and all(t.U.requires_grad for t in ts):   # where V alone is trained U stays random
-            _make_start(V, ts, G, optimizer)
+            with torch.no_grad(): _make_start(V, ts, G, optimizer, inside)
             continue
         if flat or (changed and any(t in _PASSED for t in ts)): _warn_unstarted()
         for t in ts: WAITING.discard(t)
 
-_hook = register_optimizer_step_pre_hook(_before_step)
+def _before_step(optimizer:Optimizer, args:Any, kwargs:Any)->Any:
+    "Make the starts; where a closure will make the gradients, right after its first call."
+    if not len(WAITING): return None
+    closure = args[1] if len(args) > 1 else kwargs.get("closure")
+    ready = closure is None or any(t.V.grad is not None for t in WAITING)
+    if ready: return _start_waiting(optimizer, inside=closure is not None)
+    def starting():
+        loss = closure()
+        if len(WAITING): _start_waiting(optimizer)
+        return loss
+    return ((*args[:1], starting, *args[2:]), kwargs) if len(args) > 1 else (args, kwargs | {"closure": starting})
+
+def _after_step(optimizer:Optimizer, args:Any, kwargs:Any)->None:
+    "Give gradients back to whoever reads them after a step."
+    for p, g in _HELD.pop(optimizer, []):
+        if p.grad is None: p.grad = g
+
+_hooks = register_optimizer_step_pre_hook(_before_step), register_optimizer_step_post_hook(_after_step)
 
 # %% ../../nbs/method/08_start.ipynb #405455d9
 def average(

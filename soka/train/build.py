@@ -47,6 +47,7 @@ def _counted_splits(config:TrainConfig)->tuple[SoundRows, SoundRows|None]:
     if made: train = sound_rows(made.draw(config.data_rows or 1, seed=config.seed, split="train"))
     else: train = read(config.data, config.data_split, config.data_rows, columns)
     if not n: return train, None
+    if other := generated(config.eval_data): return train, sound_rows(other.draw(n, seed=config.seed, split="test"))
     if config.eval_data is not None: return train, read(config.eval_data, config.eval_split, n)
     if made: return train, sound_rows(made.draw(n, seed=config.seed, split="test"))
     rows, held_out = heldout_split(train.rows, n)

@@ -73,7 +73,8 @@ def _train(config:TrainConfig, callbacks:Sequence[TrainerCallback], began:float)
     marks, work = _base_marks(loaded[0]), _linear_work(loaded[0])
     model, tokenizer = _build_model(config, sets[0], checkpoint, loaded)
     record = {**_start_record(config, model, reports), "base": marks}
-    if main_process(): _announce(record, config, checkpoint, model, _left_out(work, record["adapter"]["ranks"], config.target_modules))
+    note = _left_out(work, record["adapter"]["ranks"], config.target_modules)
+    if main_process(): _announce(record, config, checkpoint, model, note, len(sets[0]))
     trainer = _make_trainer(config, model, tokenizer, sets, fresh=checkpoint is None)
     for c in callbacks: trainer.add_callback(c)
     log = _callback(trainer, _RunLog)
@@ -81,16 +82,18 @@ def _train(config:TrainConfig, callbacks:Sequence[TrainerCallback], began:float)
     log.about = {k: record[k] for k in ("hardware", "commit", "versions")}
     return RunResult(trainer.model, tokenizer, _run(trainer, config, record, checkpoint))
 
-def _start_words(config:TrainConfig, model:PeftModel)->str:
+def _start_words(config:TrainConfig, model:PeftModel, examples:int)->str:
     "Where a fresh adapter of SoKA starts from."
     if any(m in WAITING for m in model.modules()): return "first step"
-    return {"gradient": f"gradients of the first {config.gradient_batches} batches", "weight": "weights", "zero": "random"}[config.source]
+    n = min(config.gradient_batches, -(-examples//config.batch_size))
+    batches = "batch" if n == 1 else f"{n} batches"
+    return {"gradient": f"gradients of the first {batches}", "weight": "weights", "zero": "random"}[config.source]
 
-def _announce(record:dict, config:TrainConfig, checkpoint:str|None, model:PeftModel, note:str)->None:
+def _announce(record:dict, config:TrainConfig, checkpoint:str|None, model:PeftModel, note:str, examples:int)->None:
     a = record["adapter"]
     print(f"{a['method']}: {a['trained_parameters']:,} trained parameters, {a['share']:.3%} of {a['base_parameters']:,}")
     if checkpoint: print(f"resuming from {checkpoint}")
-    elif config.method == "soka": print(f"start: {_start_words(config, model)}")
+    elif config.method == "soka": print(f"start: {_start_words(config, model, examples)}")
     if note: print(note)
     _check_room(config.output_dir, a["trained_parameters"])
     write_record(record, config.output_dir)   # first: what else is in the folder is this run's

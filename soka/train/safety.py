@@ -257,7 +257,7 @@ def _memory_advice(batch_size:int, gradient_accumulation:int, max_length:int, *,
         if not no_memory(e): raise
         tips = [] if gradient_checkpointing else ["gradient_checkpointing on (it is off)"]
         if batch_size > 1:
-            tips.append(f"batch_size {batch_size//2} with gradient_accumulation {gradient_accumulation*2}, which trains the same")
+            tips.append(f"batch_size {batch_size//2} with gradient_accumulation {gradient_accumulation*2}, the same rows a step")
         tips.append(f"max_length below {max_length}")
         got = str(e).partition("\n")[0] or "out of memory"
         raise torch.OutOfMemoryError(f"a step must fit in memory, got: {got} Try {', or '.join(tips)}") from e
