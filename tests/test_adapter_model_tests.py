@@ -94,7 +94,7 @@ def test_start_from_the_first_step():
             torch.testing.assert_close(r.soka_terms["default"].V, t.V, atol=1e-3, rtol=0)
             best, seen = kpsvd(G[n], t.shape, 2).S.square().sum(), (rearrange(G[n], t.shape) @ t.V.T).square().sum()
             assert 0.15*best < seen < 1.001*best, (n, seen/best)
-            assert not t.U.any() and t.V.grad is None
+            assert not t.U.any()
         assert torch.equal(out(m), base)
         kept = factors(m)
         with tempfile.TemporaryDirectory() as d:

@@ -99,7 +99,10 @@ def test_start_waits_for_the_first_step():
 # %% ../nbs/train/10_run_tests.ipynb #c1f07a55
 def test_start_is_told():
     c = tiny(gradient_batches=0)
-    assert _start_words(c, _build_model(c)[0]) == "first step" and _start_words(tiny(source="zero"), _build_model(tiny(source="zero"))[0]) == "random"
+    assert _start_words(c, _build_model(c)[0], 9) == "first step" and _start_words(tiny(source="zero"), _build_model(tiny(source="zero"))[0], 9) == "random"
+    early = tiny(gradient_batches=8, batch_size=4)
+    told = type("", (), {"modules": lambda self: []})()
+    assert _start_words(early, told, 9) == "gradients of the first 3 batches" and _start_words(early, told, 4) == "gradients of the first batch" and _start_words(early, told, 99) == "gradients of the first 8 batches"
 
 
 # %% ../nbs/train/10_run_tests.ipynb #3aed64a9
