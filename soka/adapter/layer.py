@@ -269,13 +269,14 @@ class SoKAPeftConv(SoKAPeftLinear):
 
     def add_adapters(self, x:Tensor, y:Tensor, on:Iterable[str])->Tensor:
         "Base output plus what the kernels of the adapters `on` add to it."
-        conv, channels = self.base_layer, 1 - self.base_layer.weight.ndim       # with a batch or without
+        conv, batched = self.base_layer, x.ndim == self.base_layer.weight.ndim
         for name in on:
             h, t = self.soka_dropout[name](x) if self.training and name in self.soka_dropout else x, self.soka_terms[name]
             if t.low_rank and t.U0 is None:
                 kernel = t.V.view(t.r, *conv.weight.shape[1:])
                 z = conv._conv_forward(h, kernel.to(x.dtype), None)
-                z = (z.movedim(channels, -1) @ t.U.to(x.dtype)).movedim(-1, channels)
+                z = torch.einsum("ro,br...->bo...", t.U.to(x.dtype), z if batched else z[None])
+                z = z if batched else z[0]
             else: z = conv._conv_forward(h, t.matrix().view(conv.weight.shape).to(x.dtype), None)
             y = y + (self.scaling[name]*z).to(y.dtype)
         return y
