@@ -225,9 +225,9 @@ def settle_targets(
     config = copy.deepcopy(config)
     if config.target_modules is None:
         kind_of_model = getattr(getattr(model, "config", None), "model_type", None)
-        known = kind_of_model in TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
-        if config.target_parameters: known = False                # they are all that is adapted, as in LoRA
-        elif not known:
+        alone = bool(config.target_parameters)                    # they are all that is adapted, as in LoRA
+        known = not alone and kind_of_model in TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
+        if not known and not alone:
             raise ValueError(f"target_modules must be given for a model that PEFT has no default for, got None for {kind_of_model!r}")
         if known: config.target_modules = list(TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING[kind_of_model])
     settle_names(config, model)
