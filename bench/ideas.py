@@ -175,29 +175,45 @@ def turned(Y):
 RULES = {
     "unit": orthonormal_rows, "turned": turned, "spectral": spectral,
     "signs": lambda Y: orthonormal_rows(Y).sign()/(3*Y.shape[1])**0.5,
+    "random": lambda Y: torch.empty_like(Y).uniform_(-1, 1)/Y.shape[1]**0.5,
     "measured": orthonormal_rows, "by width": lambda Y: start_norm(Y.shape[1])*orthonormal_rows(Y),
 }
 
+def centred(counts):
+    "A hook that takes the mean input over the tokens that count from what a module of terms gets."
+    def centre(terms, args):
+        x, *rest = args
+        return (x - x[counts].mean(0), *rest)
+    return centre
+
 def by_rule(b):
-    "SoKA's sketch of the first batch's gradient, made into right factors by a rule of its own, times `scale`."
-    model = get_peft_model(b.model, SoKAConfig(r=b.settings["r"], shape="low-rank", seed=b.seed, **ALL))
+    """SoKA's sketch of the first batch's gradient, made into right factors by a rule of its own, times `scale`.
+
+    With `centred` the gradient is the one of centred inputs: it does not hold the bias that the layer would like to have.
+    """
+    size = dict(budget=int(b.settings["budget"]*b.full_count)) if "budget" in b.settings else dict(r=b.settings["r"])
+    model = get_peft_model(b.model, SoKAConfig(shape="low-rank", seed=b.seed, **size, **ALL))
     batch, layers, rule = b.batches(1)[0], soka_layers(model.get_base_model()), b.settings["rule"]
+    terms = {n: l.soka_terms["default"] for n, l in layers.items()}
+    hook = centred(batch["attention_mask"].bool())
+    handles = [t.register_forward_pre_hook(hook) for t in terms.values() if b.settings.get("centred")]
     model.train()(**batch).loss.backward()
-    for t in (l.soka_terms["default"] for l in layers.values()):
+    for h in handles: h.remove()
+    for t in terms.values():
         write(t.V, RULES[rule](t.V.grad.cpu())*b.settings.get("scale", 1.))
         write(t.U, None)
         t.U.grad = t.V.grad = None
         arm(t)
     if rule == "measured":
         for n, (own, lora) in feature_sizes(model, batch, layers).items():
-            with torch.no_grad(): layers[n].soka_terms["default"].V.mul_((b.settings.get("scale", 1.)*lora/own)[:, None])
+            with torch.no_grad(): terms[n].V.mul_((b.settings.get("scale", 1.)*lora/own)[:, None])
     return model
 
 METHODS.update({
     "scaled": Method(scaled, ("r", "scale")), "by spectrum": Method(by_spectrum, ("r",)),
     "combined": Method(combined, ("r", "weight")), "mixed": Method(mixed, ("r", "shape")),
     "whitened": Method(whitened, ("r",)), "hindsight": Method(hindsight, ("r",)),
-    "by rule": Method(by_rule, ("r", "rule", "scale")),
+    "by rule": Method(by_rule, ("r", "budget", "rule", "scale", "centred")),
     "core": Method(core, ("of",)),
     "shared": Method(shared, ("r", "rank_pattern")), "frozen": Method(frozen, ("r", "rank_pattern")),
 })
