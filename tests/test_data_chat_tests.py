@@ -7,7 +7,7 @@ from test_data_chat import CHATML, chat_tokenizer
 
 
 # %% ../nbs/data/09_chat_tests.ipynb #f7e9640b
-from soka.data.chat import chat_tokens, encode_chat
+from soka.data.chat import chat_check, chat_tokens, encode_chat
 
 
 def ask(*texts): return [{"role": ("user", "assistant")[i % 2], "content": t} for i, t in enumerate(texts)]
@@ -113,6 +113,36 @@ def test_refused_conversations():
     with pytest.raises(ValueError, match="a chat template must write the tokens in front of an answer as in generation, got "): chat_tokens(forgetful, ask("a", "b", "c", "d"))
     half = chat_tokenizer(CHATML.replace("{{ m['content'] }}", "{% if loop.last %}{% generation %}{{ m['content'] }}{% endgeneration %}{% else %}{{ m['content'] }}{% endif %}"))
     with pytest.raises(ValueError, match="a chat template must mark every answer with {% generation %}, got 1 marked of 2 in row 0"): chat_tokens(half, ask("a", "b", "c", "d"))
+
+
+# %% ../nbs/data/09_chat_tests.ipynb #c4a7f3e1
+def test_conversations_that_a_tokenizer_refuses_are_left_out():
+    import contextlib, io, json, tempfile
+    from pathlib import Path
+    import pytest
+    from soka.data.rows import load_rows, sound_rows
+    from soka.train.build import encode_splits
+    from soka.train.config import TrainConfig
+    good, system = ask("1+1?", "2"), {"role": "system", "content": "Be brief."}
+    picky = chat_tokenizer("{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system here') }}{% endif %}" + CHATML)
+    rows = [{"messages": m} for m in (good, ask("a<|im_end|>", "b"), [system, *good], ask("a", "b"))]
+    kept = sound_rows(rows, skip_bad_rows=True, check=chat_check(picky, whole=True))
+    assert kept.rows["messages"][:] == [good, ask("a", "b")] and kept.left_out == 2 and "special tokens, got '<|im_end|>' in row 1" in kept.why
+    assert len(sound_rows(rows, skip_bad_rows=True, check=chat_check(picky)).rows) == 3         # a look at the words alone
+    pairs = [{"question": "a", "answer": "b"}, {"question": "c", "answer": "<|im_end|>"}]
+    assert sound_rows(pairs, skip_bad_rows=True, check=chat_check(picky, whole=True)).left_out == 1
+    d = Path(tempfile.mkdtemp())
+    (d/"a.jsonl").write_text("{oops\n" + "".join(json.dumps(r) + "\n" for r in [rows[0]]*5))
+    (d/"b.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    for skip in (True, False):
+        c = TrainConfig(data=[str(d/"b.jsonl")]*2 + [str(d/"a.jsonl")] if skip else [str(d/"a.jsonl").replace("a.jsonl", "c.jsonl"), str(d/"b.jsonl")], data_rows=None,
+                        template="chat", eval_rows=2, skip_bad_rows=skip)
+        (d/"c.jsonl").write_text(json.dumps(rows[0]))
+        if not skip:                                 # the number is the row's in its own file, which is named
+            with pytest.raises(ValueError, match=r"special tokens, got '<\|im_end\|>' in row 1 of '.*b.jsonl'; skip_bad_rows leaves such rows out"): encode_splits(c, picky)
+            continue
+        with contextlib.redirect_stdout(io.StringIO()) as said: (train, held), (report, _) = encode_splits(c, picky)
+        assert len(train) == 7 and len(held) == 2 and report.left_out == 5 and "train: bad rows left out: 5, the first: a message must not hold" in said.getvalue()
 
 
 # %% ../nbs/data/09_chat_tests.ipynb #08fa4be2

@@ -128,6 +128,14 @@ def test_bad_rows_are_left_out_and_counted():
     assert sound_rows([folder/"a.jsonl", folder/"b.json"], limit=4, skip_bad_rows=True).left_out == 9
     with contextlib.redirect_stdout(io.StringIO()) as said: assert len(load_rows(hub, limit=2, skip_bad_rows=True)) == 2
     assert said.getvalue() == "bad rows left out: 2, the first: text must be a text in every row, got None in row 3\n"
+    # a row keeps the number that it has in its source, whatever was left out before it
+    (folder/"d.jsonl").write_text(f'{{oops\n{a}\n7\n{{"text": " ", "code": "y"}}\n')
+    def second(row, i):
+        if i == 1: raise ValueError(f"no row {i} here")
+    with pytest.raises(ValueError, match="source must hold at least one row that can be trained on, got none; left out: 4, "): sound_rows(folder/"d.jsonl", skip_bad_rows=True, check=second)
+    (folder/"e.json").write_text(json.dumps([7, *good[:2]]))
+    assert sound_rows([folder/"c.csv", folder/"e.json"], skip_bad_rows=True, check=second).rows["instruction"] == ["0?", "1?", "2?", "1?"]
+    with pytest.raises(ValueError, match="columns must be two, got 'text' twice"): load_rows(good, columns=("text", "text"))
 
 
 # %% ../nbs/data/01_rows_tests.ipynb #2e617f45

@@ -48,7 +48,7 @@ class _Asked(NamedTuple):
 
 def _answer_held_out(model:Any, tokenizer:PreTrainedTokenizerBase, config:TrainConfig, max_new_tokens:int=64)->_Asked|None:
     "Greedy answers to the held-out rows; None where nothing says which are right."
-    rows = load_splits(config)[1]
+    rows = load_splits(config, tokenizer)[1]
     if rows is None or "output" not in rows.column_names: return None
     asked, wanted = list(rows["instruction"]), list(rows["output"])
     score = made.score if (made := generated(config.data)) else exact_match
@@ -60,7 +60,7 @@ def _evaluate_run(folder:str|Path, max_new_tokens:int=64)->dict[str, float|None]
     "Likelihood and exact match of a finished run on its held-out rows."
     result = load_run(folder)
     config = run_config(folder, result.record)
-    rows = load_splits(config)[1]
+    rows = load_splits(config, result.tokenizer)[1]
     if rows is None: raise ValueError(f"the run must have held-out rows, got eval_rows=0 in {str(folder)!r}")
     data = encode_rows(rows, result.tokenizer, config.template, config.max_length, verbose=False).dataset
     with _as_in_training(result.model, config): nll = answer_nll(result.model, data, result.tokenizer, config.batch_size)

@@ -31,17 +31,23 @@ def _find_columns(names: Sequence[str]) -> tuple[str, str]:
 # %% ../../nbs/data/01_rows.ipynb #25a42f41
 class _Bad:
     "Rows that break a rule: refused, or left out and counted."
-    def __init__(self, skip: bool = False) -> None: self.skip, self.count, self.first, self.refused = skip, 0, "", False
+    def __init__(self, skip: bool = False) -> None:
+        self.skip, self.count, self.first, self.refused = skip, 0, "", False
+        self.numbers: list[int] | None = None   # in the source, of those that are left
 
     def good(self, items: Iterable, make: Callable[[Any, int], Any]) -> list:
-        "What `make` makes of each item and its number, if it does not refuse it."
-        made = []
+        "What `make` makes of each item and its number in the source, if it does not refuse it."
+        made, kept = [], list[int]()
         for i, item in enumerate(items):
-            try: made.append(make(item, i))
+            number = i if self.numbers is None else self.numbers[i]
+            try:
+                made.append(make(item, number))
+                kept.append(number)
             except (TypeError, ValueError) as e:
                 self.refused = not self.skip
                 if self.refused: raise
                 self.count, self.first = self.count + 1, self.first or str(e)
+        self.numbers = kept
         return made
 
     def some(self, rows: Any, rule: str) -> Any:
@@ -129,38 +135,45 @@ def _column(rows: Dataset | Sequence[Mapping], name: str) -> list[Any]:
     "The values of one column; None where a row lacks it."
     return list(rows[name]) if isinstance(rows, Dataset) else [r.get(name) for r in rows]
 
-def _conversations(turns: list[Any], systems: list[Any], tools: list[Any], bad: _Bad) -> dict[str, list]:
+_Check: TypeAlias = Callable[[Mapping, int], Any]
+
+def _conversations(turns: list[Any], systems: list[Any], tools: list[Any], bad: _Bad, check: _Check | None) -> dict[str, list]:
     "The conversations of rows under the name `messages`, each behind the system prompt that its row has besides."
     def made(row, i):
         said, system, tool = row
         if tool: raise ValueError(f"a conversation must need no tools, got {shown(tool)} in row {i}")
         if system and isinstance(said, (list, tuple)): said = [{"role": "system", "content": system}, *said]
-        return read_messages(said, i, _check_text)
+        messages = read_messages(said, i, _check_text)
+        if check: check({"messages": messages}, i)
+        return messages
     return {"messages": bad.good(zip(turns, systems, tools), made)}
 
 
 # %% ../../nbs/data/01_rows.ipynb #dd8b90ad
-def _pairs(rows: Dataset | Sequence[Mapping], pair: tuple[str, str], more: list[Any], bad: _Bad) -> dict[str, list]:
+def _pairs(rows: Dataset | Sequence[Mapping], pair: tuple[str, str], more: list[Any], bad: _Bad,
+           check: _Check | None) -> dict[str, list]:
     "The texts of two columns under the names `instruction` and `output`, the first with what there is `more` of it."
     def made(texts, i):
         for text, column in zip(texts, pair): _check_words(text, column, i)
         ask, out, extra = texts
-        if extra is None: return ask, out
-        _check_text(extra, "input", i)
-        return f"{ask}\n\n{extra}" if extra.strip() else ask, out
+        if extra is not None: _check_text(extra, "input", i)
+        if extra and extra.strip(): ask = f"{ask}\n\n{extra}"
+        if check: check({"instruction": ask, "output": out}, i)
+        return ask, out
     kept = bad.good(zip(_column(rows, pair[0]), _column(rows, pair[1]), more), made)
     return {"instruction": [ask for ask, _ in kept], "output": [out for _, out in kept]}
 
-def _normalise(rows: Dataset | Sequence[Mapping], columns: tuple[str, str] | None, bad: _Bad) -> Dataset:
+def _normalise(rows: Dataset | Sequence[Mapping], columns: tuple[str, str] | None, bad: _Bad, check: _Check | None = None) -> Dataset:
     "The two columns of `rows` under the names `instruction` and `output`, or their conversations."
     names = rows.column_names if isinstance(rows, Dataset) else list(dict.fromkeys(chain.from_iterable(rows)))
+    if columns and columns[0] == columns[1]: raise ValueError(f"columns must be two, got {shown(columns[0])} twice")
     if columns and not set(columns) <= set(names):
         raise ValueError(f"columns must be in the rows, got {columns}, rows have {shown(sorted(names))}")
     chat = None if columns or any(set(p) <= set(names) for p in _COLUMN_PAIRS) else chat_column(names)
     pair = None if chat else columns or _find_columns(names)
     more = _column(rows, "input") if pair == _COLUMN_PAIRS[0] and "input" in names else [None]*len(rows)
     def beside(c): return _column(rows, c) if c in names else [None]*len(rows)
-    made = _pairs(rows, pair, more, bad) if pair else _conversations(beside(chat), beside("system"), beside("tools"), bad)
+    made = _pairs(rows, pair, more, bad, check) if pair else _conversations(beside(chat), beside("system"), beside("tools"), bad, check)
     bad.some(next(iter(made.values())), "source must hold at least one row that can be trained on, got none")
     return Dataset.from_dict(made)
 
@@ -190,14 +203,15 @@ def check_rows(rows: Dataset | Sequence, bad: _Bad | None = None) -> Dataset | S
     made = rows if isinstance(rows, Dataset) else bad.good(rows, _check_row)
     return bad.some(made, "source must hold at least one row, got none")
 
-def _load_one(source: Source, split: str, name: str | None, columns: tuple[str, str] | None, bad: _Bad) -> Dataset:
+def _load_one(source: Source, split: str, name: str | None, columns: tuple[str, str] | None, bad: _Bad,
+              check: _Check | None = None) -> Dataset:
     "Rows of one source; an error of a file or a name says which, and that of a row what would leave it out."
     if columns is None and registered(source): columns = find_entry(source, "rows").pair
     where = ""
     try:
         made = read_source(source, split, name, bad)
         where = f" of {str(source)!r}" if isinstance(source, (str, Path)) else ""
-        return _normalise(check_rows(made, bad), columns, bad)
+        return _normalise(check_rows(made, bad), columns, bad, check)
     except (TypeError, ValueError) as e:
         if not bad.refused and not where: raise
         raise type(e)(f"{e}{where}" + "; skip_bad_rows leaves such rows out"*bad.refused) from e
@@ -216,12 +230,13 @@ def sound_rows(
     columns: tuple[str, str] | None = None,  # question and answer column; None finds a known pair
     *,
     skip_bad_rows: bool = False,             # leave out rows that break a rule; False refuses them
+    check: _Check | None = None,             # a rule more: of a row so renamed and its number in its source; raises TypeError or ValueError
 ) -> SoundRows:                              # (rows, left_out, why)
     "Rows of `source`, renamed to `instruction` and `output`, or to `messages`, and how many were left out."
     if limit is not None and limit < 1: raise ValueError(f"limit must be at least 1, got {limit}")
     parts: Sequence[Any] = source if isinstance(source, (list, tuple)) and source and isinstance(source[0], (str, Path)) else [source]
     bad = [_Bad(skip_bad_rows) for _ in parts]
-    made = [_load_one(s, split, name, columns, b) for s, b in zip(parts, bad)]
+    made = [_load_one(s, split, name, columns, b, check) for s, b in zip(parts, bad)]
     if len(kinds := {tuple(p.column_names) for p in made}) > 1: raise ValueError(f"sources must be alike, got columns {sorted(kinds)}")
     rows = concatenate_datasets(made)
     why = next((b.first for b in bad if b.count), "")

@@ -21,7 +21,7 @@ from ..adapter.residual import Format, load_residual, plan_residual, quantize_re
 from ..adapter.starts import with_gradients
 from ..adapter.targets import base_parameters
 from ..data.bases import model_path
-from ..data.chat import check_chat
+from ..data.chat import chat_check, check_chat
 from ..data.encode import check_tokenizer, Collator, DataReport, encode_rows
 from ..data.gguf import gguf_head
 from ..data.orders import generated
@@ -38,12 +38,13 @@ __all__ = ['load_splits', 'load_tokenizer', 'frozen_base', 'load_frozen', 'soka_
            'uses_gradients', 'planned', 'residual_on_quantized', 'encode_splits']
 
 # %% ../../nbs/train/03_build.ipynb #0633427a
-def _counted_splits(config:TrainConfig)->tuple[SoundRows, SoundRows|None]:
+def _counted_splits(config:TrainConfig, tokenizer:PreTrainedTokenizerBase|None=None)->tuple[SoundRows, SoundRows|None]:
     "Rows to train on, and rows to evaluate on or None, with how many were left out."
+    check = chat_check(tokenizer or load_tokenizer(config), whole=config.skip_bad_rows) if config.template == "chat" else None
     n, columns = config.eval_rows, (config.columns[0], config.columns[1]) if config.columns else None
     made = generated(config.data)
     def read(source:Any, split:str, rows:int|None, columns:Any=None)->SoundRows:
-        return sound_rows(source, split, config.data_name, rows, columns, skip_bad_rows=config.skip_bad_rows)
+        return sound_rows(source, split, config.data_name, rows, columns, skip_bad_rows=config.skip_bad_rows, check=check)
     if made: train = sound_rows(made.draw(config.data_rows or 1, seed=config.seed, split="train"))
     else: train = read(config.data, config.data_split, config.data_rows, columns)
     if not n: return train, None
@@ -53,9 +54,12 @@ def _counted_splits(config:TrainConfig)->tuple[SoundRows, SoundRows|None]:
     rows, held_out = heldout_split(train.rows, n)
     return train._replace(rows=rows), SoundRows(held_out)
 
-def load_splits(config:TrainConfig)->tuple[Any, Any]:
+def load_splits(
+    config:TrainConfig,                            # settings
+    tokenizer:PreTrainedTokenizerBase|None=None,   # whose chat template refuses rows, if that is the template; None loads the base's
+)->tuple[Any, Any]:
     "Rows to train on, and rows to evaluate on or None."
-    train, evaluation = _counted_splits(config)
+    train, evaluation = _counted_splits(config, tokenizer)
     return train.rows, evaluation and evaluation.rows
 
 # %% ../../nbs/train/03_build.ipynb #beea3540
@@ -244,6 +248,6 @@ def encode_splits(config:TrainConfig, tokenizer:PreTrainedTokenizerBase)->tuple[
             print(f"{name}: {made.report}")
             if sound.left_out: print(f"{name}: bad rows left out: {sound.left_out:,}, the first: {sound.why}")
         return made.dataset, made.report._replace(left_out=sound.left_out)
-    (rows, held_out), room = _counted_splits(config), _positions(config)
+    (rows, held_out), room = _counted_splits(config, tokenizer), _positions(config)
     (train, report), (evaluation, eval_report) = one("train", rows), one("held out", held_out)
     return (train, evaluation), (report, eval_report)
