@@ -8,6 +8,7 @@ import io
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import tempfile
@@ -118,6 +119,17 @@ def test_a_pipe_is_no_adapter():
     for argv in (("inspect", d/"b"), ("merge", d/"b", "--out", d/"out"), ("eval", d/"b", *score)):
         code, text = told(*argv)
         assert code == 2 and "must" in text, (argv, text)
+
+
+# %% ../nbs/command/07_parsers_tests.ipynb #f11e5a1d
+def test_files_that_cannot_be_written():
+    d = Path(tempfile.mkdtemp())
+    (d/"file").write_text("{}")
+    for argv in (["record", d], ["eval", "base", "--out"]):
+        for place, why in ((d, "must be a file, got the folder"), (d/"file"/"x.json", "must be a file in a folder, got .*, where file is a file")):
+            code, text = told(*argv, place)
+            assert code == 2 and re.search(why, text) and text.count("\n") == 1, (argv, text)
+    assert "must be a folder with a finished run" in told("record", d, d/"new"/"x.json")[1] and not (d/"new").exists()
 
 
 # %% ../nbs/command/07_parsers_tests.ipynb #a880a47e

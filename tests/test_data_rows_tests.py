@@ -136,6 +136,10 @@ def test_bad_rows_are_left_out_and_counted():
     (folder/"e.json").write_text(json.dumps([7, *good[:2]]))
     assert sound_rows([folder/"c.csv", folder/"e.json"], skip_bad_rows=True, check=second).rows["instruction"] == ["0?", "1?", "2?", "1?"]
     with pytest.raises(ValueError, match="columns must be two, got 'text' twice"): load_rows(good, columns=("text", "text"))
+    (folder/"one.json").write_text(json.dumps(good[0], indent=1))
+    with pytest.raises(ValueError, match="one.json must hold a list of rows, or one a line, got an object over several"): load_rows(folder/"one.json")
+    (folder/"one.jsonl").write_text(a + "\n\n")
+    assert load_rows(folder/"one.jsonl").to_list() == want[:1]
 
 
 # %% ../nbs/data/01_rows_tests.ipynb #2e617f45

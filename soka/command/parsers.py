@@ -4,7 +4,7 @@
 
 # %% ../../nbs/command/07_parsers.ipynb #8c597b09
 from __future__ import annotations
-import argparse
+import argparse, os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from importlib import import_module
@@ -116,7 +116,18 @@ def _add_compare(p:argparse.ArgumentParser)->None:
     p.add_argument("--dry_run", "--dry-run", dest="dry_run", action="store_true", help="say what is left, and run nothing")
 
 # %% ../../nbs/command/07_parsers.ipynb #33a437e0
+def _check_file(name:str, path:str)->None:
+    "Refuse a path at which no file can be written, before there is anything to write."
+    place = Path(path).absolute()
+    above = next(p for p in place.parents if p.exists())
+    if place.is_dir(): raise ValueError(f"{name} must be a file, got the folder {path!r}")
+    if not above.is_dir(): raise ValueError(f"{name} must be a file in a folder, got {path!r}, where {above.name} is a file")
+    if not os.access(place if place.exists() else above, os.W_OK): raise ValueError(f"{name} must be a file that can be written, got {path!r}")
+
+def _record_door(args:argparse.Namespace)->None: _check_file("FILE", args.file)
+
 def _eval_door(args:argparse.Namespace)->TrainConfig:
+    if args.out: _check_file("out", args.out)
     check_tasks(args.tasks.split(","))
     check_measured(args.measures.split(","))
     check_value("limit", args.limit, Count | None)
@@ -232,7 +243,7 @@ def add_commands(
     _add_sweep(command("sweep", "train", "Train every combination of the values given, and compare.", _sweep_door, _GROUPS, many=True))
     compare = "Run a comparison of methods, each at its own best learning rate, and print its tables."
     _add_compare(command("compare", "train", compare, _compare_door))
-    record = command("record", "train", "Write a run's record for keeping, without paths of this machine.")
+    record = command("record", "train", "Write a run's record for keeping, without paths of this machine.", _record_door)
     record.add_argument("run", metavar="RUN", help="output folder of a finished run")
     record.add_argument("file", metavar="FILE", help="JSON file to write")
     _add_plan(command("plan", "plan", "Print the plan that training follows and write it.", _plan_door, _GROUPS))

@@ -105,6 +105,11 @@ def _parse_csv(path: Path, text: str, bad: _Bad) -> list[dict]:
         return dict(zip(names, fields))
     return bad.good(lines, row)
 
+def _is_one_object(text: str) -> bool:
+    "Is this a JSON object that takes several lines?"
+    try: return "\n" in text.strip() and isinstance(parse_json(text), Mapping)
+    except ValueError: return False
+
 def _read_rows(path: Path, bad: _Bad) -> list:
     "Rows of a JSON file (one list), a JSONL file (an object a line) or a CSV file, compressed or not."
     if not path.is_file(): raise FileNotFoundError(f"source must be a file that exists, got {str(path)!r}")
@@ -112,6 +117,7 @@ def _read_rows(path: Path, bad: _Bad) -> list:
     text = _unpack(path) if path.suffix == ".gz" else read_text(path, "rows")
     if path.name.endswith((".csv", ".csv.gz")): rows = _parse_csv(path, text, bad)
     elif text.lstrip().startswith("["): rows = _parse(path, 1, text)
+    elif _is_one_object(text): raise ValueError(f"{path} must hold a list of rows, or one a line, got an object over several")
     else:      # not splitlines(): a JSON string may hold U+2028, which is no line end of JSONL
         lines = [(i, s) for i, s in enumerate(text.split("\n"), 1) if s.strip()]
         rows = bad.good(lines, lambda line, i: _parse(path, *line))
