@@ -122,7 +122,8 @@ def _check_file(name:str, path:str)->None:
     above = next(p for p in place.parents if p.exists())
     if place.is_dir(): raise ValueError(f"{name} must be a file, got the folder {path!r}")
     if not above.is_dir(): raise ValueError(f"{name} must be a file in a folder, got {path!r}, where {above.name} is a file")
-    if not os.access(place if place.exists() else above, os.W_OK): raise ValueError(f"{name} must be a file that can be written, got {path!r}")
+    nearest = place if place.exists() else above
+    if not os.access(nearest, os.W_OK): raise ValueError(f"{name} must be a file that can be written, got {path!r}")
 
 def _record_door(args:argparse.Namespace)->None: _check_file("FILE", args.file)
 
