@@ -25,6 +25,6 @@ def test_every_method():
         loss.backward()
         assert any(p.grad is not None and bool(p.grad.any()) for p in model.parameters() if p.requires_grad), name
         if name in ("lora", "peft"): assert n == full
-        if name not in ("osora", "ssvd", "salt", "vera", "lokr", "full", "peft"):
+        if name not in ("osora", "ssvd", "salt", "lora-xs", "vera", "lokr", "full", "peft"):
             with pytest.raises(ValueError, match="share must pay for size 1 in every layer"): method.build(_Setup(copy.deepcopy(base), 8, full, 0, {}, lambda n: batches, {}))
     with pytest.raises(ValueError, match="share must pay for rank 1 of LoKr"): METHODS["lokr"].build(_Setup(copy.deepcopy(base), 8, full, 0, {}, lambda n: batches, {}))

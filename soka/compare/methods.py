@@ -135,7 +135,7 @@ def _one_size(config:Callable[[int, _Setup], PeftConfig], **kw:Any)->Method:
 
 # %% ../../nbs/compare/01_methods.ipynb #24dbb890
 def _frozen_svd(method:str, *settings:str)->Method:
-    "OSoRA, SSVD or SALT, with sizes in proportion to the layers."
+    "OSoRA, SSVD, SALT or LoRA-XS, with sizes in proportion to the layers."
     def build(b:_Setup)->Any:
         return get_peft_model(b.model, matched(RIVALS[method](seed=b.seed, **ALL, **b.settings), b.model, b.budget))
     return Method(build, settings)
@@ -196,6 +196,7 @@ METHODS: dict[str, Method] = {
     "vera": _one_size(lambda r, b: VeraConfig(r=r, projection_prng_key=b.seed, **ALL)),
     "miss": _one_size(lambda r, b: MissConfig(r=r, **ALL)),
     "osora": _frozen_svd("osora"), "ssvd": _frozen_svd("ssvd"), "salt": _frozen_svd("salt", "k"),
+    "lora-xs": _frozen_svd("loraxs"),
     "peft": Method(lambda b: get_peft_model(b.model, _peft_config(b.settings)), ("config",), float_only=True, check=_peft_config),
     "cdka": Method(_build_cdka, ("r1", "r2", "r", "alpha")),
     "soka": _soka("r"), "soka-paper": _soka("r_max", preset="paper"), "full": Method(build_full, float_only=True, any_size=True),
