@@ -195,6 +195,44 @@ def test_tied_embeddings():
         assert torch.equal(PeftModel.from_pretrained(tied(), d)(input_ids=IDS).logits, y)
 
 
+# %% ../nbs/adapter/17_embeddings.ipynb #71edada2
+def test_two_tied_adapters():
+    import tempfile, warnings
+    import torch
+    from peft import get_peft_model, PeftModel
+    from soka.peft import with_gradients
+    warnings.simplefilter("ignore")
+    def tied(): return small_llama(tied=True)
+    def shaken(m):
+        with torch.no_grad():
+            for p in m.parameters():
+                if p.requires_grad: p.normal_(0, .1)
+        return m.eval()
+    def logits(m):
+        with torch.no_grad(): return m(input_ids=IDS).logits
+    with tempfile.TemporaryDirectory() as d:
+        one = shaken(get_peft_model(tied(), SoKAConfig(r=2, target_modules=["embed_tokens", "q_proj"], ensure_weight_tying=True)))
+        want = logits(one)
+        one.save_pretrained(f"{d}/one")
+        one.load_adapter(f"{d}/one", "b")                        # the head is wrapped by now
+        one.set_adapter("b")
+        assert torch.equal(logits(one), want)
+        two = shaken(get_peft_model(tied(), SoKAConfig(r=2, target_modules=["embed_tokens", "q_proj"], ensure_weight_tying=True)))
+        two.add_adapter("b", SoKAConfig(r=1, target_modules=["embed_tokens"], ensure_weight_tying=True))
+        two.set_adapter("b")
+        y = logits(shaken(two))
+        two.save_pretrained(f"{d}/two", selected_adapters=["b"])
+        assert torch.equal(logits(PeftModel.from_pretrained(tied(), f"{d}/two/b")), y)
+        torch.testing.assert_close(logits(two.merge_and_unload()), y)
+    targets = ["embed_tokens", "lm_head", "q_proj"]
+    for kw in (dict(r=2), dict(budget=800)):
+        config = SoKAConfig(target_modules=targets, ensure_weight_tying=True, source="gradient", **kw)
+        planned = with_gradients(config, tied(), [dict(input_ids=IDS, labels=IDS)])
+        m = get_peft_model(tied(), planned)
+        assert "lm_head" not in planned.plan and "model.embed_tokens" in planned.plan
+        assert m.base_model.model.lm_head.soka_terms["default"] is m.base_model.model.model.embed_tokens.soka_terms["default"]
+
+
 # %% ../nbs/adapter/17_embeddings.ipynb #67c658b7
 def test_grown_vocabulary():
     import tempfile, warnings

@@ -214,6 +214,11 @@ class SoKAModel(MergingModel):
     _add_modules_to_save_to_tie = LoraModel._add_modules_to_save_to_tie  # type: ignore[assignment]
     _add_targets_to_tie = LoraModel._add_targets_to_tie  # type: ignore[assignment]
 
+    def _get_module_names_tied_with_embedding(self)->list[str]:
+        "By the names that they have without adapters, which a second adapter knows them by."
+        found = super()._get_module_names_tied_with_embedding()
+        return list(dict.fromkeys(bare_name(n).removesuffix(".base_layer").removesuffix(".original_module") for n in found))
+
     def _tied_source(self, config:Any, name:str)->str:
         "The embedding whose adapter a layer with its weight uses, too; an empty text for all other layers."
         if not named_by(getattr(config, "target_modules_to_tie", None), name): return ""

@@ -12,6 +12,7 @@ from peft.utils import AuxiliaryTrainingWrapper, TRANSFORMERS_MODELS_TO_LORA_TAR
 from peft.utils.error import NoMatchingPeftModuleError
 from peft.utils.transformers_weight_conversion import _convert_peft_config_moe
 from torch import nn
+from transformers import PreTrainedModel
 from .config import SoKAConfig
 from .names import bare_name, named_by, _renamed
 from ..method.settings import parse_budget
@@ -217,6 +218,14 @@ def settle_names(
         warnings.warn(f"all-linear leaves {share:.0%} of the base as it is, the weights of experts ({', '.join(names)}), "
                       f"which cannot be adapted with {why}", stacklevel=3)
 
+def _tied_once(config:SoKAConfig, model:nn.Module, layers:dict[str, nn.Module])->dict[str, nn.Module]:
+    "The layers without a head whose weight is the embedding's, where they are adapted as one: PEFT gives the terms to the embedding."
+    if not config.ensure_weight_tying or not isinstance(model, PreTrainedModel): return layers
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    if head is None or head.weight is not embedding.weight or not any(l is head for l in layers.values()): return layers
+    name = next(bare_name(n) for n,m in model.named_modules() if m is embedding)
+    return {n: l for n,l in layers.items() if l is not head} if name in layers else layers
+
 def settle_targets(
     config:SoKAConfig,    # left as it is
     model:nn.Module,      # without adapters; may be on the meta device
@@ -234,7 +243,7 @@ def settle_targets(
     _settle_budget(config, model)
     layers = find_targets(config, model)
     check_targets(layers, config, model)
-    return config, layers
+    return config, _tied_once(config, model, layers)
 
 def targets_for(
     config:SoKAConfig,    # left as it is
