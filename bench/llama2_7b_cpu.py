@@ -1,13 +1,14 @@
 """LLaMA2-7B's exact architecture on a CPU: the recipe itself, from a sharded checkpoint to a merged one, with the memory of every phase.
 
-    python bench/llama2_7b_cpu.py FOLDER [--tokens 64] [--steps 2] [--skip lora] [--merge_only] [--tiny]
+    python bench/llama2_7b_cpu.py FOLDER [--tokens 64] [--steps 2] [--dtype float32] [--skip lora] [--merge_only] [--tiny]
 
 Writes a checkpoint of random weights into FOLDER/base (13.5 GB), unless it is there, and runs `soka train` with the recipe, only
 steps, rows and tokens cut: load in NF4, plan, start and steps, a kill after the first checkpoint, resume, adapter, merge, `generate`;
 then LoRA's recipe beside it. Each phase is recorded as it ends, in nbs/records/llama2-7b-cpu.json. Weights are random, so losses mean
 nothing; time and memory do not depend on them. A phase's peak is of anonymous memory, which is the process's own; pages of mapped files,
 which the system may drop at any time, are counted apart. `--merge_only` merges an adapter of the recipe's size with random factors, and adds that to the
-record that is there. `--tiny` runs the same program on a small model in a minute or two.
+record that is there. `--dtype float32` is for a CPU without bfloat16 units, where bfloat16 takes hours. `--tiny` runs the same program
+on a small model in a minute or two.
 """
 import argparse
 import json
@@ -115,7 +116,7 @@ class Watched:
 
 def train(folder, base, a, recipes, out, stop=None):
     cut = ["--max_steps", a.steps, "--batch_size", 1, "--gradient_accumulation", 1, "--max_length", a.tokens, "--data", "problems",
-           "--data_name", "null", "--template", "plain", "--data_rows", 16, "--eval_rows", 0, "--save_steps", 1, "--epochs", 1]
+           "--data_name", "null", "--template", "plain", "--data_rows", 16, "--eval_rows", 0, "--save_steps", 1, "--epochs", 1, "--dtype", a.dtype]
     small = ["--budget", 20_000] if a.tiny and len(recipes) == 1 else []
     command = [sys.executable, "-m", "soka.cli", "train", *recipes, "--model", base, "--output_dir", folder/out, *cut, *small]
     marks = {r"trained parameters": "start and steps", rf"step {a.steps}/{a.steps}": "save"}
@@ -143,6 +144,7 @@ def main():
     p.add_argument("folder", type=Path)
     p.add_argument("--tokens", type=int, default=64)
     p.add_argument("--steps", type=int, default=2)
+    p.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"])
     p.add_argument("--skip", nargs="*", default=[], choices=["lora", "merge", "generate"])
     p.add_argument("--merge_only", action="store_true")
     p.add_argument("--tiny", action="store_true")
@@ -155,7 +157,7 @@ def main():
         write_base(base, TINY if a.tiny else LLAMA2_7B)
     recipe = ROOT/"recipes"/"llama2-7b-gsm8k.yaml"
     if a.merge_only: return merge_only(a.folder, base, recipe, a.folder/f"{name}.json" if a.tiny else RECORDS/f"{name}.json")
-    record = {"settings": {"tokens": a.tokens, "steps": a.steps, "model": TINY if a.tiny else LLAMA2_7B}, "phases": {}}
+    record = {"settings": {"tokens": a.tokens, "steps": a.steps, "dtype": a.dtype, "model": TINY if a.tiny else LLAMA2_7B}, "phases": {}}
     def keep(what, w, code=0):
         if w.code != code: sys.exit(f"{what} must end with {code}, got {w.code}")
         record["phases"][what] = w.phases
