@@ -7,6 +7,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
+from .config import trained_besides
 from .layer import soka_layers
 from .names import bare_name, named_by
 from ..method.kpsvd import KPSVD
@@ -54,11 +55,16 @@ def summed_config(
     own = dict(plan=plan, target_modules=layers, target_parameters=parameters, exclude_modules=None, layers_to_transform=None,
                layers_pattern=None, r=None, budget=None, shape=None, rank_pattern={}, shape_pattern={}, source="update",
                rank_source=None, mode="delta", soka_dropout=0., base_quant=None, start_saved=False,
-               weight_shapes=shapes)
+               check_base=all(c.check_base for c in configs), weight_shapes=shapes)
     for k, v in {**own, **changes}.items(): setattr(made, k, v)
     return made
 
 # %% ../../nbs/adapter/15_combine.ipynb #dd014b18
+def _shared(layers:Mapping[str, Any], adapters:Sequence[str])->set[str]:
+    "Layers that have another's terms in every adapter that changes one of the two."
+    tied = {n: next(m.soka_tied[a] for a in adapters if a in m.soka_tied) for n, m in layers.items() if {*adapters} & m.soka_tied.keys()}
+    return {n for n, source in tied.items() if not any(layers[n].owns(a) or source.has(a) and not layers[n].has(a) for a in adapters)}
+
 def _sums(layers:Mapping[str, Any], adapters:Sequence[str], weights:Sequence[float], rank:int|None)->dict[str, Combined]:
     "The weighted sum of each layer that one of the adapters changes."
     sums: dict[str, Combined] = {}
@@ -81,7 +87,7 @@ def _check_combined(configs:Mapping[str, Any], adapters:Sequence[str], weights:S
     for a in adapters:
         if a not in configs: raise ValueError(f"Adapter {a} does not exist; adapters must be of {', '.join(configs)}")
         c = configs[a]
-        if other := c.modules_to_save or c.trainable_token_indices or (c.bias != "none" and c.bias):
+        if other := trained_besides(c):
             raise ValueError(f"combined adapters must train factors alone, no biases, modules or tokens, got {other} in {a!r}")
     if name in configs: raise ValueError(f"adapter_name must be new, got {name!r}, which the model has")
     if rank is not None:
@@ -99,9 +105,12 @@ def combination(
 )->tuple[Any, list[CombinedRow]]:    # settings with the terms to start from, and what each layer is
     "A weighted sum of adapters as the settings of a new one."
     _check_combined(model.peft_config, adapters, weights, name, kind, rank, more)
-    layers = soka_layers(model.model)
+    every = soka_layers(model.model)
+    shared = _shared(every, adapters)
+    layers = {n: m for n, m in every.items() if n not in shared}
     terms = [m.soka_terms[a].r for m in layers.values() for a in adapters if m.has(a)]
     sums = _sums(layers, adapters, weights, None if kind == "cat" else rank or max(terms))
     rows = combined_rows(sums)
     starts: dict[str, KPSVD] = {r.name: sums[r.name].k for r in rows}
-    return summed_config([model.peft_config[a] for a in adapters], rows, starts=starts, inference_mode=False), rows
+    return summed_config([model.peft_config[a] for a in adapters], rows, starts=starts, inference_mode=False,
+                         ensure_weight_tying=bool(shared)), rows

@@ -21,7 +21,8 @@ from ..settings import check_fields, check_regex, Count, CountOrZero, Line, Modu
 from ..weights.fingerprint import parse_fingerprint
 
 # %% auto #0
-__all__ = ['add_peft_type', 'register_method', 'add_load_note', 'with_record', 'TargetSettings', 'SoKAConfig', 'read_config']
+__all__ = ['add_peft_type', 'register_method', 'add_load_note', 'with_record', 'trained_besides', 'TargetSettings', 'SoKAConfig',
+           'read_config']
 
 # %% ../../nbs/adapter/01_config.ipynb #db635c82
 def add_peft_type(
@@ -155,6 +156,12 @@ def with_record(
     c = copy.copy(c)
     vars(c).update(vars(c).pop("record", {}))
     return c
+
+def trained_besides(
+    c:Any,   # settings
+)->Any:      # the setting's value; nothing of truth where an adapter is its factors alone
+    "What an adapter trains besides its factors: biases, whole modules or tokens."
+    return c.modules_to_save or c.trainable_token_indices or (c.bias if c.bias != "none" else None)
 
 def _own(default:Any, help:str)->Any:
     "A field with its description."

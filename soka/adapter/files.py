@@ -21,7 +21,7 @@ from ..method.plan import LayerPlan, read_plan
 if TYPE_CHECKING: from soka.adapter.config import SoKAConfig
 
 # %% auto #0
-__all__ = ['HEADS', 'WEIGHTS', 'new_tensors', 'read_header', 'read_weights', 'weight_files']
+__all__ = ['HEADS', 'WEIGHTS', 'new_tensors', 'is_trained', 'is_base_copy', 'read_header', 'read_weights', 'weight_files']
 
 # %% ../../nbs/adapter/03_files.ipynb #7cef6041
 def _plan_tensors(plan:dict[str, LayerPlan], source:str, *, folded:bool=False, old:bool=False)->dict[str, tuple]:
@@ -73,15 +73,29 @@ def _task_heads(config:SoKAConfig)->set[str]:
     "Modules that PEFT saves for the adapter's task."
     return HEADS if config.task_type in ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS") else set()
 
-def _may_hold(config:SoKAConfig, name:str)->bool:
-    "Is it what PEFT saves beside factors?"
+def _layer_and_part(name:str)->tuple[str, str]:
+    "Of a tensor without wrappers: the layer it belongs to, and what it is there."
     module, _, part = name.rpartition(".")
-    layer = re.sub(r"\.((token_adapter\.)?base_layer|original_module|modules_to_save)$", "", module)
+    return re.sub(r"\.((token_adapter\.)?base_layer|original_module|modules_to_save)$", "", module), part
+
+def is_trained(
+    config:SoKAConfig,
+    name:str,          # of a tensor besides the factors, without wrappers
+)->bool:
+    "Do the settings say that it was trained: a bias, a module, tokens?"
+    layer, part = _layer_and_part(name)
     if part == "bias" and (config.bias == "all" or config.bias == "soka_only" and layer in map(bare_name, config.plan or {})): return True
     if config.trainable_token_indices is not None and part == "trainable_tokens_delta": return True
     saved = _task_heads(config).union(config.modules_to_save or ())          # ends of names, as PEFT has it
-    if any(f"{m}." in name for m in saved) and not re.search(r"\.(original_module|modules_to_save)\.", name): return True
+    return any(f"{m}." in name for m in saved) and not re.search(r"\.(original_module|modules_to_save)\.", name)
+
+def is_base_copy(
+    name:str,   # of a tensor besides the factors, without wrappers
+)->bool:
+    "Is it called like the base's embedding or head, which PEFT saves where they have an adapter or new rows?"
+    layer, part = _layer_and_part(name)
     return part in ("weight", "bias") and bool(_EMBEDDINGS.fullmatch(layer))
+
 
 # %% ../../nbs/adapter/03_files.ipynb #ada03002
 WEIGHTS, _PICKLE = "adapter_model.safetensors", "adapter_model.bin"      # PEFT reads the first where both are
@@ -124,7 +138,7 @@ def _check_weights(weights:str|os.PathLike, config:SoKAConfig)->None:
     saved = {n for n in config.modules_to_save or () if any(f"{n}." in k for k in own)}
     missing = sorted(set(config.modules_to_save or ()) - saved - (HEADS if saved & HEADS else _task_heads(config)))
     if missing: raise ValueError(f"adapter file must hold every module of modules_to_save, got none for {missing[0]!r}")
-    more = [k for k in own if not _may_hold(config, k)]
+    more = [k for k in own if not (is_trained(config, k) or is_base_copy(k))]
     if more:
         raise ValueError(f"adapter file must hold factors, and what its config says is trained besides, got {len(more)} more: {more[0]}")
     for k, (_, dtype) in have.items():

@@ -101,6 +101,10 @@ class SoKALayer(MergingLayer):
         "Does the layer carry this adapter?"
         return name in self.soka_terms
 
+    def owns(self, name:str)->bool:
+        "Are the adapter's terms the layer's own, not those of a layer with the same weight?"
+        return self.has(name) and name not in self.soka_tied
+
     def change_of(self, name:str)->Tensor:
         "Dense change of the weight, (out_features, in_features), scaled."
         self.take_loaded(name)

@@ -14,7 +14,6 @@ import torch
 import torch.distributed as dist
 from peft import PeftConfig
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
-from peft.tuners.lora import LoraModel
 from peft.tuners.tuners_utils import init_empty_weights
 from peft.utils import AuxiliaryTrainingWrapper, get_quantization_kwargs
 from torch import nn, Tensor
@@ -29,7 +28,8 @@ from .merging import MergingModel
 from .names import bare_name, _layers_of, named_by, _part_of_plan
 from .plan import _find_plan, _fitting_plan, _warn_unmatched
 from .starts import _check_has_start
-from .targets import _check_in_memory, _check_writable, check_targets, find_targets, _follow_names, _settle_budget, settle_names, _targeted
+from .targets import (_check_in_memory, _check_writable, check_targets, find_targets, _follow_names, _settle_budget,
+                                  settle_names, _targeted, tie, tied_layers)
 from ..method.kpsvd import KPSVD, kpsvd
 from ..method.plan import read_plan, write_plan
 from ..weights.backend import supported
@@ -64,7 +64,7 @@ def _give_rows(names:list[str], layer:nn.Module, args:tuple, kwargs:dict)->tuple
 
 def _load_starts(model:nn.Module, name:str, state_dict:dict[str, Tensor])->None:
     "Make ready for an adapter's tensors; a residual's start goes where it is needed."
-    for n, m in ((n, m) for n,m in soka_layers(model).items() if m.has(name)):
+    for n, m in ((n, m) for n,m in soka_layers(model).items() if m.owns(name)):
         at = f"{n}.soka_terms.{name}."
         if m.soka_wanted[name] == "residual":
             state_dict.pop(f"{n}.base_layer.weight", None)   # PEFT saves a targeted head's base, here less its start
@@ -99,7 +99,7 @@ def _settle_missing(config:SoKAConfig, model:nn.Module)->None:
 def _copy_config(config:SoKAConfig)->SoKAConfig:
     "The settings for one model; those given to load an adapter with become the model's, as PEFT has it, unless another has them."
     if config.start_saved or not config.inference_mode or "record" in vars(config): config = copy.deepcopy(config)
-    config.__dict__.pop("record", None)      # of the model that it may come from
+    for k in ("record", "target_modules_to_tie", "modules_to_tie"): config.__dict__.pop(k, None)      # of the model that it may come from
     _add_modules_to_save(config, _TASK_HEADS.get(config.task_type or "", []))
     return config
 
@@ -163,6 +163,7 @@ class SoKAModel(MergingModel):
         if c.start_saved: _follow_names(c, model)
         _check_same_base(c, model)
         settle_names(c, model)
+        tie(c, model)
         _settle_budget(c, model)
         layers = find_targets(c, model, self._named)
         if c.plan is not None and self._named is not None: c.plan = _part_of_plan(c.plan, set(layers))
@@ -211,19 +212,17 @@ class SoKAModel(MergingModel):
     @staticmethod
     def _check_target_module_exists(peft_config:Any, key:str)->Any: return _targeted(peft_config, key)
 
-    _add_modules_to_save_to_tie = LoraModel._add_modules_to_save_to_tie  # type: ignore[assignment]
-    _add_targets_to_tie = LoraModel._add_targets_to_tie  # type: ignore[assignment]
+    def _check_tied_modules(self, model:nn.Module, peft_config:Any)->None:
+        "PEFT's warning, where layers share a weight and are not to be adapted as one; `tie` does what it does where they are."
+        if not peft_config.ensure_weight_tying: super()._check_tied_modules(model, peft_config)
 
-    def _get_module_names_tied_with_embedding(self)->list[str]:
-        "By the names that they have without adapters, which a second adapter knows them by."
-        found = super()._get_module_names_tied_with_embedding()
-        return list(dict.fromkeys(bare_name(n).removesuffix(".base_layer").removesuffix(".original_module") for n in found))
+    def _get_tied_target_modules(self, model:nn.Module)->list[str]:
+        "Those that a merge is warned of: what is adapted as one is merged once."
+        return [] if all(c.ensure_weight_tying for c in self.peft_config.values()) else super()._get_tied_target_modules(model)
 
     def _tied_source(self, config:Any, name:str)->str:
         "The embedding whose adapter a layer with its weight uses, too; an empty text for all other layers."
-        if not named_by(getattr(config, "target_modules_to_tie", None), name): return ""
-        embedding:Any = self.model.get_input_embeddings()
-        return next(bare_name(n) for n,m in self.model.named_modules() if m is embedding)
+        return next(iter(tied_layers(self.model))) if name in (getattr(config, "target_modules_to_tie", None) or ()) else ""
 
     def _create_and_replace(self, peft_config:Any, adapter_name:str, target:Any, target_name:str, parent:nn.Module,
                             current_key:str, **kwargs:Any)->None:
@@ -233,7 +232,7 @@ class SoKAModel(MergingModel):
         plan = read_plan({n: v for n,v in (c.plan or {}).items() if n == (source or k)}).get(source or k)
         if plan is None or plan.r == 0: return                   # the budget had nothing for this layer
         start = self._starts.pop(k, None)
-        if start is None and not c.start_saved:
+        if start is None and not c.start_saved and not source:
             start = kpsvd(_own_weight(target), plan.shape, plan.r, seed=c.seed) if c.source == "weight" else _zero_start(plan)
         seed = c.seed + crc32(f"{k} {adapter_name}".encode())    # layers and adapters draw different starts
         kw = dict(get_quantization_kwargs(self), seed=seed)

@@ -6,9 +6,10 @@
 from __future__ import annotations
 from collections.abc import Iterable
 from itertools import takewhile
+from peft.utils.constants import EMBEDDING_LAYER_NAMES
 
 # %% auto #0
-__all__ = ['bare_name', 'named_by']
+__all__ = ['bare_name', 'named_by', 'may_be_tied']
 
 # %% ../../nbs/adapter/02_names.ipynb #d3f9f1a4
 _WRAPPERS = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")   # of torch, around modules
@@ -52,4 +53,10 @@ def named_by(
 )->bool:
     "Is a name, or its end, one of these?"
     return any(name == e or name.endswith(f".{e}") for e in ends or ())
+
+def may_be_tied(
+    name:str,   # of a layer
+)->bool:
+    "Is it called as PEFT knows embeddings and heads, which may share a weight?"
+    return name.rpartition(".")[2] in EMBEDDING_LAYER_NAMES
 

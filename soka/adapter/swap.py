@@ -11,10 +11,10 @@ import torch
 from peft.utils.save_and_load import load_peft_weights
 from torch import nn, Tensor
 from .base import _check_same_base
-from .config import read_config, SoKAConfig
+from .config import read_config, SoKAConfig, trained_besides
 from .files import new_tensors
 from .layer import soka_layers, SoKALayer
-from .names import bare_name
+from .names import bare_name, may_be_tied
 from ..method.plan import LayerPlan, read_plan
 from ..method.start import arm
 
@@ -22,20 +22,31 @@ from ..method.start import arm
 __all__ = ['hotswap_adapter']
 
 # %% ../../nbs/adapter/18_swap.ipynb #d6d06948
-def _check_swap(name:str, config:SoKAConfig, plan:Mapping[str, LayerPlan], layers:Mapping[str, SoKALayer], extra:list[str])->None:
+def _check_swap(name:str, old:Any, config:SoKAConfig, plan:Mapping[str, LayerPlan], layers:Mapping[str, SoKALayer])->None:
     "Refuse an adapter that does not fit in the place of another."
-    if not layers: raise ValueError(f"adapter to swap out must be one of the model's, got {name!r}")
     if any(name in m.merged_adapters for m in layers.values()):
         raise ValueError(f"adapter to swap out must not be merged into the base, got {name!r}: unmerge it first")
     if config.source == "weight" or any(m.soka_terms[name].U0 is not None for m in layers.values()):
         raise ValueError("adapters to swap must have no frozen start (source='weight'), got one of them with")
-    if extra: raise ValueError(f"an adapter to swap in must hold factors alone, got {extra[0]}")
+    if other := trained_besides(old): raise ValueError(f"an adapter to swap out must hold factors alone, got {other} in {name!r}")
+    if other := trained_besides(config): raise ValueError(f"an adapter to swap in must hold factors alone, got {other}")
+    if old.ensure_weight_tying != config.ensure_weight_tying and any(map(may_be_tied, plan)):
+        raise ValueError("an adapter to swap in must share terms of tied embeddings as the other does, "
+                         f"got ensure_weight_tying={config.ensure_weight_tying} in place of {old.ensure_weight_tying}")
     for n, p in plan.items():
         if n not in layers: raise ValueError(f"an adapter to swap in must change layers that the other changes, got {n}")
         t = layers[n].soka_terms[name]
         if t.shape != p.shape or t.r < p.r:
             raise ValueError(f"an adapter to swap in must have the other's shapes, and no more terms, got {tuple(p.shape)} with {p.r} "
                              f"in place of {tuple(t.shape)} with {t.r} for {n}")
+
+def _check_copies(copies:Mapping[str, Tensor], model:nn.Module)->None:
+    "Refuse copies of embeddings and heads, which a file holds where they are adapted or have new rows, that the model's own differ from."
+    own = {bare_name(n).replace(".base_layer.", "."): p for n,p in model.named_parameters(remove_duplicate=False)}
+    for n, t in copies.items():
+        here = own.get(bare_name(n).replace(".base_layer.", "."))
+        if here is None or here.shape != t.shape or not torch.equal(here, t.to(here)):
+            raise ValueError(f"an adapter to swap in must have the model's embeddings and heads, got another {bare_name(n)}")
 
 @torch.no_grad()
 def _put(layer:SoKALayer, name:str, values:Mapping[str, Tensor])->None:
@@ -58,13 +69,16 @@ def hotswap_adapter(
     **kwargs:Any,                             # for the hub, such as revision, and `check_base`
 )->None:
     "What `peft.utils.hotswap.hotswap_adapter` does for LoRA."
-    config, inner = read_config(model_name_or_path, **kwargs), getattr(model, "_orig_mod", model)
+    config = read_config(model_name_or_path, **kwargs)
+    inner:Any = getattr(model, "_orig_mod", model)
     hub = {k: v for k,v in kwargs.items() if k != "check_base"}
     state = new_tensors(load_peft_weights(str(model_name_or_path), device=torch_device or "cpu", **hub))
     plan = {bare_name(n): p for n,p in read_plan(config.plan or {}).items() if p.r}
-    layers = {bare_name(n): m for n,m in soka_layers(inner).items() if m.has(adapter_name)}
-    _check_swap(adapter_name, config, plan, layers, [k for k in state if ".soka_" not in k])
+    layers = {bare_name(n): m for n,m in soka_layers(inner).items() if m.owns(adapter_name)}
+    if not layers: raise ValueError(f"adapter to swap out must be one of the model's, got {adapter_name!r}")
+    _check_swap(adapter_name, inner.peft_config[adapter_name], config, plan, layers)
     _check_same_base(config, inner)
+    _check_copies({k: t for k,t in state.items() if ".soka_" not in k}, inner)
     values:dict[str, dict[str, Tensor]] = {}
     for k, t in state.items():
         n, _, part = bare_name(k).partition(".soka_terms.")

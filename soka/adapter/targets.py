@@ -12,7 +12,6 @@ from peft.utils import AuxiliaryTrainingWrapper, TRANSFORMERS_MODELS_TO_LORA_TAR
 from peft.utils.error import NoMatchingPeftModuleError
 from peft.utils.transformers_weight_conversion import _convert_peft_config_moe
 from torch import nn
-from transformers import PreTrainedModel
 from .config import SoKAConfig
 from .names import bare_name, named_by, _renamed
 from ..method.settings import parse_budget
@@ -21,7 +20,8 @@ from ..weights.backend import base_features, base_of, is_away, is_offloaded, is_
 from ..weights.stack import is_experts, parameter_weights, ParameterWeight
 
 # %% auto #0
-__all__ = ['check_regexes', 'find_targets', 'check_targets', 'base_parameters', 'settle_names', 'settle_targets', 'targets_for']
+__all__ = ['check_regexes', 'find_targets', 'check_targets', 'base_parameters', 'settle_names', 'tied_layers', 'tie',
+           'settle_targets', 'targets_for']
 
 # %% ../../nbs/adapter/04_targets.ipynb #2fb19d7f
 _REPEATS = re.compile(r"\)\s*[*+{]|(?:[*+].*){4}|(?:,\}.*){4}", re.S)
@@ -98,7 +98,8 @@ def find_targets(
         if not name or (inside and name.startswith(inside)): continue
         if isinstance(m, BaseTunerLayer): inside += (name + ".",)
         if not isinstance(getattr(m, "base_layer", None), ParameterWeight): free[name] = m
-    def wanted(n): return _targeted(config, n) if given is None else bare_name(n) in given
+    tied = getattr(config, "target_modules_to_tie", None) or ()     # they have the embedding's terms
+    def wanted(n): return bare_name(n) not in tied and (_targeted(config, n) if given is None else bare_name(n) in given)
     parameters = _find_parameters(config, model)
     holders = {n.rpartition(".")[0] for n in parameters}        # a router's name may stand for its only weight
     found = {bare_name(n): base_of(m) for n,m in free.items() if bare_name(n) not in holders and wanted(n)} | parameters
@@ -218,13 +219,47 @@ def settle_names(
         warnings.warn(f"all-linear leaves {share:.0%} of the base as it is, the weights of experts ({', '.join(names)}), "
                       f"which cannot be adapted with {why}", stacklevel=3)
 
-def _tied_once(config:SoKAConfig, model:nn.Module, layers:dict[str, nn.Module])->dict[str, nn.Module]:
-    "The layers without a head whose weight is the embedding's, where they are adapted as one: PEFT gives the terms to the embedding."
-    if not config.ensure_weight_tying or not isinstance(model, PreTrainedModel): return layers
-    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
-    if head is None or head.weight is not embedding.weight or not any(l is head for l in layers.values()): return layers
-    name = next(bare_name(n) for n,m in model.named_modules() if m is embedding)
-    return {n: l for n,l in layers.items() if l is not head} if name in layers else layers
+def tied_layers(
+    model:Any,               # with or without adapters
+)->dict[str, nn.Module]:     # by name without wrappers, each as it stands there; empty where no layer shares the weight
+    "The input embedding, and after it the layers with its weight."
+    try: embedding = model.get_input_embeddings()
+    except (AttributeError, NotImplementedError): return {}
+    weight = getattr(_inside(embedding), "weight", None)
+    found, inside = {bare_name(n): m for n,m in model.named_modules() if m is embedding}, tuple[str, ...]()
+    for n, m in model.named_modules() if weight is not None else ():
+        if inside and n.startswith(inside): continue
+        if isinstance(m, (BaseTunerLayer, AuxiliaryTrainingWrapper)): inside += (n + ".",)
+        if getattr(_inside(m), "weight", None) is weight: found.setdefault(bare_name(n), m)
+    return found if len(found) > 1 else {}
+
+def _inside(layer:Any)->Any:
+    "The base's own module, out of PEFT's wrappers."
+    if isinstance(layer, AuxiliaryTrainingWrapper): return _inside(layer.original_module)
+    return layer.get_base_layer() if isinstance(layer, BaseTunerLayer) else layer
+
+def tie(
+    config:SoKAConfig,    # changed
+    model:nn.Module,      # with or without adapters
+)->None:
+    "Let the embedding, adapted or saved, stand for all layers with its weight, as PEFT does for LoRA where they have the usual names."
+    if not config.ensure_weight_tying: return
+    names = list(tied_layers(model))
+    def saves(n): return any(n.endswith(m) for m in config.modules_to_save or ())
+    if any(map(saves, names)):
+        config.modules_to_tie = set(names[1:])  # type: ignore[attr-defined]
+        config.modules_to_save = [m for m in config.modules_to_save or () if not any(n.endswith(m) for n in names)] + names[:1]
+    elif any(_targeted(config, n) for n in names):
+        if not _targeted(config, names[0]): _add_target(config, names[0])
+        config.target_modules_to_tie = set(names[1:])  # type: ignore[attr-defined]
+    else:
+        what = "are added in either `modules_to_save` or `target_modules`" if names else "were found in the model"
+        warnings.warn(f"You have requested `ensure_weight_tying`, but no tied modules {what}", stacklevel=2)
+
+def _add_target(config:Any, name:str)->None:
+    "One more layer."
+    if isinstance(config.target_modules, str): config.target_modules = rf"(?:{config.target_modules})|(?:.*\.)?{re.escape(name)}"
+    else: config.target_modules = {*(config.target_modules or ()), name}
 
 def settle_targets(
     config:SoKAConfig,    # left as it is
@@ -240,10 +275,11 @@ def settle_targets(
             raise ValueError(f"target_modules must be given for a model that PEFT has no default for, got None for {kind_of_model!r}")
         if known: config.target_modules = list(TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING[kind_of_model])
     settle_names(config, model)
+    tie(config, model)
     _settle_budget(config, model)
     layers = find_targets(config, model)
     check_targets(layers, config, model)
-    return config, _tied_once(config, model, layers)
+    return config, layers
 
 def targets_for(
     config:SoKAConfig,    # left as it is

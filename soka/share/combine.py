@@ -9,21 +9,21 @@ from pathlib import Path
 from typing import Annotated, Any
 import torch
 from pydantic import AfterValidator, Field
-from peft.utils.constants import EMBEDDING_LAYER_NAMES
 from peft.utils.other import get_pattern_key
 from torch import Tensor
 from .. import __version__
 from ..adapter.combine import combined_rows, CombinedRow, summed_config
 from ..adapter.config import SoKAConfig
-from ..adapter.files import read_header, read_weights, weight_files
+from ..adapter.files import is_base_copy, is_trained, read_header, read_weights, weight_files
 from ..adapter.fit import overall_error
-from ..adapter.names import bare_name
+from ..adapter.names import bare_name, may_be_tied
 from ..adapter.targets import check_regexes
 from ..method.recompress import weighted_sum
 from ..method.settings import check_weights
 from ..settings import Bounded, check_regex, check_value, Count, naming, shown
+from ..weights.fingerprint import compare_marks, parse_fingerprint
 from .folder import check_new_folder
-from .inspect import (_AdapterFiles, check_adapter, _extra_tensors, _is_copy, _layer_factors, _layer_table,
+from .inspect import (_AdapterFiles, check_adapter, _extra_tensors, _layer_factors, _layer_table,
                                 _open_adapter, _term_tensors, _write_adapter)
 from .lora import _is_plain_start
 
@@ -31,19 +31,30 @@ from .lora import _is_plain_start
 __all__ = ['combine', 'combined_table', 'import_lora']
 
 # %% ../../nbs/share/09_combine.ipynb #46adf92d
+def _marks(a:_AdapterFiles)->dict[str, str]:
+    "A few entries of each weight of the base."
+    return {bare_name(n): f for n, f in (a.config.base_fingerprint or {}).items()}
+
+def _check_one_base(a:_AdapterFiles, b:_AdapterFiles)->None:
+    "Refuse adapters of different bases."
+    old, new = _marks(a), _marks(b)
+    if not (a.config.check_base and b.config.check_base): return
+    for n in old.keys() & new.keys():
+        if why := compare_marks(parse_fingerprint(old[n]), parse_fingerprint(new[n])):
+            raise ValueError(f"combined adapters must lie on one base, got {str(a.folder)!r} and {str(b.folder)!r}, "
+                             f"which differ in {n}: {why}")
+
 def _check_summands(opened:Sequence[_AdapterFiles])->None:
     "Refuse adapters that hold more than factors, or that lie on different bases."
     for a in opened:
         if a.config.folded: raise ValueError(f"combined adapters must lie on the original base, got a residual form in {str(a.folder)!r}")
-        if more := [k for k in _extra_tensors(a) if not _is_copy(a, k)]:
+        if more := [k for k in _extra_tensors(a) if is_trained(a.config, bare_name(k))]:
             raise ValueError(f"combined adapters must train factors alone, got {more[0]} in {str(a.folder)!r}")
-    first = opened[0]
-    for a in opened[1:]:
-        old, new = first.config.base_fingerprint or {}, a.config.base_fingerprint or {}
-        other = next((n for n in old.keys() & new.keys() if old[n] != new[n]), None)
-        if other and first.config.check_base and a.config.check_base:
-            raise ValueError("combined adapters must lie on one base, "
-                             f"got {str(first.folder)!r} and {str(a.folder)!r}, which differ in {other}")
+    for a in opened[1:]: _check_one_base(opened[0], a)
+    tying = {bool(a.config.ensure_weight_tying): a.folder for a in opened if any(map(may_be_tied, a.plan))}
+    if len(tying) > 1:
+        raise ValueError("combined adapters of embeddings or heads must all have ensure_weight_tying or none, "
+                         f"got {str(tying[True])!r} with it and {str(tying[False])!r} without; on a model, add_weighted_adapter adds them")
 
 def _copies(opened:Sequence[_AdapterFiles])->dict[str, Tensor]:
     "The base's own tensors that adapters carry, each the same in all of them."
@@ -75,8 +86,11 @@ def combine(
     for r in rows:
         k = sums[r.name].k
         tensors |= _term_tensors(r.name, U=(k.U*k.S[:, None, None]).to(dtype), V=k.V.to(dtype))
-    marks = {n: f for a in reversed(opened) for n, f in (a.config.base_fingerprint or {}).items()}
-    config = summed_config([a.config for a in opened], rows, start_saved=True, base_fingerprint=marks or None, soka_version=__version__)
+    marks = {n: f for a in reversed(opened) for n, f in _marks(a).items()}
+    marks |= {n: f for a in reversed(opened) for n, f in _marks(a).items() if n in a.plan}      # of what is adapted more
+    tied = any(a.config.ensure_weight_tying and any(map(may_be_tied, a.plan)) for a in opened)
+    config = summed_config([a.config for a in opened], rows, start_saved=True, ensure_weight_tying=tied,
+                           base_fingerprint=marks or None, soka_version=__version__)
     _write_adapter(tensors, config, out)
     return rows
 
@@ -96,7 +110,8 @@ _PLAIN = {   # settings of a LoRA that leave it a plain one, or that are looked 
     "r", "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "rank_pattern", "ensure_weight_tying",
     "lora_alpha", "alpha_pattern", "use_rslora", "lora_dropout", "fan_in_fan_out", "bias", "megatron_core", "runtime_config",
     "init_lora_weights", "loftq_config", "eva_config", "corda_config", "lora_ga_config", "qalora_group_size"}
-_LORA_RULES: dict[str, Any] = {"lora_alpha": Bounded, "alpha_pattern": dict[str, Bounded] | None, "use_rslora": bool | None}
+_LORA_RULES: dict[str, Any] = {"lora_alpha": Bounded, "alpha_pattern": dict[str, Bounded] | None, "use_rslora": bool | None,
+                               "ensure_weight_tying": bool | None}
 
 def _check_lora(c:Mapping[str, Any], where:str)->None:
     "Refuse what is no plain LoRA on the base that it names."
@@ -111,16 +126,11 @@ def _check_lora(c:Mapping[str, Any], where:str)->None:
         if value and (name not in _PLAIN or name == "bias" and value != "none"):
             raise ValueError(f"a LoRA must hold A and B alone, got {name}={shown(value)} in {where}")
 
-def _is_base_copy(key:str)->bool:
-    "Is it an embedding or a head of the base, which PEFT saves beside an adapter of it, or where it has new rows?"
-    known = key.removesuffix(".weight").rpartition(".")[2] in EMBEDDING_LAYER_NAMES
-    return ".lora_" not in key and (known or key.endswith(".base_layer.weight"))
-
 def _sides(header:Mapping[str, tuple[tuple, str]], where:str)->dict[str, dict[str, str]]:
     "Names of A and of B by layer."
     found: dict[str, dict[str, str]] = {}
     for k, (shape, dtype) in header.items():
-        if _is_base_copy(k): continue
+        if is_base_copy(bare_name(k)): continue
         name, _, side = k.removesuffix(".weight").rpartition(".")
         if side not in _SIDES or len(shape) not in _SIDES[side] or dtype not in ("F64", "F32", "F16", "BF16") or not all(shape):
             raise ValueError(f"a LoRA must hold A and B of linear layers, embeddings and convolutions alone, "
@@ -153,6 +163,13 @@ def _scale(c:Mapping[str, Any], name:str, rank:int)->float:
     alpha = patterns.get(get_pattern_key(patterns.keys(), name), c.get("lora_alpha", 8))
     return alpha/(rank**0.5 if c.get("use_rslora") else rank)
 
+def _tied_heads(factors:Mapping[str, tuple[Tensor, Tensor]], shapes:Mapping[str, list[int]])->set[str]:
+    "Heads with the factors of the embedding, of a LoRA that ties the two."
+    embeddings = [n for n in factors if len(shapes.get(n, ())) == 2]
+    if len(embeddings) != 1: return set()
+    own = factors[embeddings[0]]
+    return {n for n, f in factors.items() if n not in shapes and may_be_tied(n) and all(map(torch.equal, f, own))}
+
 def _imported(lora:str|Path)->tuple[dict[str, Tensor], SoKAConfig]:
     "Tensors and config of the SoKA adapter that makes the same change."
     c, where = check_adapter(lora), repr(str(lora))
@@ -163,15 +180,20 @@ def _imported(lora:str|Path)->tuple[dict[str, Tensor], SoKAConfig]:
     for p in patterns: check_value(f"alpha_pattern of {where}", p, _Pattern)
     check_regexes(patterns, list(layers))
     read = read_weights(file)
-    tensors = {k: t for k, t in read.items() if _is_base_copy(k)}
+    factors = dict[str, tuple[Tensor, Tensor]]()
     for n, (a, b) in layers.items():
         U, V, shape = _lora_factors(a, read[a].float(), read[b].float())
-        plan[n] = [U.shape[1], 1, 1, V.shape[1], len(U)]
+        factors[n] = _scale(c, n, len(U))*U, V
         if shape: shapes[n] = shape
-        tensors |= _term_tensors(n, U=_scale(c, n, len(U))*U, V=V)
+    tied = bool(c.get("ensure_weight_tying"))
+    for n in _tied_heads(factors, shapes) if tied else (): del factors[n]
+    tensors = {k: t for k, t in read.items() if is_base_copy(bare_name(k))}
+    for n, (U, V) in factors.items():
+        plan[n] = [U.shape[1], 1, 1, V.shape[1], len(U)]
+        tensors |= _term_tensors(n, U=U, V=V)
     same: dict[str, Any] = {k: c.get(k) for k in ("base_model_name_or_path", "revision", "task_type", "auto_mapping")}
     return tensors, SoKAConfig(target_modules=set(plan), plan=plan, source="update", start_saved=True, inference_mode=True,
-                               weight_shapes=shapes or None, soka_version=__version__, **same)
+                               ensure_weight_tying=tied, weight_shapes=shapes or None, soka_version=__version__, **same)
 
 def import_lora(
     lora:str|Path,    # folder of a LoRA as PEFT saves it

@@ -100,10 +100,6 @@ def _extra_tensors(a:_AdapterFiles)->dict[str, Tensor]:
     "What an adapter file holds besides factors: trained biases, whole modules, copies of embeddings and heads."
     return {k: t for k,t in read_weights(a.weights).items() if ".soka_" not in k}
 
-def _is_copy(a:_AdapterFiles, key:str)->bool:
-    "Is a tensor besides the factors one of the base's, as PEFT saves embeddings and heads that have an adapter or new rows?"
-    name, saved = bare_name(key), a.config.modules_to_save or ()
-    return not (name.endswith(".bias") or "trainable_tokens" in name or any(f".{m}." in f".{name}." for m in saved))
 
 # %% ../../nbs/share/01_inspect.ipynb #3604e072
 def _kron_norm(P:Tensor, Q:Tensor)->float:

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 import torch
 from peft import LoraConfig
+from peft.utils.constants import EMBEDDING_LAYER_NAMES
 from torch import Tensor
 from torch.nn.functional import pad
 from ..method.apply import kron_linear
 from ..method.shape import kron_sum, KronShape
 from ..adapter.fit import overall_error
-from ..adapter.names import named_by
+from ..adapter.names import may_be_tied, named_by
 from ..data.bases import model_path
 from .folder import check_new_folder
 from .inspect import (_AdapterFiles, _extra_tensors, _Factors, _kron_norm, _layer_factors, _layer_table, _open_adapter,
@@ -215,6 +216,12 @@ def _split_layers(
             parted.append(r._replace(name=n, params=A.numel() + b.numel()))
     return parted, made
 
+def _check_tying(a:_AdapterFiles)->None:
+    "Refuse an embedding that stands for layers with its weight where PEFT's LoRA would not know it for one."
+    some = [n for n in a.plan if a.config.ensure_weight_tying and _weight_kind(a, n) == "embedding" and not may_be_tied(n)]
+    if some: raise NotImplementedError("PEFT's LoRA shares an adapter over tied layers (ensure_weight_tying) where the embedding is called "
+                                       f"{' or '.join(EMBEDDING_LAYER_NAMES)}, got {some[0]}; soka merge writes it")
+
 def _warn_of_convolutions(a:_AdapterFiles)->None:
     "Say what PEFT's LoRA does not take over from a convolution."
     some = [n for n,s in (a.config.weight_shapes or {}).items() if n in a.plan and _weight_kind(a, n) == "conv" and max(s[2:]) > 1]
@@ -234,6 +241,7 @@ def export_lora(
     "Write an adapter as a LoRA that plain PEFT loads; the base is not needed."
     a = _open_adapter(adapter)
     _check_rank(a, rank)
+    _check_tying(a)
     check_new_folder(out)
     parts = _fused_parts(a) if split else {}
     _warn_of_convolutions(a)

@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm.auto import tqdm
 from ..adapter.files import HEADS, read_header, read_weights, weight_files
-from ..adapter.targets import check_regexes
+from ..adapter.targets import check_regexes, tied_layers
 from ..data.bases import model_path
 from ..settings import cause, check_shard_size, check_value, naming, shown
 from .folder import whole_folder, writing
@@ -118,14 +118,20 @@ def load_with_base(
     return _attach(model, adapter, config, tensors)
 
 def _untie(adapted:Any)->None:
-    "Give a head that shares the embedding's weight one of its own, where adapters change the two in different ways."
+    "Have the change of a weight that embedding and head share merged once, or give the head its own where adapters change the two apart."
     model = adapted.get_base_model()
-    both = [m for m in (model.get_input_embeddings(), output_layer(model)) if m is not None]
-    on = [isinstance(m, BaseTunerLayer) for m in both]
-    bases:list[Any] = [m.get_base_layer() if t else m for m, t in zip(both, on)]
-    if len(both) < 2 or not any(on) or getattr(bases[0], "weight", 0) is not getattr(bases[1], "weight", 1): return
-    if all(on) and any(getattr(c, "ensure_weight_tying", False) for c in adapted.peft_config.values()): return
-    bases[1].weight = torch.nn.Parameter(bases[1].weight.detach().clone(), requires_grad=False)
+    tied = tied_layers(model)
+    on = {n: m for n, m in tied.items() if isinstance(m, BaseTunerLayer)}
+    if not on: return
+    if len(on) == len(tied) and any(getattr(c, "ensure_weight_tying", False) for c in adapted.peft_config.values()):
+        for n, m in list(on.items())[1:]: model.set_submodule(n, m.get_base_layer())
+        return
+    if len(tied) > 2 or next(reversed(tied.values())) is not output_layer(model):
+        raise ValueError("an adapter to merge must change layers that share a weight as one (ensure_weight_tying), "
+                         f"or an embedding and the head alone, got {', '.join(on)} changed apart, of {', '.join(tied)}")
+    head:Any = next(reversed(tied.values()))
+    base = head.get_base_layer() if isinstance(head, BaseTunerLayer) else head
+    base.weight = torch.nn.Parameter(base.weight.detach().clone(), requires_grad=False)
     for c in {id(c): c for c in (model.config, model.config.get_text_config())}.values(): c.tie_word_embeddings = False
     warnings.warn("the base's head shares the embedding's weight, and the adapter changes one of them alone: "
                   "the merged checkpoint has a weight for each (tie_word_embeddings false)", stacklevel=2)

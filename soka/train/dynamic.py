@@ -123,7 +123,7 @@ def recompress_model(
 )->_Recompressed:
     "Drop negligible terms of an adapter and give what they cost to the layers that use all of theirs."
     config = model.peft_config[adapter]
-    layers = {n: m for n,m in soka_layers(model.get_base_model()).items() if m.has(adapter)}
+    layers = {n: m for n,m in soka_layers(model.get_base_model()).items() if m.owns(adapter)}
     found = {n: _layer_change(m, adapter) for n,m in layers.items()}
     changes = {n: Spectrum(k.shape, k.S, k.total) for n,(k,_,_) in found.items()}
     keep = {n: _kept_terms(c.S, tolerance) for n,c in changes.items()}
@@ -138,7 +138,7 @@ def recompress_model(
 
 def _check_dynamic(model:Any, args:Any, adapter:str)->None:
     "Refuse what cannot change its ranks while it trains."
-    layers = {n: m for n,m in soka_layers(model).items() if m.has(adapter)}
+    layers = {n: m for n,m in soka_layers(model).items() if m.owns(adapter)}
     if not layers: raise ValueError(f"model must carry a SoKA adapter {adapter!r} for dynamic ranks, got {type(model).__name__}")
     if model.peft_config[adapter].source == "weight":
         raise ValueError("source must not be 'weight' for dynamic ranks, got 'weight': its change has twice as many terms as its factors")

@@ -7,14 +7,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import partial
-from math import isfinite
+from math import copysign, isfinite
 from typing import Any, NamedTuple
 import torch
 from torch import nn, Tensor
 from .quant import bnb, _check_packing, dense_weight, features, _int8_scales, kind, _packing, _stored_dtype
 
 # %% auto #0
-__all__ = ['SAMPLES', 'FEW', 'parse_fingerprint', 'readable', 'fingerprint', 'compare', 'weight_fingerprint', 'compare_weight']
+__all__ = ['SAMPLES', 'FEW', 'parse_fingerprint', 'readable', 'fingerprint', 'compare', 'weight_fingerprint', 'compare_weight',
+           'compare_marks']
 
 # %% ../../nbs/weights/04_fingerprint.ipynb #ad5df6a1
 def _entries_4bit(layer:Any, index:Tensor)->Tensor:
@@ -201,3 +202,15 @@ def compare_weight(
 )->str:                  # in words; empty where they agree or where nothing can be read
     "What is different between a recorded weight and another."
     return _compare_entries(recorded, _as_rows(W), rows=rows) if _is_plain(W) else ""
+
+def compare_marks(
+    recorded:_Fingerprint,
+    other:_Fingerprint,   # of another recording
+)->str:                   # in words; empty where they agree, or are of other rows or other entries
+    "What is different between two recordings of one weight, whatever it was stored in."
+    if other.shape[1] != recorded.shape[1]: return f"has shape {other.shape}, recorded {recorded.shape}"
+    if other.shape != recorded.shape or len(other.at) != len(recorded.at): return ""
+    pairs = zip(recorded.at, recorded.values, other.at, other.values)
+    values = torch.tensor([w if i == j else copysign(w, v) for i, v, j, w in pairs])   # rounding may make another entry a block's largest
+    return _compare_entries(recorded, _Reading(lambda _: values, other.shape, other.stored), rows=False)
+
