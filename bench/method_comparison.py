@@ -46,7 +46,6 @@ def run(folder:Path, experiment:str)->None:
     "PEFT's runner on one of its experiments, in this process."
     here, argv = os.getcwd(), sys.argv
     os.chdir(folder)
-    sys.path.insert(0, str(folder))
     sys.argv = ["run.py", "-v", "--clean", f"experiments/{experiment}"]
     try: runpy.run_path("run.py", run_name="__main__")
     finally:
@@ -55,6 +54,7 @@ def run(folder:Path, experiment:str)->None:
 
 def full(folder:Path, only:list[str])->None:
     "The experiments at their real size."
+    sys.path.insert(0, str(folder))
     for config in sorted(EXPERIMENTS.glob("*/adapter_config.json")):
         name = config.parent.name
         if only and name not in only: continue

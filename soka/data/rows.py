@@ -210,7 +210,7 @@ def check_rows(rows: Dataset | Sequence, bad: _Bad | None = None) -> Dataset | S
     return bad.some(made, "source must hold at least one row, got none")
 
 def _load_one(source: Source, split: str, name: str | None, columns: tuple[str, str] | None, bad: _Bad,
-              check: _Check | None = None) -> Dataset:
+              check: _Check | None) -> Dataset:
     "Rows of one source; an error of a file or a name says which, and that of a row what would leave it out."
     if columns is None and registered(source): columns = find_entry(source, "rows").pair
     where = ""
