@@ -113,6 +113,22 @@ def test_what_a_machine_can_do():
     assert bare.quantize is None and "no 4-bit base: 4-bit and 8-bit layers need a working bitsandbytes" in bare.note
 
 
+# %% ../nbs/weights/05_loading_tests.ipynb #71fa0c0b
+def test_slow_bfloat16_is_told():
+    import warnings
+    import pytest, torch
+    from soka.weights.loading import warn_of_bfloat16
+    def told(dtype, device, **units):
+        with pytest.MonkeyPatch.context() as m, warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            m.setattr(torch.cpu, "get_capabilities", lambda: units, raising=False)
+            warn_of_bfloat16(dtype, device)
+        return [str(w.message) for w in said]
+    assert "many times slower than in float32: dtype float32, or auto" in told(torch.bfloat16, "cpu", avx2=True, avx512_bf16=False)[0]
+    for dtype, device, units in ((torch.float32, "cpu", dict(avx2=True)), (torch.bfloat16, "cuda", dict(avx2=True)), (torch.bfloat16, "cpu", dict(amx_bf16=True)), (torch.bfloat16, "cpu", dict(neon=True, bf16=True)), (torch.bfloat16, "cpu", {})):
+        assert not told(dtype, device, **units)
+
+
 # %% ../nbs/weights/05_loading_tests.ipynb #71fa0c02
 def test_float16_with_a_scaled_loss_learns():
     import torch

@@ -36,10 +36,10 @@ class _Demo(NamedTuple):
 _DEMOS = {
     "base": _Demo({"budget": 20_480, "threads": 1, "output_dir": "runs/demo"}, "about a minute on one CPU core, nothing to download"),
     "smollm2-135m": _Demo(
-        {"model": "smollm2-135m", "dtype": "bfloat16", "data": "orders", "data_rows": 160, "eval_rows": 32, "template": "chat",
+        {"model": "smollm2-135m", "data": "orders", "data_rows": 160, "eval_rows": 32, "template": "chat",
          "max_length": 160, "budget": 300_000, "gradient_batches": 0, "batch_size": 8, "learning_rate": 0.008, "threads": 1,
          "output_dir": "runs/demo-smollm2"},
-        "less than ten minutes on one or two CPU cores with bfloat16, 3.5 GB of memory, and once 93 MB by: soka data get smollm2-135m")}
+        "less than ten minutes on one or two CPU cores, 3.5 GB of memory, and once 93 MB by: soka data get smollm2-135m")}
 
 def _demo_config(base:str="base", **overrides:Any)->TrainConfig:
     "A demonstration's settings, those of recipes/demo.yaml or recipes/demo-smollm2.yaml."

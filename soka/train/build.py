@@ -30,7 +30,7 @@ from ..method.settings import AdapterSettings, parse_budget
 from .config import check_inputs, check_model, TrainConfig
 from .process import _fully_sharded, _made_once, main_process, _one_start, _this_process
 from ..weights.checkpoint import open_checkpoint
-from ..weights.loading import compute_dtype, load_whole, read_structure, read_tokenizer
+from ..weights.loading import compute_dtype, load_whole, read_structure, read_tokenizer, warn_of_bfloat16
 from ..weights.quant import bnb, features, keep_cpu_weights, quantize_layers
 
 # %% auto #0
@@ -98,6 +98,7 @@ def frozen_base(
 )->Any:
     "The base, stored and frozen as the settings say."
     dtype = compute_dtype(config.dtype)
+    warn_of_bfloat16(dtype, _this_process().device.type)
     model = load_whole(model_path(config.model), kind, heads, revision=config.revision, dtype=dtype,
         quantization_config=_quantization(config, dtype), device_map={"": _this_process().device}, **kw)
     keep_cpu_weights(model)

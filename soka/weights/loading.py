@@ -4,6 +4,7 @@
 
 # %% ../../nbs/weights/05_loading.ipynb #78f48c8c
 from __future__ import annotations
+import warnings
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,8 @@ from ..settings import cause, shown
 from .quant import bnb, features, keep_cpu_weights
 
 # %% auto #0
-__all__ = ['no_memory', 'read_structure', 'load_whole', 'read_tokenizer', 'compute_dtype', 'load_base', 'this_machine']
+__all__ = ['no_memory', 'read_structure', 'load_whole', 'read_tokenizer', 'warn_of_bfloat16', 'compute_dtype', 'load_base',
+           'this_machine']
 
 # %% ../../nbs/weights/05_loading.ipynb #3a480e36
 def _check_whole(model:Any, info:Mapping[str, Any], source:str|Path)->None:
@@ -83,6 +85,15 @@ def read_tokenizer(
 def _has_bfloat16()->bool:
     "Does the GPU compute in bfloat16? PyTorch also counts older ones, where it is emulated and slow."
     return torch.cuda.is_bf16_supported(including_emulation=False)
+
+def warn_of_bfloat16(
+    dtype:torch.dtype,   # of computations
+    device:str,          # where they run
+)->None:
+    "Say that a CPU has no units for bfloat16, in which it then computes many times slower."
+    known = torch.cpu.get_capabilities() if device == "cpu" and dtype == torch.bfloat16 and hasattr(torch.cpu, "get_capabilities") else {}
+    if known and not any(known.get(k) for k in ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")):
+        warnings.warn("this CPU computes in bfloat16 many times slower than in float32: dtype float32, or auto, is fast here", stacklevel=2)
 
 def compute_dtype(name:str)->torch.dtype:
     "The dtype of computations by the setting `dtype`; `auto` is bfloat16 on a GPU that has it, else float32."
