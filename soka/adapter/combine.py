@@ -17,7 +17,7 @@ from ..method.shape import KronShape
 from ..settings import check_choice, check_value, Count
 
 # %% auto #0
-__all__ = ['CombinedRow', 'combined_rows', 'summed_config', 'combination']
+__all__ = ['CombinedRow', 'combined_rows', 'as_table', 'summed_config', 'combination']
 
 # %% ../../nbs/adapter/15_combine.ipynb #7461f84c
 class CombinedRow(NamedTuple):
@@ -41,29 +41,39 @@ def combined_rows(
     if not rows: raise ValueError(f"combined adapters must change a layer, got a sum of zero in all {len(sums)}")
     return rows
 
+def as_table(
+    shared:Mapping[str, str],       # layer -> the one whose terms it has
+)->dict[str, list[str]]:            # from the latter to the former, without wrappers, as a config has it
+    "Layers by the one whose terms they have."
+    return {bare_name(e): [bare_name(n) for n, other in shared.items() if other == e] for e in dict.fromkeys(shared.values())}
+
 def summed_config(
     configs:Sequence[Any],          # of the adapters; the first one's settings stay
     rows:Sequence[CombinedRow],
     **changes:Any,
 )->Any:                             # a copy for the sum, on the base as it is, in mode delta
     "The settings of a combined adapter."
-    made = copy.deepcopy(configs[0])
+    made, tied = copy.deepcopy(configs[0]), changes.get("tied") or {}
     parameters = sorted({p for c in configs for p in c.target_parameters or ()}) or None
     plan = {r.name: [*r.shape, r.r] for r in rows}
     layers = {n for n in plan if not named_by(parameters, n)}
-    shapes = {n: s for c in configs for n,s in (c.weight_shapes or {}).items() if n in plan} or None
+    named = {*plan, *(n for some in tied.values() for n in some)}
+    shapes = {n: s for c in configs for n,s in (c.weight_shapes or {}).items() if n in named} or None
     own = dict(plan=plan, target_modules=layers, target_parameters=parameters, exclude_modules=None, layers_to_transform=None,
                layers_pattern=None, r=None, budget=None, shape=None, rank_pattern={}, shape_pattern={}, source="update",
                rank_source=None, mode="delta", soka_dropout=0., base_quant=None, start_saved=False,
-               check_base=all(c.check_base for c in configs), weight_shapes=shapes)
+               check_base=all(c.check_base for c in configs), weight_shapes=shapes,
+               ensure_weight_tying=bool(tied))
     for k, v in {**own, **changes}.items(): setattr(made, k, v)
     return made
 
 # %% ../../nbs/adapter/15_combine.ipynb #dd014b18
-def _shared(layers:Mapping[str, Any], adapters:Sequence[str])->set[str]:
-    "Layers that have another's terms in every adapter that changes one of the two."
+def _shared(layers:Mapping[str, Any], adapters:Sequence[str])->dict[str, str]:
+    "Layers that have another's terms in every adapter that changes one of the two, and the name of that one."
     tied = {n: next(m.soka_tied[a] for a in adapters if a in m.soka_tied) for n, m in layers.items() if {*adapters} & m.soka_tied.keys()}
-    return {n for n, source in tied.items() if not any(layers[n].owns(a) or source.has(a) and not layers[n].has(a) for a in adapters)}
+    names = {id(m): n for n, m in layers.items()}
+    def apart(n, source): return any(layers[n].owns(a) or source.has(a) and not layers[n].has(a) for a in adapters)
+    return {n: names[id(source)] for n, source in tied.items() if not apart(n, source)}
 
 def _sums(layers:Mapping[str, Any], adapters:Sequence[str], weights:Sequence[float], rank:int|None)->dict[str, Combined]:
     "The weighted sum of each layer that one of the adapters changes."
@@ -113,4 +123,4 @@ def combination(
     rows = combined_rows(sums)
     starts: dict[str, KPSVD] = {r.name: sums[r.name].k for r in rows}
     return summed_config([model.peft_config[a] for a in adapters], rows, starts=starts, inference_mode=False,
-                         ensure_weight_tying=bool(shared)), rows
+                         tied=as_table(shared)), rows

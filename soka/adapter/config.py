@@ -61,6 +61,7 @@ _Texts = Annotated[dict[str, Optional[Line]], Field(description="a table of text
 _Lines = Annotated[dict[str, Line], Field(description="a table of texts")]
 _Counts = Annotated[dict[str, Count], Field(description="a table from names to integers of at least 1")]
 _Sizes = Annotated[dict[str, list[Count]], Field(description="a table from names to lists of integers of at least 1")]
+_Names = Annotated[dict[str, list[Line]], Field(description="a table from names to lists of names")]
 _Shapes = Annotated[dict[str, Shape], Field(description="a table from names to shapes")]
 
 # %% ../../nbs/adapter/01_config.ipynb #99d5d1f9
@@ -147,7 +148,7 @@ def _explain_lora_names(cls:Any)->Any:
     cls.__init__ = __init__
     return cls
 
-_RECORD = ("plan", "budget", "weight_shapes", "base_fingerprint", "base_quant", "soka_version", "folded", "start_saved")
+_RECORD = ("plan", "budget", "weight_shapes", "tied", "base_fingerprint", "base_quant", "soka_version", "folded", "start_saved")
 
 def with_record(
     c:Any,   # settings, with the record of an adapter in `vars(c)` where they belong to one
@@ -206,6 +207,7 @@ class SoKAConfig(AdapterSettings, TargetSettings):
     start_saved: bool = _own(False, "True in a saved adapter: the start comes from the file, no SVD is run.")
     folded: bool = _own(False, "True: the file holds U0+dU and V0+dV alone, see soka.share.export_folded.")
     weight_shapes: Optional[_Sizes] = _own(None, "Set for what is no linear layer: its weight's shape, by name.")
+    tied: Optional[_Names] = _own(None, "Set by ensure_weight_tying: embedding -> layers that have its terms.")
     base_fingerprint: Optional[_Lines] = _own(None, "Name of a weight -> a few entries; another base is refused.")
     check_base: bool = _own(True, "False loads the adapter onto any base with the same layers.")
     soka_version: Optional[Line] = _own(None, "Version that made the adapter.")

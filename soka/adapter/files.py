@@ -21,7 +21,8 @@ from ..method.plan import LayerPlan, read_plan
 if TYPE_CHECKING: from soka.adapter.config import SoKAConfig
 
 # %% auto #0
-__all__ = ['HEADS', 'WEIGHTS', 'new_tensors', 'is_trained', 'is_base_copy', 'read_header', 'read_weights', 'weight_files']
+__all__ = ['HEADS', 'WEIGHTS', 'new_tensors', 'is_trained', 'is_base_copy', 'same_copy', 'read_header', 'read_weights',
+           'weight_files']
 
 # %% ../../nbs/adapter/03_files.ipynb #7cef6041
 def _plan_tensors(plan:dict[str, LayerPlan], source:str, *, folded:bool=False, old:bool=False)->dict[str, tuple]:
@@ -95,6 +96,13 @@ def is_base_copy(
     "Is it called like the base's embedding or head, which PEFT saves where they have an adapter or new rows?"
     layer, part = _layer_and_part(name)
     return part in ("weight", "bias") and bool(_EMBEDDINGS.fullmatch(layer))
+
+def same_copy(
+    a:Tensor,
+    b:Tensor,
+)->bool:
+    "Are two copies of a base's tensor one, whatever floats each was loaded in?"
+    return a.shape == b.shape and torch.allclose(a.float().cpu(), b.float().cpu(), rtol=2**-7, atol=2**-24)
 
 
 # %% ../../nbs/adapter/03_files.ipynb #ada03002

@@ -25,16 +25,16 @@ from .files import _adapted, _check_not_soka, _check_places, _check_tensors, HEA
 from .layer import (layer_class, _own_weight, soka_layers, SoKALayer, SoKAPeftParameter, _weight_to_plan_by,
                                 _zero_start)
 from .merging import MergingModel
-from .names import bare_name, _layers_of, named_by, _part_of_plan
+from .names import bare_name, _layers_of, _part_of_plan
 from .plan import _find_plan, _fitting_plan, _warn_unmatched
 from .starts import _check_has_start
 from .targets import (_check_in_memory, _check_writable, check_targets, find_targets, _follow_names, _settle_budget,
-                                  settle_names, _targeted, tie, tied_layers)
+                                  settle_names, _targeted, tie, unwrapped)
 from ..method.kpsvd import KPSVD, kpsvd
 from ..method.plan import read_plan, write_plan
 from ..weights.backend import supported
 from ..weights.quant import keep_cpu_weights, kind
-from ..weights.stack import ParameterHolder, parameter_weights, ParameterWeight
+from ..weights.stack import layer_weight, ParameterHolder, parameter_weights, ParameterWeight
 
 # %% auto #0
 __all__ = ['SoKAModel']
@@ -144,9 +144,11 @@ class SoKAModel(MergingModel):
         config = self.peft_config[adapter_name] = _copy_config(caller)
         self._named = None if state_dict is None else _layers_of(state_dict)
         if self._named is not None:              # PEFT reads names alone
-            state_dict = {f"{n}.soka_terms": torch.empty(0) for n,_ in model.named_modules() if bare_name(n) in self._named}
-        given = dict(plan=None if config.start_saved else config.plan, budget=config.budget, weight_shapes=None, base_fingerprint=None,
-                     base_quant=None, soka_version=None, folded=False, start_saved=False)
+            tie(config, model)
+            tied = {n for e,some in (config.tied or {}).items() if e in self._named for n in some}
+            state_dict = {f"{n}.soka_terms": torch.empty(0) for n,_ in model.named_modules() if bare_name(n) in self._named | tied}
+        given = dict(plan=None if config.start_saved else config.plan, budget=config.budget, weight_shapes=None, tied=None,
+                     base_fingerprint=None, base_quant=None, soka_version=None, folded=False, start_saved=False)
         self._starts:dict[str, KPSVD] = {}
         self._new = adapter_name                 # the one that may yet be cast
         try:
@@ -176,7 +178,9 @@ class SoKAModel(MergingModel):
         _warn_of_base(c, layers)
         self._settle_plan(c, model, layers)
         if c.start_saved: return
-        c.weight_shapes = {n: list(layers[n].weight.shape) for n in _adapted(c) if isinstance(layers[n], ParameterWeight)} or None
+        tied = {t: layer_weight(unwrapped(model.get_submodule(t))) for some in (c.tied or {}).values() for t in some}
+        weights = {n: layers[n] for n in _adapted(c)} | tied
+        c.weight_shapes = {n: list(w.weight.shape) for n,w in weights.items() if isinstance(w, ParameterWeight)} or None
         c.base_fingerprint, c.soka_version = _fingerprints(model, _adapted(c), c), __version__
         c.revision = c.revision or getattr(getattr(model, "config", None), "_commit_hash", None)
 
@@ -222,7 +226,7 @@ class SoKAModel(MergingModel):
 
     def _tied_source(self, config:Any, name:str)->str:
         "The embedding whose adapter a layer with its weight uses, too; an empty text for all other layers."
-        return next(iter(tied_layers(self.model))) if name in (getattr(config, "target_modules_to_tie", None) or ()) else ""
+        return next((n for n,some in (config.tied or {}).items() if name in some), "")
 
     def _create_and_replace(self, peft_config:Any, adapter_name:str, target:Any, target_name:str, parent:nn.Module,
                             current_key:str, **kwargs:Any)->None:
@@ -285,9 +289,9 @@ class SoKAModel(MergingModel):
     @classmethod
     def _get_adapter_state_dict(cls, model:nn.Module, config:Any, adapter_name:str, *args:Any, **kwargs:Any)->dict[str, Tensor]:
         "An adapter's tensors, all of them; of a sharded model only the first process holds any."
-        tied = getattr(config, "target_modules_to_tie", None)
+        tied = getattr(config, "target_modules_to_tie", None) or ()
         found = {k: t for k,t in super()._get_adapter_state_dict(model, config, adapter_name, *args, **kwargs).items()
-                 if not (".soka_terms." in k and named_by(tied, bare_name(k).partition(".soka_")[0]))}
+                 if not (".soka_terms." in k and bare_name(k).partition(".soka_")[0] in tied)}
         have = {cls._remove_adapter_name_from_key(k, adapter_name): t.shape for k,t in found.items()}
         if any(".soka_" in k for k in have) or _is_first(): _check_tensors(have, with_record(config))
         return found

@@ -17,7 +17,7 @@ from ..method.plan import write_plan
 from ..method.start import average, orthonormal_rows, turn, write
 from ..weights.backend import base_features, base_weight, is_away, supported
 from ..weights.quant import keep_cpu_weights
-from ..weights.stack import parameter_weights, ParameterWeight
+from ..weights.stack import layer_weight, parameter_weights, ParameterWeight
 
 # %% auto #0
 __all__ = ['COLUMNS', 'loss_gradients', 'with_matrices', 'with_gradients', 'check_same_layers', 'changed_layers', 'with_update']
@@ -27,13 +27,14 @@ def _backward_beside(model:nn.Module, layers:dict[str, Any], terms:dict[str, Kro
     "Backward passes in training mode that reach nothing but the terms."
     flags, modes = [(p, p.requires_grad) for p in model.parameters()], {m: m.training for m in model.modules()}
     def add(t): return lambda layer, args, y: t(args[0], y)
-    own:dict[str, Any] = {n: (l.module._parameters, l.name, l.weight) for n,l in layers.items() if isinstance(l, ParameterWeight)}
+    own:dict[str, Any] = {n: (l.name, l.weight, (l.module, *l.shared)) for n,l in layers.items() if isinstance(l, ParameterWeight)}
     def put(n, t):
-        parameters, name, W = own[n]
-        def before(module, args): parameters[name] = W + layers[n].laid_out(t.matrix()).to(W.dtype)
+        name, W, _ = own[n]
+        def before(module, args): module._parameters[name] = W + layers[n].laid_out(t.matrix()).to(W.dtype)
         return before
-    def hook(n, t): return layers[n].module.register_forward_pre_hook(put(n, t)) if n in own else layers[n].register_forward_hook(add(t))
-    handles = [hook(n, t) for n,t in terms.items()]
+    def hooks(n, t):
+        return [m.register_forward_pre_hook(put(n, t)) for m in own[n][2]] if n in own else [layers[n].register_forward_hook(add(t))]
+    handles = [h for n,t in terms.items() for h in hooks(n, t)]
     try:
         for p, _ in flags: p.requires_grad_(False)
         model.train()
@@ -41,7 +42,8 @@ def _backward_beside(model:nn.Module, layers:dict[str, Any], terms:dict[str, Kro
             with torch.enable_grad(): model(**b).loss.backward()
     finally:
         for h in handles: h.remove()
-        for parameters, name, W in own.values(): parameters[name] = W
+        for name, W, modules in own.values():
+            for m in modules: m._parameters[name] = W
         for p, needs in flags: p.requires_grad_(needs)
         for m, training in modes.items(): m.training = training
 
@@ -148,6 +150,7 @@ def with_update(
     config, layers = targets_for(config, model, "update")
     others = {n: m for n,m in tuned.named_modules() if n in layers and supported(m)}
     others |= {n: w for n,w in parameter_weights(tuned).items() if n in layers}
+    others |= {n: w for n,m in tuned.named_modules() if n in layers and (w := layer_weight(m)) is not None}
     check_same_layers("tuned", {n: base_features(l) for n,l in layers.items()}, {n: base_features(m) for n,m in others.items()})
     def update(n): return base_weight(others[n]).to(base_weight(layers[n])) - base_weight(layers[n])
     return with_matrices(config, changed_layers(layers, update), "update", lambda some: ((n, update(n)) for n in some))

@@ -11,10 +11,10 @@ import torch
 from peft.utils.save_and_load import load_peft_weights
 from torch import nn, Tensor
 from .base import _check_same_base
-from .config import read_config, SoKAConfig, trained_besides
-from .files import new_tensors
+from .config import read_config, SoKAConfig, trained_besides, with_record
+from .files import new_tensors, same_copy
 from .layer import soka_layers, SoKALayer
-from .names import bare_name, may_be_tied
+from .names import bare_name
 from ..method.plan import LayerPlan, read_plan
 from ..method.start import arm
 
@@ -30,9 +30,11 @@ def _check_swap(name:str, old:Any, config:SoKAConfig, plan:Mapping[str, LayerPla
         raise ValueError("adapters to swap must have no frozen start (source='weight'), got one of them with")
     if other := trained_besides(old): raise ValueError(f"an adapter to swap out must hold factors alone, got {other} in {name!r}")
     if other := trained_besides(config): raise ValueError(f"an adapter to swap in must hold factors alone, got {other}")
-    if old.ensure_weight_tying != config.ensure_weight_tying and any(map(may_be_tied, plan)):
-        raise ValueError("an adapter to swap in must share terms of tied embeddings as the other does, "
-                         f"got ensure_weight_tying={config.ensure_weight_tying} in place of {old.ensure_weight_tying}")
+    have, tied = with_record(old).tied or {}, config.tied or {}
+    for n in plan:
+        if {*have.get(n, ())} != {*tied.get(n, ())}:
+            raise ValueError("an adapter to swap in must share terms as the other does (ensure_weight_tying), "
+                             f"got those of {n} in {tied.get(n, 'no other layer')} in place of {have.get(n, 'none')}")
     for n, p in plan.items():
         if n not in layers: raise ValueError(f"an adapter to swap in must change layers that the other changes, got {n}")
         t = layers[n].soka_terms[name]
@@ -45,7 +47,7 @@ def _check_copies(copies:Mapping[str, Tensor], model:nn.Module)->None:
     own = {bare_name(n).replace(".base_layer.", "."): p for n,p in model.named_parameters(remove_duplicate=False)}
     for n, t in copies.items():
         here = own.get(bare_name(n).replace(".base_layer.", "."))
-        if here is None or here.shape != t.shape or not torch.equal(here, t.to(here)):
+        if here is None or not same_copy(here, t):
             raise ValueError(f"an adapter to swap in must have the model's embeddings and heads, got another {bare_name(n)}")
 
 @torch.no_grad()
@@ -58,7 +60,6 @@ def _put(layer:SoKALayer, name:str, values:Mapping[str, Tensor])->None:
         own[:len(new)].copy_(new)
         if part in values or part == "U": own[len(new):].zero_()      # V may stay where U is zero: it does not wait for a start
     arm(terms)
-    layer.set_scale(name, 1.)
 
 # %% ../../nbs/adapter/18_swap.ipynb #b6b8e7a7
 def hotswap_adapter(
@@ -84,3 +85,5 @@ def hotswap_adapter(
         n, _, part = bare_name(k).partition(".soka_terms.")
         values.setdefault(n, {})[part] = t
     for n, m in layers.items(): _put(m, adapter_name, values.get(n, {}))
+    for m in soka_layers(inner).values():
+        if m.has(adapter_name): m.set_scale(adapter_name, 1.)

@@ -10,6 +10,7 @@ from typing import Any, Optional
 from peft.tuners.tuners_utils import _ExcludedModule, _maybe_include_all_linear_layers, BaseTunerLayer, check_target_module_exists
 from peft.utils import AuxiliaryTrainingWrapper, TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 from peft.utils.error import NoMatchingPeftModuleError
+from peft.utils.other import _get_module_names_tied_with_embedding
 from peft.utils.transformers_weight_conversion import _convert_peft_config_moe
 from torch import nn
 from .config import SoKAConfig
@@ -20,7 +21,7 @@ from ..weights.backend import base_features, base_of, is_away, is_offloaded, is_
 from ..weights.stack import is_experts, parameter_weights, ParameterWeight
 
 # %% auto #0
-__all__ = ['check_regexes', 'find_targets', 'check_targets', 'base_parameters', 'settle_names', 'tied_layers', 'tie',
+__all__ = ['check_regexes', 'find_targets', 'check_targets', 'base_parameters', 'settle_names', 'unwrapped', 'tied_layers', 'tie',
            'settle_targets', 'targets_for']
 
 # %% ../../nbs/adapter/04_targets.ipynb #2fb19d7f
@@ -180,9 +181,11 @@ def _follow_names(config:SoKAConfig, model:nn.Module)->None:
     "Call layers as the model does; their tensors follow by PEFT's `key_mapping`."
     plan = {bare_name(n): p for n,p in (config.plan or {}).items()}
     layers = [n for n,m in model.named_modules() if isinstance(m, BaseTunerLayer) or supported(m)]
-    new = _renamed(plan, map(bare_name, [*layers, *parameter_weights(model)]))
+    tied = [n for some in (config.tied or {}).values() for n in some]
+    new = _renamed([*plan, *tied], map(bare_name, [*layers, *parameter_weights(model)]))
     if not new: return
     config.plan = {new.get(n, n): p for n,p in plan.items()}
+    if config.tied: config.tied = {new.get(n, n): [new.get(t, t) for t in some] for n,some in config.tied.items()}
     if config.base_fingerprint: config.base_fingerprint = {new.get(bare_name(n), n): f for n,f in config.base_fingerprint.items()}
 
 # %% ../../nbs/adapter/04_targets.ipynb #b0ba522d
@@ -219,47 +222,68 @@ def settle_names(
         warnings.warn(f"all-linear leaves {share:.0%} of the base as it is, the weights of experts ({', '.join(names)}), "
                       f"which cannot be adapted with {why}", stacklevel=3)
 
+def unwrapped(
+    layer:Any,
+)->Any:
+    "The base's own module, out of PEFT's wrappers."
+    if isinstance(layer, AuxiliaryTrainingWrapper): return unwrapped(layer.original_module)
+    return layer.get_base_layer() if isinstance(layer, BaseTunerLayer) else layer
+
 def tied_layers(
     model:Any,               # with or without adapters
 )->dict[str, nn.Module]:     # by name without wrappers, each as it stands there; empty where no layer shares the weight
     "The input embedding, and after it the layers with its weight."
     try: embedding = model.get_input_embeddings()
     except (AttributeError, NotImplementedError): return {}
-    weight = getattr(_inside(embedding), "weight", None)
+    weight = getattr(unwrapped(embedding), "weight", None)
     found, inside = {bare_name(n): m for n,m in model.named_modules() if m is embedding}, tuple[str, ...]()
     for n, m in model.named_modules() if weight is not None else ():
         if inside and n.startswith(inside): continue
         if isinstance(m, (BaseTunerLayer, AuxiliaryTrainingWrapper)): inside += (n + ".",)
-        if getattr(_inside(m), "weight", None) is weight: found.setdefault(bare_name(n), m)
+        if getattr(unwrapped(m), "weight", None) is weight: found.setdefault(bare_name(n), m)
+    if is_offloaded(unwrapped(embedding)):               # each module has a weight of its own, and transformers knows better
+        names = (re.sub(r"\.(base_layer|original_module)$", "", n) for n in _get_module_names_tied_with_embedding(model))
+        for n in names: found.setdefault(bare_name(n), model.get_submodule(n))
     return found if len(found) > 1 else {}
 
-def _inside(layer:Any)->Any:
-    "The base's own module, out of PEFT's wrappers."
-    if isinstance(layer, AuxiliaryTrainingWrapper): return _inside(layer.original_module)
-    return layer.get_base_layer() if isinstance(layer, BaseTunerLayer) else layer
+def _tie_saved(config:Any, layers:dict[str, nn.Module], model:nn.Module)->None:
+    "Have the embedding saved, and heads follow it: PEFT's `modules_to_tie`, which makes linear layers of them."
+    first, *others = layers
+    if more := [n for n in others if isinstance(unwrapped(layers[n]), nn.Embedding)]:
+        raise ValueError("modules_to_save with ensure_weight_tying must be an embedding whose weight heads alone share, "
+                         f"got {first}, whose weight is that of {more[0]}, too: name it in target_modules")
+    kept, names = list[str](), [bare_name(n) for n,_ in model.named_modules()]
+    for m in config.modules_to_save:
+        hits = [n for n in names if n.endswith(m)]
+        kept += [n for n in hits if n not in others] if {*hits} & {*others} else [m]
+    config.modules_to_save = kept if any(first.endswith(m) for m in kept) else [*kept, first]
+    config.modules_to_tie = {*others}
+
+def _tied_targets(config:Any, names:list[str])->dict[str, list[str]]:
+    "The embedding, which is adapted from now on, and the layers with its weight; nothing where none of them is named."
+    given = () if isinstance(config.target_modules, str) else config.target_modules
+    if not any(_targeted(config, n) or named_by(given, n) for n in names):
+        what = "are added in either `modules_to_save` or `target_modules`" if names else "were found in the model"
+        warnings.warn(f"You have requested `ensure_weight_tying`, but no tied modules {what}", stacklevel=3)
+        return {}
+    if not _targeted(config, names[0]):
+        if isinstance(given, str) or isinstance(config.target_modules, str):
+            config.target_modules = rf"(?:{config.target_modules})|(?:.*\.)?{re.escape(names[0])}"
+        else: config.target_modules = {*(given or ()), names[0]}
+    if not _targeted(config, names[0]):
+        raise ValueError(f"ensure_weight_tying must find the embedding among the targets, got {names[0]} left out by exclude_modules")
+    return {names[0]: names[1:]}
 
 def tie(
-    config:SoKAConfig,    # changed
+    config:Any,           # of SoKA; changed
     model:nn.Module,      # with or without adapters
 )->None:
-    "Let the embedding, adapted or saved, stand for all layers with its weight, as PEFT does for LoRA where they have the usual names."
+    "Let the embedding, adapted or saved, stand for all layers with its weight, where `ensure_weight_tying` asks for it."
     if not config.ensure_weight_tying: return
-    names = list(tied_layers(model))
-    def saves(n): return any(n.endswith(m) for m in config.modules_to_save or ())
-    if any(map(saves, names)):
-        config.modules_to_tie = set(names[1:])  # type: ignore[attr-defined]
-        config.modules_to_save = [m for m in config.modules_to_save or () if not any(n.endswith(m) for n in names)] + names[:1]
-    elif any(_targeted(config, n) for n in names):
-        if not _targeted(config, names[0]): _add_target(config, names[0])
-        config.target_modules_to_tie = set(names[1:])  # type: ignore[attr-defined]
-    else:
-        what = "are added in either `modules_to_save` or `target_modules`" if names else "were found in the model"
-        warnings.warn(f"You have requested `ensure_weight_tying`, but no tied modules {what}", stacklevel=2)
-
-def _add_target(config:Any, name:str)->None:
-    "One more layer."
-    if isinstance(config.target_modules, str): config.target_modules = rf"(?:{config.target_modules})|(?:.*\.)?{re.escape(name)}"
-    else: config.target_modules = {*(config.target_modules or ()), name}
+    layers = tied_layers(model)
+    if any(n.endswith(m) for n in layers for m in config.modules_to_save or ()): _tie_saved(config, layers, model)
+    elif config.tied is None: config.tied = _tied_targets(config, list(layers))
+    config.target_modules_to_tie = {n for some in (config.tied or {}).values() for n in some}      # where PEFT's loop looks
 
 def settle_targets(
     config:SoKAConfig,    # left as it is
@@ -279,6 +303,9 @@ def settle_targets(
     _settle_budget(config, model)
     layers = find_targets(config, model)
     check_targets(layers, config, model)
+    for n, some in (config.tied or {}).items():
+        l = layers.get(n)
+        if isinstance(l, ParameterWeight): l.shared = tuple(unwrapped(model.get_submodule(t)) for t in some)
     return config, layers
 
 def targets_for(

@@ -5,6 +5,7 @@
 # %% ../../nbs/share/09_combine.ipynb #b43a8804
 from __future__ import annotations
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any
 import torch
@@ -12,9 +13,9 @@ from pydantic import AfterValidator, Field
 from peft.utils.other import get_pattern_key
 from torch import Tensor
 from .. import __version__
-from ..adapter.combine import combined_rows, CombinedRow, summed_config
+from ..adapter.combine import as_table, combined_rows, CombinedRow, summed_config
 from ..adapter.config import SoKAConfig
-from ..adapter.files import is_base_copy, is_trained, read_header, read_weights, weight_files
+from ..adapter.files import is_base_copy, is_trained, read_header, read_weights, same_copy, weight_files
 from ..adapter.fit import overall_error
 from ..adapter.names import bare_name, may_be_tied
 from ..adapter.targets import check_regexes
@@ -50,20 +51,26 @@ def _check_summands(opened:Sequence[_AdapterFiles])->None:
         if a.config.folded: raise ValueError(f"combined adapters must lie on the original base, got a residual form in {str(a.folder)!r}")
         if more := [k for k in _extra_tensors(a) if is_trained(a.config, bare_name(k))]:
             raise ValueError(f"combined adapters must train factors alone, got {more[0]} in {str(a.folder)!r}")
-    for a in opened[1:]: _check_one_base(opened[0], a)
-    tying = {bool(a.config.ensure_weight_tying): a.folder for a in opened if any(map(may_be_tied, a.plan))}
-    if len(tying) > 1:
-        raise ValueError("combined adapters of embeddings or heads must all have ensure_weight_tying or none, "
-                         f"got {str(tying[True])!r} with it and {str(tying[False])!r} without; on a model, add_weighted_adapter adds them")
+        if a.config.ensure_weight_tying and a.config.tied is None and any(map(may_be_tied, a.plan)):
+            raise ValueError("combined adapters must say which layers share their terms (ensure_weight_tying), as they do since soka 0.1, "
+                             f"got {str(a.folder)!r} without: load it on its base and save it again")
+    for a, b in combinations(opened, 2): _check_one_base(a, b)
 
 def _copies(opened:Sequence[_AdapterFiles])->dict[str, Tensor]:
-    "The base's own tensors that adapters carry, each the same in all of them."
+    "The base's own tensors that adapters carry, each the same in all of them; the one of most digits."
     found = dict[str, Tensor]()
     for a in opened:
         for k, t in _extra_tensors(a).items():
-            if not torch.equal(found.setdefault(k, t), t):
+            if not same_copy(found.setdefault(k, t), t):
                 raise ValueError(f"combined adapters must lie on one base, got one in {str(a.folder)!r} that differs in {k}")
+            if t.dtype.itemsize > found[k].dtype.itemsize: found[k] = t
     return found
+
+def _tied_once(opened:Sequence[_AdapterFiles])->dict[str, str]:
+    "Layers that have another's terms in every adapter that changes one of the two, and the name of that one."
+    tied = {t: e for a in opened for e, some in (a.config.tied or {}).items() if e in a.plan for t in some}
+    def apart(t, e): return any((e in a.plan or t in a.plan) and t not in (a.config.tied or {}).get(e, ()) for a in opened)
+    return {t: e for t, e in tied.items() if not apart(t, e)}
 
 def combine(
     adapters:Sequence[str|Path],       # folders of SoKA adapters on one base
@@ -78,18 +85,22 @@ def combine(
     check_new_folder(out)
     opened = [_open_adapter(a) for a in adapters]
     _check_summands(opened)
+    shared = _tied_once(opened)
     parts: dict[str, list[tuple[float, Tensor, Tensor]]] = {}
     for a, w in zip(opened, weights):
-        for n, f in _layer_factors(a): parts.setdefault(n, []).append((w, *f.terms))
-    sums = {n: weighted_sum(p, rank) for n, p in parts.items()}
+        for n, f in _layer_factors(a):
+            for k in (n, *(a.config.tied or {}).get(n, ())): parts.setdefault(k, []).append((w, *f.terms))
+    sums = {n: weighted_sum(p, rank) for n, p in parts.items() if n not in shared}
     rows, tensors = combined_rows(sums), _copies(opened)
     for r in rows:
         k = sums[r.name].k
         tensors |= _term_tensors(r.name, U=(k.U*k.S[:, None, None]).to(dtype), V=k.V.to(dtype))
     marks = {n: f for a in reversed(opened) for n, f in _marks(a).items()}
     marks |= {n: f for a in reversed(opened) for n, f in _marks(a).items() if n in a.plan}      # of what is adapted more
-    tied = any(a.config.ensure_weight_tying and any(map(may_be_tied, a.plan)) for a in opened)
-    config = summed_config([a.config for a in opened], rows, start_saved=True, ensure_weight_tying=tied,
+    for r in rows:
+        whole = (r.shape.out_features, r.shape.in_features)     # of a head that had another's terms half of the rows are known
+        if r.name in marks and parse_fingerprint(marks[r.name]).shape != whole: del marks[r.name]
+    config = summed_config([a.config for a in opened], rows, start_saved=True, tied=as_table(shared),
                            base_fingerprint=marks or None, soka_version=__version__)
     _write_adapter(tensors, config, out)
     return rows
@@ -163,12 +174,13 @@ def _scale(c:Mapping[str, Any], name:str, rank:int)->float:
     alpha = patterns.get(get_pattern_key(patterns.keys(), name), c.get("lora_alpha", 8))
     return alpha/(rank**0.5 if c.get("use_rslora") else rank)
 
-def _tied_heads(factors:Mapping[str, tuple[Tensor, Tensor]], shapes:Mapping[str, list[int]])->set[str]:
-    "Heads with the factors of the embedding, of a LoRA that ties the two."
+def _tied_heads(factors:Mapping[str, tuple[Tensor, Tensor]], shapes:Mapping[str, list[int]])->dict[str, list[str]]:
+    "The embedding, and heads with its factors, of a LoRA that ties them; nothing where there are none."
     embeddings = [n for n in factors if len(shapes.get(n, ())) == 2]
-    if len(embeddings) != 1: return set()
+    if len(embeddings) != 1: return {}
     own = factors[embeddings[0]]
-    return {n for n, f in factors.items() if n not in shapes and may_be_tied(n) and all(map(torch.equal, f, own))}
+    heads = [n for n, f in factors.items() if n not in shapes and f[0].shape == own[0].shape and all(map(torch.equal, f, own))]
+    return {embeddings[0]: heads} if heads else {}
 
 def _imported(lora:str|Path)->tuple[dict[str, Tensor], SoKAConfig]:
     "Tensors and config of the SoKA adapter that makes the same change."
@@ -185,15 +197,16 @@ def _imported(lora:str|Path)->tuple[dict[str, Tensor], SoKAConfig]:
         U, V, shape = _lora_factors(a, read[a].float(), read[b].float())
         factors[n] = _scale(c, n, len(U))*U, V
         if shape: shapes[n] = shape
-    tied = bool(c.get("ensure_weight_tying"))
-    for n in _tied_heads(factors, shapes) if tied else (): del factors[n]
+    tied = _tied_heads(factors, shapes) if c.get("ensure_weight_tying") else {}
+    for n in (n for some in tied.values() for n in some): del factors[n]
     tensors = {k: t for k, t in read.items() if is_base_copy(bare_name(k))}
     for n, (U, V) in factors.items():
         plan[n] = [U.shape[1], 1, 1, V.shape[1], len(U)]
         tensors |= _term_tensors(n, U=U, V=V)
     same: dict[str, Any] = {k: c.get(k) for k in ("base_model_name_or_path", "revision", "task_type", "auto_mapping")}
     return tensors, SoKAConfig(target_modules=set(plan), plan=plan, source="update", start_saved=True, inference_mode=True,
-                               ensure_weight_tying=tied, weight_shapes=shapes or None, soka_version=__version__, **same)
+                               ensure_weight_tying=bool(tied), tied=tied or None, weight_shapes=shapes or None,
+                               soka_version=__version__, **same)
 
 def import_lora(
     lora:str|Path,    # folder of a LoRA as PEFT saves it

@@ -6,12 +6,11 @@
 from __future__ import annotations
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 import torch
 from peft import LoraConfig
-from peft.utils.constants import EMBEDDING_LAYER_NAMES
 from torch import Tensor
 from torch.nn.functional import pad
 from ..method.apply import kron_linear
@@ -131,15 +130,20 @@ def _is_plain_start(start:Any)->bool:
     "Does a LoRA with this `init_lora_weights` lie on the base that it names?"
     return not isinstance(start, str) or start.lower() in _PLAIN_STARTS
 
+def _peft_ties(tied:Mapping[str, list[str]])->bool:
+    "Does PEFT's LoRA tie these layers? It goes by the embedding's name, and by the last parts of the others', which must be all of them."
+    return bool(tied) and all(may_be_tied(e) and not any("." in t for t in some) for e, some in tied.items())
+
 def _lora_config(a:_AdapterFiles, rows:Sequence[_LoRARow])->LoraConfig:
     "The settings under which PEFT's LoRA does the same."
     ranks, c = {r.name: r.rank for r in rows if r.rank}, a.config
     if not ranks: raise ValueError(f"adapter must change a layer to become LoRA, got no change in {len(rows)} layers of {str(a.folder)!r}")
+    ranks |= {t: ranks[e] for e, some in (c.tied or {}).items() if e in ranks for t in some}
     usual = Counter(ranks.values()).most_common(1)[0][0]
     other = {n: k for n,k in ranks.items() if k != usual}
     kept = ("base_model_name_or_path", "revision", "task_type", "auto_mapping",
             "modules_to_save", "trainable_token_indices", "ensure_weight_tying")
-    same = {k: getattr(c, k) for k in kept}
+    same = {k: getattr(c, k) for k in kept} | ({} if c.tied is None else dict(ensure_weight_tying=_peft_ties(c.tied)))
     bias = "lora_only" if c.bias == "soka_only" else c.bias
     return LoraConfig(r=usual, lora_alpha=usual, rank_pattern=other, alpha_pattern=dict(other), target_modules=list(ranks),
                       inference_mode=True, bias=bias, **same)   # type: ignore[arg-type]
@@ -216,11 +220,14 @@ def _split_layers(
             parted.append(r._replace(name=n, params=A.numel() + b.numel()))
     return parted, made
 
-def _check_tying(a:_AdapterFiles)->None:
-    "Refuse an embedding that stands for layers with its weight where PEFT's LoRA would not know it for one."
-    some = [n for n in a.plan if a.config.ensure_weight_tying and _weight_kind(a, n) == "embedding" and not may_be_tied(n)]
-    if some: raise NotImplementedError("PEFT's LoRA shares an adapter over tied layers (ensure_weight_tying) where the embedding is called "
-                                       f"{' or '.join(EMBEDDING_LAYER_NAMES)}, got {some[0]}; soka merge writes it")
+def _tied_copies(a:_AdapterFiles, tensors:dict[str, Tensor])->dict[str, Tensor]:
+    "The factors of layers that share another's, under their own names, where PEFT looks for them."
+    found = dict[str, Tensor]()
+    for e, t in ((e, t) for e, some in (a.config.tied or {}).items() for t in some):
+        for part in "AB":
+            if (k := f"base_model.model.{e}.lora_{part}.weight") in tensors:
+                found[f"base_model.model.{t}.lora_{part}.weight"] = tensors[k].clone()
+    return found
 
 def _warn_of_convolutions(a:_AdapterFiles)->None:
     "Say what PEFT's LoRA does not take over from a convolution."
@@ -241,7 +248,6 @@ def export_lora(
     "Write an adapter as a LoRA that plain PEFT loads; the base is not needed."
     a = _open_adapter(adapter)
     _check_rank(a, rank)
-    _check_tying(a)
     check_new_folder(out)
     parts = _fused_parts(a) if split else {}
     _warn_of_convolutions(a)
@@ -251,6 +257,7 @@ def export_lora(
         rows.append(_LoRARow(n, a.plan[n].shape, a.plan[n].r, len(A), A.numel() + B.numel(), _kron_norm(*f.terms), error))
         if len(A): tensors |= {f"base_model.model.{n}.lora_A.weight": A, f"base_model.model.{n}.lora_B.weight": B}
     if one_rank: rows, tensors = _one_rank(rows, tensors)
+    tensors |= _tied_copies(a, tensors)
     for n in a.config.weight_shapes or ():
         keys = [f"base_model.model.{n}.lora_{k}.weight" for k in "AB"]
         if keys[0] in tensors: tensors |= _lora_tensors(a, n, *map(tensors.pop, keys))

@@ -22,7 +22,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm.auto import tqdm
 from ..adapter.files import HEADS, read_header, read_weights, weight_files
-from ..adapter.targets import check_regexes, tied_layers
+from ..adapter.layer import SoKALayer
+from ..adapter.targets import check_regexes, tied_layers, unwrapped
 from ..data.bases import model_path
 from ..settings import cause, check_shard_size, check_value, naming, shown
 from .folder import whole_folder, writing
@@ -117,21 +118,29 @@ def load_with_base(
     _make_room(model, tensors)
     return _attach(model, adapter, config, tensors)
 
+def _as_one(embedding:Any, layer:Any)->bool:
+    "Has a layer, in every adapter of one of the two, the terms of the embedding?"
+    if isinstance(layer, SoKALayer): return all(n in layer.soka_tied for n in {*layer.soka_terms, *embedding.soka_terms})
+    A, B = (getattr(embedding, f"lora_embedding_{k}", {}) for k in "AB")
+    if not A or {*A} != {*layer.lora_A} or embedding.scaling != layer.scaling: return False
+    return all(torch.equal(layer.lora_B[n].weight, A[n].T) and torch.equal(layer.lora_A[n].weight, B[n].T) for n in A)
+
 def _untie(adapted:Any)->None:
     "Have the change of a weight that embedding and head share merged once, or give the head its own where adapters change the two apart."
     model = adapted.get_base_model()
-    tied = tied_layers(model)
+    tied, out = tied_layers(model), output_layer(model)
     on = {n: m for n, m in tied.items() if isinstance(m, BaseTunerLayer)}
     if not on: return
-    if len(on) == len(tied) and any(getattr(c, "ensure_weight_tying", False) for c in adapted.peft_config.values()):
-        for n, m in list(on.items())[1:]: model.set_submodule(n, m.get_base_layer())
+    embedding, *others = tied.items()
+    one = [n for n, m in others if n in on and embedding[0] in on and _as_one(embedding[1], m)]
+    if len(one) == len(others):
+        for n in one: model.set_submodule(n, on[n].get_base_layer())
         return
-    if len(tied) > 2 or next(reversed(tied.values())) is not output_layer(model):
+    if len(tied) > 2 and [*on.values()] != [out]:
         raise ValueError("an adapter to merge must change layers that share a weight as one (ensure_weight_tying), "
                          f"or an embedding and the head alone, got {', '.join(on)} changed apart, of {', '.join(tied)}")
-    head:Any = next(reversed(tied.values()))
-    base = head.get_base_layer() if isinstance(head, BaseTunerLayer) else head
-    base.weight = torch.nn.Parameter(base.weight.detach().clone(), requires_grad=False)
+    head:Any = unwrapped(out)
+    head.weight = torch.nn.Parameter(head.weight.detach().clone(), requires_grad=False)
     for c in {id(c): c for c in (model.config, model.config.get_text_config())}.values(): c.tie_word_embeddings = False
     warnings.warn("the base's head shares the embedding's weight, and the adapter changes one of them alone: "
                   "the merged checkpoint has a weight for each (tie_word_embeddings false)", stacklevel=2)

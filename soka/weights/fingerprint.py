@@ -48,9 +48,8 @@ _BLOCK, SAMPLES, FEW = 64, 8, 4
 def _sample_blocks(numel:int, samples:int=SAMPLES)->Tensor:
     "Places of at most `samples` blocks, spread evenly over a weight of `numel` entries: a block a row."
     size = min(_BLOCK, numel)
-    n = min(samples, numel//size)
-    first = torch.tensor([(2*k + 1)*(numel//size)//(2*n)*size for k in range(n)])
-    return first[:, None] + torch.arange(size)
+    first = torch.tensor([(2*k + 1)*(numel//size)//(2*SAMPLES)*size for k in range(SAMPLES)]).unique()
+    return first[::SAMPLES//samples, None] + torch.arange(size)      # of fewer samples each is one of the many's
 
 # %% ../../nbs/weights/04_fingerprint.ipynb #a90368a3
 # of floats: two roundings of a half
@@ -206,11 +205,15 @@ def compare_weight(
 def compare_marks(
     recorded:_Fingerprint,
     other:_Fingerprint,   # of another recording
-)->str:                   # in words; empty where they agree, or are of other rows or other entries
+)->str:                   # in words; empty where they agree, or are of other rows
     "What is different between two recordings of one weight, whatever it was stored in."
     if other.shape[1] != recorded.shape[1]: return f"has shape {other.shape}, recorded {recorded.shape}"
-    if other.shape != recorded.shape or len(other.at) != len(recorded.at): return ""
-    pairs = zip(recorded.at, recorded.values, other.at, other.values)
+    if other.shape != recorded.shape: return ""
+    def blocks(f): return {i//_BLOCK: (i, v) for i, v in zip(f.at, f.values)}
+    a, b = blocks(recorded), blocks(other)
+    pairs = [(*a[k], *b[k]) for k in a if k in b]
+    if not pairs: return ""
+    first = recorded._replace(at=tuple(i for i, *_ in pairs), values=tuple(v for _, v, *_ in pairs))
     values = torch.tensor([w if i == j else copysign(w, v) for i, v, j, w in pairs])   # rounding may make another entry a block's largest
-    return _compare_entries(recorded, _Reading(lambda _: values, other.shape, other.stored), rows=False)
+    return _compare_entries(first, _Reading(lambda _: values, other.shape, other.stored), rows=False)
 

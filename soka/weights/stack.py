@@ -25,6 +25,7 @@ class ParameterWeight:
         name:str,           # of the parameter
     ):
         self.module, self.name = module, name
+        self.shared:tuple[nn.Module, ...] = ()      # others with this weight that are to be adapted with it
         self.is_layer = isinstance(module, (nn.Embedding, *_CONVOLUTIONS))      # with an input of its own
         shape = self.weight.shape
         sides = (shape[0], prod(shape[1:])) if self.is_layer else tuple(shape)  # a kernel is a row for each of its outputs
