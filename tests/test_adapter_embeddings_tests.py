@@ -255,6 +255,25 @@ def test_tied_layers_without_a_common_tensor():
     near(logits(m.merge_and_unload()), logits(a))
 
 
+# %% ../nbs/adapter/17_embeddings_tests.ipynb #7a10c010
+def test_merges_of_layers_that_share_a_weight():
+    from soka.share.merge import _untie
+    from transformers import T5Config, T5EncoderModel, T5ForConditionalGeneration
+    def sizes(): return T5Config(vocab_size=64, d_model=32, d_kv=8, d_ff=32, num_layers=1, num_heads=2, decoder_start_token_id=0)
+    def scores(m):
+        with torch.no_grad(): return m.eval()(input_ids=IDS, decoder_input_ids=IDS).logits
+    for method in (SoKAConfig, LoraConfig):
+        m = shaken(get_peft_model(T5ForConditionalGeneration(sizes()), method(r=2, target_modules=["lm_head"])))
+        y = scores(m)
+        _untie(m)
+        merged = m.merge_and_unload()
+        near(scores(merged), y)
+        assert merged.config.tie_word_embeddings is False and merged.lm_head.weight is not merged.shared.weight is merged.encoder.embed_tokens.weight
+        for cls, target in ((T5ForConditionalGeneration, ["embed_tokens"]), (T5EncoderModel, ["encoder.embed_tokens"])):
+            with pytest.raises(ValueError, match="must change layers that share a weight as one .*, or an embedding and the head alone, got .*encoder.embed_tokens"):
+                _untie(get_peft_model(cls(sizes()), method(r=2, target_modules=target)))
+
+
 # %% ../nbs/adapter/17_embeddings_tests.ipynb #7a10c00e
 def test_tied_targets_and_saved_modules():
     from transformers import LlamaConfig, LlamaForCausalLM, T5Config, T5ForConditionalGeneration

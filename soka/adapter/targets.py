@@ -267,7 +267,7 @@ def _tied_targets(config:Any, names:list[str])->dict[str, list[str]]:
         warnings.warn(f"You have requested `ensure_weight_tying`, but no tied modules {what}", stacklevel=3)
         return {}
     if not _targeted(config, names[0]):
-        if isinstance(given, str) or isinstance(config.target_modules, str):
+        if isinstance(config.target_modules, str):
             config.target_modules = rf"(?:{config.target_modules})|(?:.*\.)?{re.escape(names[0])}"
         else: config.target_modules = {*(given or ()), names[0]}
     if not _targeted(config, names[0]):

@@ -136,7 +136,7 @@ def _untie(adapted:Any)->None:
     if len(one) == len(others):
         for n in one: model.set_submodule(n, on[n].get_base_layer())
         return
-    if len(tied) > 2 and [*on.values()] != [out]:
+    if not any(m is out for m in tied.values()) or len(tied) > 2 and [*on.values()] != [out]:
         raise ValueError("an adapter to merge must change layers that share a weight as one (ensure_weight_tying), "
                          f"or an embedding and the head alone, got {', '.join(on)} changed apart, of {', '.join(tied)}")
     head:Any = unwrapped(out)
