@@ -39,7 +39,7 @@ _DEMOS = {
         {"model": "smollm2-135m", "data": "orders", "data_rows": 160, "eval_rows": 32, "template": "chat",
          "max_length": 160, "budget": 300_000, "gradient_batches": 0, "batch_size": 8, "learning_rate": 0.008, "threads": 1,
          "output_dir": "runs/demo-smollm2"},
-        "less than ten minutes on one or two CPU cores, 3.5 GB of memory, and once 93 MB by: soka data get smollm2-135m")}
+        "less than ten minutes on one or two CPU cores, 3.6 GB of memory, and once 93 MB by: soka data get smollm2-135m")}
 
 def _demo_config(base:str="base", **overrides:Any)->TrainConfig:
     "A demonstration's settings, those of recipes/demo.yaml or recipes/demo-smollm2.yaml."
