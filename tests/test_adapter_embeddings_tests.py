@@ -258,7 +258,7 @@ def test_tied_layers_without_a_common_tensor():
 # %% ../nbs/adapter/17_embeddings_tests.ipynb #7a10c010
 def test_merges_of_layers_that_share_a_weight():
     from soka.share.merge import _untie
-    from transformers import T5Config, T5EncoderModel, T5ForConditionalGeneration
+    from transformers import BartConfig, BartForConditionalGeneration, T5Config, T5EncoderModel, T5ForConditionalGeneration
     def sizes(): return T5Config(vocab_size=64, d_model=32, d_kv=8, d_ff=32, num_layers=1, num_heads=2, decoder_start_token_id=0)
     def scores(m):
         with torch.no_grad(): return m.eval()(input_ids=IDS, decoder_input_ids=IDS).logits
@@ -268,10 +268,15 @@ def test_merges_of_layers_that_share_a_weight():
         _untie(m)
         merged = m.merge_and_unload()
         near(scores(merged), y)
-        assert merged.config.tie_word_embeddings is False and merged.lm_head.weight is not merged.shared.weight is merged.encoder.embed_tokens.weight
+        merged.save_pretrained(f := new())
+        near(scores(T5ForConditionalGeneration.from_pretrained(f)), y)
+        assert merged.lm_head.weight is not merged.shared.weight is merged.encoder.embed_tokens.weight
         for cls, target in ((T5ForConditionalGeneration, ["embed_tokens"]), (T5EncoderModel, ["encoder.embed_tokens"])):
             with pytest.raises(ValueError, match="must change layers that share a weight as one .*, or an embedding and the head alone, got .*encoder.embed_tokens"):
                 _untie(get_peft_model(cls(sizes()), method(r=2, target_modules=target)))
+        bart = BartForConditionalGeneration(BartConfig(vocab_size=64, d_model=32, encoder_layers=1, decoder_layers=1, encoder_ffn_dim=32, decoder_ffn_dim=32, encoder_attention_heads=2,
+                                                       decoder_attention_heads=2, forced_eos_token_id=2, pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1))
+        with pytest.raises(ValueError, match="must change layers that share a weight as one"): _untie(get_peft_model(bart, method(r=2, target_modules=["lm_head"])))
 
 
 # %% ../nbs/adapter/17_embeddings_tests.ipynb #7a10c00e
@@ -322,6 +327,55 @@ def test_gradients_of_a_shared_weight():
     with torch.no_grad(): tuned.model.embed_tokens.weight += .1*torch.randn(64, 2) @ torch.randn(2, 32)
     m = get_peft_model(tied(), with_update(SoKAConfig(r=2, target_modules=["embed_tokens"], ensure_weight_tying=True, source="update"), tied(), tuned))
     near(logits(m), logits(tuned))
+
+
+# %% ../nbs/adapter/17_embeddings_tests.ipynb #7a10c011
+def test_what_the_saved_config_says_of_tied_layers():
+    import json
+    from soka.peft import with_gradients
+    from transformers import LlamaConfig, LlamaForSequenceClassification
+    a, A = saved(1)
+    settings = json.loads((A/"adapter_config.json").read_text())
+    assert settings["tied"] == {"model.embed_tokens": ["lm_head"]}
+    def edited(**kw):
+        f = new()
+        shutil.copytree(A, f)
+        (f/"adapter_config.json").write_text(json.dumps({k: v for k, v in (settings | kw).items() if v != "none"}))
+        return f
+    old = edited(tied="none")                                        # as saved once
+    near(logits(loaded(old)), logits(a))
+    for use in (lambda: export_lora(old, new()), lambda: combine([old, A], [1., 1.], new()), lambda: hotswap_adapter(loaded(A), old, "default")):
+        with pytest.raises(ValueError, match="must say which layers have the embedding's terms .* load it on its base and save it again"): use()
+    loaded(old).save_pretrained(f := new())
+    combine([f, A], [1., 1.], new())
+    for kw, text in ((dict(tied={"nope": ["lm_head"]}), "tied must go from layers of the plan, got 'nope'"), (dict(ensure_weight_tying=False), "tied needs ensure_weight_tying=True"),
+                     (dict(tied={"model.embed_tokens": ["model.layers.0.self_attn.q_proj"]}), "tied layers must have no terms of their own, got 'model.layers.0.self_attn.q_proj'"),
+                     (dict(tied={"model.embed_tokens": ["model.norm"]}), "tied must name layers of the size of model.embed_tokens, got model.norm"),
+                     (dict(tied={"model.embed_tokens": ["model.layers.0.mlp.up_proj"]}), "tied must name layers of the size of model.embed_tokens")):
+        with pytest.raises(ValueError, match=text): loaded(edited(**kw))
+    class Wrapped(torch.nn.Module):
+        "The same model under another name."
+        def __init__(self):
+            super().__init__()
+            self.text = tied()
+            self.config = self.text.config
+        def get_input_embeddings(self): return self.text.get_input_embeddings()
+        def get_output_embeddings(self): return self.text.get_output_embeddings()
+        def forward(self, **kw): return self.text(**kw)
+    m = PeftModel.from_pretrained(Wrapped(), A, key_mapping={r"^(model|lm_head)": r"text.\1"})
+    near(logits(m), logits(a))
+    config = with_gradients(SoKAConfig(r=2, target_modules=["embed_tokens", "q_proj"], ensure_weight_tying=True, source="gradient"), tied(), [dict(input_ids=IDS, labels=IDS)])
+    sizes = {k: v for k, v in small_llama().config.to_dict().items() if k in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")}
+    m = get_peft_model(LlamaForSequenceClassification(LlamaConfig(**sizes, pad_token_id=0)), config)      # which has no head to tie
+    assert {n.removeprefix("base_model.model.") for n in changes(m)} == {"model.embed_tokens", "model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.q_proj"}
+    config.ensure_weight_tying = False
+    m = get_peft_model(tied(), config)
+    assert "base_model.model.lm_head" not in changes(m)
+    m = loaded(A)
+    m.load_adapter(A, "b")
+    m.base_model.model.lm_head.set_scale("b", .5)
+    m.base_model.add_weighted_adapter(["default", "b"], [1., 1.], "sum")
+    for n, d in changes(m, "sum").items(): near(d, changes(m)[n] + changes(m, "b")[n])
 
 
 # %% ../nbs/adapter/17_embeddings_tests.ipynb #7a10c00a

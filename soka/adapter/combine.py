@@ -72,7 +72,8 @@ def _shared(layers:Mapping[str, Any], adapters:Sequence[str])->dict[str, str]:
     "Layers that have another's terms in every adapter that changes one of the two, and the name of that one."
     tied = {n: next(m.soka_tied[a] for a in adapters if a in m.soka_tied) for n, m in layers.items() if {*adapters} & m.soka_tied.keys()}
     names = {id(m): n for n, m in layers.items()}
-    def apart(n, source): return any(layers[n].owns(a) or source.has(a) and not layers[n].has(a) for a in adapters)
+    def differ(n, source, a): return layers[n].owns(a) or source.scaling.get(a) != layers[n].scaling.get(a)      # no scale: no terms
+    def apart(n, source): return any(differ(n, source, a) for a in adapters)
     return {n: names[id(source)] for n, source in tied.items() if not apart(n, source)}
 
 def _sums(layers:Mapping[str, Any], adapters:Sequence[str], weights:Sequence[float], rank:int|None)->dict[str, Combined]:

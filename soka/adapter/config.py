@@ -15,14 +15,15 @@ from peft.tuners.tuners_utils import BaseTuner
 from peft.utils import PeftType, register_peft_method
 from pydantic import AfterValidator, Field, InstanceOf
 from .files import _check_source, _PICKLE, weight_files, WEIGHTS
+from .names import bare_name, named_by
 from ..method.plan import check_table, read_plan_file
 from ..method.settings import AdapterSettings
 from ..settings import check_fields, check_regex, Count, CountOrZero, Line, ModulesOrNone, naming, Part, read_json, Seed, Shape, Words
 from ..weights.fingerprint import parse_fingerprint
 
 # %% auto #0
-__all__ = ['add_peft_type', 'register_method', 'add_load_note', 'with_record', 'trained_besides', 'TargetSettings', 'SoKAConfig',
-           'read_config']
+__all__ = ['add_peft_type', 'register_method', 'add_load_note', 'with_record', 'trained_besides', 'check_tied', 'TargetSettings',
+           'SoKAConfig', 'read_config']
 
 # %% ../../nbs/adapter/01_config.ipynb #db635c82
 def add_peft_type(
@@ -70,6 +71,10 @@ def _check_start_saved(c:SoKAConfig)->None:
     if c.start_saved and c.plan is None: raise ValueError("a saved adapter (start_saved) must carry its plan, got None")
     if c.folded and not c.start_saved: raise ValueError("folded is for a saved adapter (start_saved), got folded=True without it")
     check_table(c.plan or {})
+    own = {*map(bare_name, c.plan or {})}
+    for e, some in (c.tied or {}).items() if c.start_saved else ():
+        if e not in own: raise ValueError(f"tied must go from layers of the plan, got {e!r}")
+        if more := own & {*some}: raise ValueError(f"tied layers must have no terms of their own, got {min(more)!r} in the plan")
     for n, f in (c.base_fingerprint or {}).items():
         try: parse_fingerprint(f)
         except ValueError as e: raise ValueError(f"{e} for {n}") from e
@@ -78,6 +83,7 @@ def _check_together(c:SoKAConfig)->None:
     "Refuse settings that contradict each other."
     if c.budget is not None and (c.rank_pattern or c.r_min > 1):
         raise ValueError(f"a budget sets the ranks: no rank_pattern or r_min with it, got {c.rank_pattern}, r_min={c.r_min}")
+    if c.tied and not c.ensure_weight_tying: raise ValueError(f"tied needs ensure_weight_tying=True, got {c.ensure_weight_tying}")
     if c.r_max is not None and c.r_max < c.r_min: raise ValueError(f"r_max must be at least r_min = {c.r_min}, got {c.r_max}")
     if c.soka_dropout and c.mode == "residual":
         raise ValueError(f"soka_dropout needs mode='delta', got {c.soka_dropout} with mode='residual'")
@@ -163,6 +169,16 @@ def trained_besides(
 )->Any:      # the setting's value; nothing of truth where an adapter is its factors alone
     "What an adapter trains besides its factors: biases, whole modules or tokens."
     return c.modules_to_save or c.trainable_token_indices or (c.bias if c.bias != "none" else None)
+
+def check_tied(
+    c:Any,       # settings of a saved adapter
+    where:str,   # where it is
+)->None:
+    "Refuse an adapter of an earlier version that shares terms and does not say with which layers."
+    embeddings = [n for n, s in (c.weight_shapes or {}).items() if len(s) == 2 and not named_by(c.target_parameters, n)]
+    if c.ensure_weight_tying and c.tied is None and embeddings:
+        raise ValueError("an adapter with ensure_weight_tying must say which layers have the embedding's terms (tied), "
+                         f"got {where} without, as soka once saved it: load it on its base and save it again")
 
 def _own(default:Any, help:str)->Any:
     "A field with its description."

@@ -11,7 +11,7 @@ import torch
 from peft.utils.save_and_load import load_peft_weights
 from torch import nn, Tensor
 from .base import _check_same_base
-from .config import read_config, SoKAConfig, trained_besides, with_record
+from .config import check_tied, read_config, SoKAConfig, trained_besides, with_record
 from .files import new_tensors, same_copy
 from .layer import soka_layers, SoKALayer
 from .names import bare_name
@@ -30,6 +30,7 @@ def _check_swap(name:str, old:Any, config:SoKAConfig, plan:Mapping[str, LayerPla
         raise ValueError("adapters to swap must have no frozen start (source='weight'), got one of them with")
     if other := trained_besides(old): raise ValueError(f"an adapter to swap out must hold factors alone, got {other} in {name!r}")
     if other := trained_besides(config): raise ValueError(f"an adapter to swap in must hold factors alone, got {other}")
+    check_tied(config, "the one to swap in")
     have, tied = with_record(old).tied or {}, config.tied or {}
     for n in plan:
         if {*have.get(n, ())} != {*tied.get(n, ())}:

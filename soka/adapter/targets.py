@@ -18,11 +18,11 @@ from .names import bare_name, named_by, _renamed
 from ..method.settings import parse_budget
 from ..settings import shown
 from ..weights.backend import base_features, base_of, is_away, is_offloaded, is_writable, supported
-from ..weights.stack import is_experts, parameter_weights, ParameterWeight
+from ..weights.stack import is_experts, layer_weight, parameter_weights, ParameterWeight
 
 # %% auto #0
 __all__ = ['check_regexes', 'find_targets', 'check_targets', 'base_parameters', 'settle_names', 'unwrapped', 'tied_layers', 'tie',
-           'settle_targets', 'targets_for']
+           'tied_modules', 'settle_targets', 'targets_for']
 
 # %% ../../nbs/adapter/04_targets.ipynb #2fb19d7f
 _REPEATS = re.compile(r"\)\s*[*+{]|(?:[*+].*){4}|(?:,\}.*){4}", re.S)
@@ -180,7 +180,7 @@ def _settle_budget(config:SoKAConfig, model:nn.Module)->None:
 def _follow_names(config:SoKAConfig, model:nn.Module)->None:
     "Call layers as the model does; their tensors follow by PEFT's `key_mapping`."
     plan = {bare_name(n): p for n,p in (config.plan or {}).items()}
-    layers = [n for n,m in model.named_modules() if isinstance(m, BaseTunerLayer) or supported(m)]
+    layers = [n for n,m in model.named_modules() if isinstance(m, BaseTunerLayer) or supported(m) or layer_weight(m) is not None]
     tied = [n for some in (config.tied or {}).values() for n in some]
     new = _renamed([*plan, *tied], map(bare_name, [*layers, *parameter_weights(model)]))
     if not new: return
@@ -279,11 +279,30 @@ def tie(
     model:nn.Module,      # with or without adapters
 )->None:
     "Let the embedding, adapted or saved, stand for all layers with its weight, where `ensure_weight_tying` asks for it."
-    if not config.ensure_weight_tying: return
+    if not config.ensure_weight_tying:
+        config.tied = None
+        return
     layers = tied_layers(model)
     if any(n.endswith(m) for n in layers for m in config.modules_to_save or ()): _tie_saved(config, layers, model)
     elif config.tied is None: config.tied = _tied_targets(config, list(layers))
     config.target_modules_to_tie = {n for some in (config.tied or {}).values() for n in some}      # where PEFT's loop looks
+    tied_modules(config, model)
+
+def tied_modules(
+    config:Any,           # of SoKA, after `tie`
+    model:nn.Module,      # with or without adapters
+)->dict[str, dict[str, nn.Module]]:   # by the layer whose terms they have; heads that the model lacks are left out
+    "The base's layers that have another's terms."
+    def size(m):
+        try: return base_features(base_of(m))
+        except NotImplementedError: return None
+    modules = {bare_name(n): m for n,m in model.named_modules()}
+    found = {e: {t: unwrapped(modules[t]) for t in some if t in modules} for e,some in (config.tied or {}).items() if e in modules}
+    for e, some in found.items():
+        for t, m in some.items():
+            if size(m) is None or size(m) != size(unwrapped(modules[e])):
+                raise ValueError(f"tied must name layers of the size of {e}, got {t}")
+    return found
 
 def settle_targets(
     config:SoKAConfig,    # left as it is
@@ -303,9 +322,9 @@ def settle_targets(
     _settle_budget(config, model)
     layers = find_targets(config, model)
     check_targets(layers, config, model)
-    for n, some in (config.tied or {}).items():
+    for n, some in tied_modules(config, model).items():
         l = layers.get(n)
-        if isinstance(l, ParameterWeight): l.shared = tuple(unwrapped(model.get_submodule(t)) for t in some)
+        if isinstance(l, ParameterWeight): l.shared = tuple(some.values())
     return config, layers
 
 def targets_for(

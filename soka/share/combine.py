@@ -14,10 +14,10 @@ from peft.utils.other import get_pattern_key
 from torch import Tensor
 from .. import __version__
 from ..adapter.combine import as_table, combined_rows, CombinedRow, summed_config
-from ..adapter.config import SoKAConfig
+from ..adapter.config import check_tied, SoKAConfig
 from ..adapter.files import is_base_copy, is_trained, read_header, read_weights, same_copy, weight_files
 from ..adapter.fit import overall_error
-from ..adapter.names import bare_name, may_be_tied
+from ..adapter.names import bare_name
 from ..adapter.targets import check_regexes
 from ..method.recompress import weighted_sum
 from ..method.settings import check_weights
@@ -51,9 +51,7 @@ def _check_summands(opened:Sequence[_AdapterFiles])->None:
         if a.config.folded: raise ValueError(f"combined adapters must lie on the original base, got a residual form in {str(a.folder)!r}")
         if more := [k for k in _extra_tensors(a) if is_trained(a.config, bare_name(k))]:
             raise ValueError(f"combined adapters must train factors alone, got {more[0]} in {str(a.folder)!r}")
-        if a.config.ensure_weight_tying and a.config.tied is None and any(map(may_be_tied, a.plan)):
-            raise ValueError("combined adapters must say which layers share their terms (ensure_weight_tying), as they do since soka 0.1, "
-                             f"got {str(a.folder)!r} without: load it on its base and save it again")
+        check_tied(a.config, repr(str(a.folder)))
     for a, b in combinations(opened, 2): _check_one_base(a, b)
 
 def _copies(opened:Sequence[_AdapterFiles])->dict[str, Tensor]:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from ..method.apply import kron_linear
 from ..method.shape import kron_sum, KronShape
+from ..adapter.config import check_tied
 from ..adapter.fit import overall_error
 from ..adapter.names import may_be_tied, named_by
 from ..data.bases import model_path
@@ -248,6 +249,7 @@ def export_lora(
     "Write an adapter as a LoRA that plain PEFT loads; the base is not needed."
     a = _open_adapter(adapter)
     _check_rank(a, rank)
+    check_tied(a.config, repr(str(a.folder)))
     check_new_folder(out)
     parts = _fused_parts(a) if split else {}
     _warn_of_convolutions(a)

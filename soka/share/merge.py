@@ -4,6 +4,7 @@
 
 # %% ../../nbs/share/04_merge.ipynb #49efacc9
 from __future__ import annotations
+import copy
 import json
 import re
 import shutil
@@ -125,6 +126,16 @@ def _as_one(embedding:Any, layer:Any)->bool:
     if not A or {*A} != {*layer.lora_A} or embedding.scaling != layer.scaling: return False
     return all(torch.equal(layer.lora_B[n].weight, A[n].T) and torch.equal(layer.lora_A[n].weight, B[n].T) for n in A)
 
+def _untied(config:Any)->Any:
+    "A copy of a model's config in which no weight of the head is the embedding's."
+    made = copy.deepcopy(config)
+    for c in {id(c): c for c in (made, made.get_text_config())}.values(): c.tie_word_embeddings = False
+    return made
+
+def _stay_tied(cls:Any, config:Any, names:list[str])->bool:
+    "Does a class tie these layers under such a config, as T5 ties its embeddings? If not, a checkpoint would lack all but the first."
+    with torch.device("meta"): return {*names} <= {*tied_layers(cls(type(config).from_dict(config.to_dict())))}
+
 def _untie(adapted:Any)->None:
     "Have the change of a weight that embedding and head share merged once, or give the head its own where adapters change the two apart."
     model = adapted.get_base_model()
@@ -136,12 +147,13 @@ def _untie(adapted:Any)->None:
     if len(one) == len(others):
         for n in one: model.set_submodule(n, on[n].get_base_layer())
         return
-    if not any(m is out for m in tied.values()) or len(tied) > 2 and [*on.values()] != [out]:
+    rest = [n for n, m in tied.items() if m is not out]
+    head, config = unwrapped(out), _untied(model.config)
+    if len(rest) == len(tied) or len(rest) > 1 and ([*on.values()] != [out] or not _stay_tied(type(model), config, rest)):
         raise ValueError("an adapter to merge must change layers that share a weight as one (ensure_weight_tying), "
                          f"or an embedding and the head alone, got {', '.join(on)} changed apart, of {', '.join(tied)}")
-    head:Any = unwrapped(out)
     head.weight = torch.nn.Parameter(head.weight.detach().clone(), requires_grad=False)
-    for c in {id(c): c for c in (model.config, model.config.get_text_config())}.values(): c.tie_word_embeddings = False
+    model.config = config
     warnings.warn("the base's head shares the embedding's weight, and the adapter changes one of them alone: "
                   "the merged checkpoint has a weight for each (tie_word_embeddings false)", stacklevel=2)
 
