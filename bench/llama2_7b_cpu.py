@@ -7,7 +7,7 @@ steps, rows and tokens cut: load in NF4, plan, start and steps, a kill after the
 then LoRA's recipe beside it. Each phase is recorded as it ends, in nbs/records/llama2-7b-cpu.json. Weights are random, so losses mean
 nothing; time and memory do not depend on them. A phase's peak is of anonymous memory, which is the process's own; pages of mapped files,
 which the system may drop at any time, are counted apart. `--merge_only` merges an adapter of the recipe's size with random factors, and adds that to the
-record that is there. `--dtype float32` is for a CPU without bfloat16 units, where bfloat16 takes hours. `--tiny` runs the same program
+record that is there. `--dtype float32` is for a CPU without bfloat16 units, where bfloat16 is far slower. `--tiny` runs the same program
 on a small model in a minute or two.
 """
 import argparse
