@@ -5,9 +5,9 @@
 # %% ../../nbs/adapter/15_combine.ipynb #d92a178a
 from __future__ import annotations
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
-from .config import trained_besides
+from .config import trained_besides, with_record
 from .layer import soka_layers
 from .names import bare_name, named_by
 from ..method.kpsvd import KPSVD
@@ -17,7 +17,7 @@ from ..method.shape import KronShape
 from ..settings import check_choice, check_value, Count
 
 # %% auto #0
-__all__ = ['CombinedRow', 'combined_rows', 'as_table', 'summed_config', 'combination']
+__all__ = ['CombinedRow', 'combined_rows', 'shared_layers', 'summed_config', 'combination']
 
 # %% ../../nbs/adapter/15_combine.ipynb #7461f84c
 class CombinedRow(NamedTuple):
@@ -41,11 +41,15 @@ def combined_rows(
     if not rows: raise ValueError(f"combined adapters must change a layer, got a sum of zero in all {len(sums)}")
     return rows
 
-def as_table(
-    shared:Mapping[str, str],       # layer -> the one whose terms it has
-)->dict[str, list[str]]:            # from the latter to the former, without wrappers, as a config has it
-    "Layers by the one whose terms they have."
-    return {bare_name(e): [bare_name(n) for n, other in shared.items() if other == e] for e in dict.fromkeys(shared.values())}
+def shared_layers(
+    adapters:Sequence[tuple[Collection[str], Mapping[str, Sequence[str]]]],   # layers with terms, and those that have them, too, by these
+)->dict[str, list[str]]:            # of the sum, as a config has it
+    "Layers that have another's terms in every adapter that changes one of the two, by the one whose terms they have."
+    found = dict[str, list[str]]()
+    def apart(e, t): return any((e in own or t in own) and t not in tied.get(e, ()) for own, tied in adapters)
+    for e, t in dict.fromkeys((e, t) for own, tied in adapters for e, some in tied.items() if e in own for t in some):
+        if not apart(e, t): found.setdefault(e, []).append(t)
+    return found
 
 def summed_config(
     configs:Sequence[Any],          # of the adapters; the first one's settings stay
@@ -68,13 +72,11 @@ def summed_config(
     return made
 
 # %% ../../nbs/adapter/15_combine.ipynb #dd014b18
-def _shared(layers:Mapping[str, Any], adapters:Sequence[str])->dict[str, str]:
-    "Layers that have another's terms in every adapter that changes one of the two, and the name of that one."
-    tied = {n: next(m.soka_tied[a] for a in adapters if a in m.soka_tied) for n, m in layers.items() if {*adapters} & m.soka_tied.keys()}
-    names = {id(m): n for n, m in layers.items()}
-    def differ(n, source, a): return layers[n].owns(a) or source.scaling.get(a) != layers[n].scaling.get(a)      # no scale: no terms
-    def apart(n, source): return any(differ(n, source, a) for a in adapters)
-    return {n: names[id(source)] for n, source in tied.items() if not apart(n, source)}
+def _terms_of(layers:Mapping[str, Any], config:Any, adapter:str)->tuple[set[str], dict[str, list[str]]]:
+    "The layers with an adapter's terms, and by these the layers that have them, too, at the same scale."
+    def alike(e, t): return t in layers and layers[t].scaling.get(adapter) == layers[e].scaling[adapter]
+    own = {n for n, m in layers.items() if m.owns(adapter)}
+    return own, {e: [t for t in some if alike(e, t)] for e, some in (with_record(config).tied or {}).items() if e in own}
 
 def _sums(layers:Mapping[str, Any], adapters:Sequence[str], weights:Sequence[float], rank:int|None)->dict[str, Combined]:
     "The weighted sum of each layer that one of the adapters changes."
@@ -116,12 +118,12 @@ def combination(
 )->tuple[Any, list[CombinedRow]]:    # settings with the terms to start from, and what each layer is
     "A weighted sum of adapters as the settings of a new one."
     _check_combined(model.peft_config, adapters, weights, name, kind, rank, more)
-    every = soka_layers(model.model)
-    shared = _shared(every, adapters)
-    layers = {n: m for n, m in every.items() if n not in shared}
+    every = {bare_name(n): m for n, m in soka_layers(model.model).items()}
+    tied = shared_layers([_terms_of(every, model.peft_config[a], a) for a in adapters])
+    layers = {n: m for n, m in every.items() if not any(n in some for some in tied.values())}
     terms = [m.soka_terms[a].r for m in layers.values() for a in adapters if m.has(a)]
     sums = _sums(layers, adapters, weights, None if kind == "cat" else rank or max(terms))
     rows = combined_rows(sums)
     starts: dict[str, KPSVD] = {r.name: sums[r.name].k for r in rows}
     return summed_config([model.peft_config[a] for a in adapters], rows, starts=starts, inference_mode=False,
-                         tied=as_table(shared)), rows
+                         tied=tied), rows

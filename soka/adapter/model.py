@@ -29,7 +29,7 @@ from .names import bare_name, _layers_of, _part_of_plan
 from .plan import _find_plan, _fitting_plan, _warn_unmatched
 from .starts import _check_has_start
 from .targets import (_check_in_memory, _check_writable, check_targets, find_targets, _follow_names, _settle_budget,
-                                  settle_names, _targeted, tie, tied_modules)
+                                  settle_names, _targeted, tie)
 from ..method.kpsvd import KPSVD, kpsvd
 from ..method.plan import read_plan, write_plan
 from ..weights.backend import supported
@@ -165,7 +165,7 @@ class SoKAModel(MergingModel):
         if c.start_saved: _follow_names(c, model)
         _check_same_base(c, model)
         settle_names(c, model)
-        tie(c, model)
+        shared = tie(c, model)
         _settle_budget(c, model)
         layers = find_targets(c, model, self._named)
         if c.plan is not None and self._named is not None: c.plan = _part_of_plan(c.plan, set(layers))
@@ -178,7 +178,7 @@ class SoKAModel(MergingModel):
         _warn_of_base(c, layers)
         self._settle_plan(c, model, layers)
         if c.start_saved: return
-        tied = {t: layer_weight(m) for some in tied_modules(c, model).values() for t,m in some.items()}
+        tied = {t: layer_weight(m) for some in shared.values() for t,m in some.items()}
         weights = {n: layers[n] for n in _adapted(c)} | tied
         c.weight_shapes = {n: list(w.weight.shape) for n,w in weights.items() if isinstance(w, ParameterWeight)} or None
         c.base_fingerprint, c.soka_version = _fingerprints(model, _adapted(c), c), __version__

@@ -22,7 +22,7 @@ from ..weights.stack import is_experts, layer_weight, parameter_weights, Paramet
 
 # %% auto #0
 __all__ = ['check_regexes', 'find_targets', 'check_targets', 'base_parameters', 'settle_names', 'unwrapped', 'tied_layers', 'tie',
-           'tied_modules', 'settle_targets', 'targets_for']
+           'settle_targets', 'targets_for']
 
 # %% ../../nbs/adapter/04_targets.ipynb #2fb19d7f
 _REPEATS = re.compile(r"\)\s*[*+{]|(?:[*+].*){4}|(?:,\}.*){4}", re.S)
@@ -277,22 +277,22 @@ def _tied_targets(config:Any, names:list[str])->dict[str, list[str]]:
 def tie(
     config:Any,           # of SoKA; changed
     model:nn.Module,      # with or without adapters
-)->None:
+)->dict[str, dict[str, nn.Module]]:   # as `_tied_modules`
     "Let the embedding, adapted or saved, stand for all layers with its weight, where `ensure_weight_tying` asks for it."
     if not config.ensure_weight_tying:
         config.tied = None
-        return
+        return {}
     layers = tied_layers(model)
     if any(n.endswith(m) for n in layers for m in config.modules_to_save or ()): _tie_saved(config, layers, model)
     elif config.tied is None: config.tied = _tied_targets(config, list(layers))
     config.target_modules_to_tie = {n for some in (config.tied or {}).values() for n in some}      # where PEFT's loop looks
-    tied_modules(config, model)
+    return _tied_modules(config, model)
 
-def tied_modules(
-    config:Any,           # of SoKA, after `tie`
-    model:nn.Module,      # with or without adapters
-)->dict[str, dict[str, nn.Module]]:   # by the layer whose terms they have; heads that the model lacks are left out
-    "The base's layers that have another's terms."
+def _tied_modules(
+    config:Any,
+    model:nn.Module,
+)->dict[str, dict[str, nn.Module]]:
+    "The base's layers that have another's terms, by that one; heads that the model lacks are left out."
     def size(m):
         try: return base_features(base_of(m))
         except NotImplementedError: return None
@@ -318,11 +318,11 @@ def settle_targets(
             raise ValueError(f"target_modules must be given for a model that PEFT has no default for, got None for {kind_of_model!r}")
         if known: config.target_modules = list(TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING[kind_of_model])
     settle_names(config, model)
-    tie(config, model)
+    tied = tie(config, model)
     _settle_budget(config, model)
     layers = find_targets(config, model)
     check_targets(layers, config, model)
-    for n, some in tied_modules(config, model).items():
+    for n, some in tied.items():
         l = layers.get(n)
         if isinstance(l, ParameterWeight): l.shared = tuple(some.values())
     return config, layers

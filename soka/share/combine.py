@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field
 from peft.utils.other import get_pattern_key
 from torch import Tensor
 from .. import __version__
-from ..adapter.combine import as_table, combined_rows, CombinedRow, summed_config
+from ..adapter.combine import combined_rows, CombinedRow, shared_layers, summed_config
 from ..adapter.config import check_tied, SoKAConfig
 from ..adapter.files import is_base_copy, is_trained, read_header, read_weights, same_copy, weight_files
 from ..adapter.fit import overall_error
@@ -64,12 +64,6 @@ def _copies(opened:Sequence[_AdapterFiles])->dict[str, Tensor]:
             if t.dtype.itemsize > found[k].dtype.itemsize: found[k] = t
     return found
 
-def _tied_once(opened:Sequence[_AdapterFiles])->dict[str, str]:
-    "Layers that have another's terms in every adapter that changes one of the two, and the name of that one."
-    tied = {t: e for a in opened for e, some in (a.config.tied or {}).items() if e in a.plan for t in some}
-    def apart(t, e): return any((e in a.plan or t in a.plan) and t not in (a.config.tied or {}).get(e, ()) for a in opened)
-    return {t: e for t, e in tied.items() if not apart(t, e)}
-
 def combine(
     adapters:Sequence[str|Path],       # folders of SoKA adapters on one base
     weights:Sequence[float],           # one for each
@@ -83,7 +77,8 @@ def combine(
     check_new_folder(out)
     opened = [_open_adapter(a) for a in adapters]
     _check_summands(opened)
-    shared = _tied_once(opened)
+    tied = shared_layers([(a.plan, a.config.tied or {}) for a in opened])
+    shared = {t for some in tied.values() for t in some}
     parts: dict[str, list[tuple[float, Tensor, Tensor]]] = {}
     for a, w in zip(opened, weights):
         for n, f in _layer_factors(a):
@@ -98,7 +93,7 @@ def combine(
     for r in rows:
         whole = (r.shape.out_features, r.shape.in_features)     # of a head that had another's terms half of the rows are known
         if r.name in marks and parse_fingerprint(marks[r.name]).shape != whole: del marks[r.name]
-    config = summed_config([a.config for a in opened], rows, start_saved=True, tied=as_table(shared),
+    config = summed_config([a.config for a in opened], rows, start_saved=True, tied=tied,
                            base_fingerprint=marks or None, soka_version=__version__)
     _write_adapter(tensors, config, out)
     return rows
